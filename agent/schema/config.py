@@ -1,0 +1,140 @@
+"""The operator's configuration file, `/etc/vigil/vigil.yaml`, as data; `agent.config` reads it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from agent.schema.values import Fraction, Identifier, Positive, PositiveFloat, Struct
+
+CONFIG_SCHEMA = 1
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class DeviceConfig(Struct, rename={"device_class": "class"}):
+    """Who this device is: its id (also the CN of its certificate), class and groups."""
+
+    id: Identifier
+    device_class: Identifier
+    groups: list[Identifier] = []
+
+
+class TlsConfig(Struct):
+    """PEM files for mutual TLS: CA that signs the broker, this device's certificate and key."""
+
+    ca: str
+    cert: str
+    key: str
+
+
+class BrokerConfig(Struct):
+    """Where the broker is; `protocol` is `auto` (5, falling back to 3.1.1), `5` or `3.1.1`."""
+
+    host: str
+    port: Port = 8883
+    tls: TlsConfig | None = None
+    protocol: str = "auto"
+    prefix: str = "vigil/1"
+    keepalive_s: Positive = 30
+    allow_plaintext: bool = False
+
+
+class CameraConfig(Struct):
+    """One camera.
+
+    Attributes:
+        source: A video file, a folder of images, `/dev/videoN`, an `rtsp://` or `http://` URL, or `pattern:`.
+        fps: Frame-rate cap; null for the source's own rate.
+        loop: Whether a video file starts again at its end, as a live camera would.
+    """
+
+    name: Identifier
+    source: str
+    fps: PositiveFloat | None = None
+    loop: bool = True
+
+
+class DetectConfig(Struct):
+    """What counts as a detection: least confidence and greatest IoU of two boxes of one class (NMS)."""
+
+    confidence: Fraction = 0.25
+    iou: Fraction = 0.6
+
+
+class ProbationConfig(Struct):
+    """What a new model must bear on live frames before it is kept.
+
+    Attributes:
+        seconds: Length of probation.
+        frames: Least number of frames that must have been processed in it.
+        max_error_rate: Greatest share of frames whose inference failed.
+        max_p95_ms: Greatest p95 of inference, milliseconds; null for the profile's limit.
+        max_restarts: Worker deaths that are borne.
+    """
+
+    seconds: PositiveFloat = 300.0
+    frames: Positive = 100
+    max_error_rate: Fraction = 0.01
+    max_p95_ms: PositiveFloat | None = None
+    max_restarts: int = 0
+
+
+class UpdateConfig(Struct):
+    """How updates are fetched and tried."""
+
+    probation: ProbationConfig = ProbationConfig()
+    trial_timeout_s: PositiveFloat = 120.0
+    transfer_timeout_s: PositiveFloat = 3600.0
+    min_rate_kib_s: PositiveFloat = 4.0
+    worker_memory_mb: Positive = 2048
+
+
+class OutboxConfig(Struct):
+    """Bounds of the disk spool."""
+
+    max_mb: Positive = 64
+    max_age_h: PositiveFloat = 72.0
+
+
+class TelemetryConfig(Struct):
+    """What is reported and how often; `detections` adds a message for every processed frame."""
+
+    interval_s: PositiveFloat = 10.0
+    detections: bool = False
+    outbox: OutboxConfig = OutboxConfig()
+
+
+class ConsoleConfig(Struct):
+    """The local web page; off loopback it needs a token file."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8088
+    token_file: str | None = None
+
+
+class Config(Struct):
+    """The whole file. Relative paths are relative to the file's own folder.
+
+    Attributes:
+        profile: Name of a device profile, or `auto` to recognise the board.
+        state_dir: Models, keys, journal and spool; survives reboots.
+        runtime_dir: Status file; does not need to survive.
+        key: Private key (PEM, P-256, mode 0600) that model keys are wrapped to.
+        trust_root: The TUF root metadata this device was provisioned with.
+    """
+
+    schema: int
+    device: DeviceConfig
+    broker: BrokerConfig
+    state_dir: str = "/var/lib/vigil"
+    runtime_dir: str = "/run/vigil"
+    profile: str = "auto"
+    key: str = "identity/device.key"
+    trust_root: str = "identity/root.json"
+    cameras: list[CameraConfig] = []
+    detect: DetectConfig = DetectConfig()
+    update: UpdateConfig = UpdateConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    console: ConsoleConfig = ConsoleConfig()

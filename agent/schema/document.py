@@ -1,0 +1,158 @@
+"""Reading documents strictly: wrong input is named by file, place, expected and found.
+
+Every struct that crosses a boundary is decoded here and nowhere else, so that no decoder's own
+exception ever reaches a caller.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from agent.errors import ConfigError, TrustError
+
+T = TypeVar("T")
+MAX_DEPTH = 32
+_PATH = re.compile(r" - at `(\$.*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+class Malformed(ValueError):
+    """A document that does not fit its schema; callers turn it into the error of their side.
+
+    Attributes:
+        place: Where in the document, as a JSON path such as `$.cameras[0].fps`.
+        problem: What was expected and what was found there.
+    """
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"at {place}: {problem}")
+        self.place = place
+        self.problem = problem
+
+
+def parse_json(data: bytes, kind: type[T]) -> T:
+    """Decode JSON `data` as the struct `kind`, refusing duplicate keys and deep nesting.
+
+    Raises:
+        Malformed: The bytes are not JSON or do not fit `kind`.
+    """
+    try:
+        tree = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except Malformed:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Malformed("$", f"expected JSON, found {_first_line(error)}") from error
+    return _convert(tree, kind)
+
+
+def parse_yaml(text: str, kind: type[T]) -> T:
+    """Decode YAML `text` as the struct `kind`.
+
+    Raises:
+        Malformed: The text is not YAML or does not fit `kind`.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise Malformed(_yaml_place(error), f"expected YAML, found {_first_line(error)}") from error
+    return _convert({} if tree is None else tree, kind)
+
+
+def parse_msgpack(data: bytes | memoryview, kind: Any) -> Any:
+    """Decode MessagePack `data` as `kind` (a struct or a union of tagged structs).
+
+    Raises:
+        Malformed: The bytes are not MessagePack or do not fit `kind`.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise Malformed("$", _first_line(error)) from error
+
+
+def to_json(value: object) -> bytes:
+    """Encode a struct as compact JSON with its fields in the order of declaration."""
+    return msgspec.json.encode(value)
+
+
+def config_from_yaml(text: str, kind: type[T], source: str) -> T:
+    """Decode an operator's YAML file; `source` names the file in the error.
+
+    Raises:
+        ConfigError: With file, place in the document, expected and found.
+    """
+    try:
+        return parse_yaml(text, kind)
+    except Malformed as error:
+        message = f"{source}: {error}"
+        raise ConfigError(message, hint=f"correct {error.place} in {source}") from error
+
+
+def trusted_json(data: bytes, kind: type[T], source: str) -> T:
+    """Decode JSON that came from outside; `source` names it in the error.
+
+    Raises:
+        TrustError: With code `trust.malformed`.
+    """
+    try:
+        return parse_json(data, kind)
+    except Malformed as error:
+        raise TrustError(f"{source}: {error}", code="trust.malformed") from error
+
+
+def _convert(tree: Any, kind: type[T]) -> T:
+    _limit_depth(tree)
+    try:
+        return msgspec.convert(tree, kind)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        match = _PATH.search(text)
+        place = match.group(1) if match else "$"
+        problem = _PATH.sub("", text).replace("`", "")
+        raise Malformed(place, f"{problem}{_found(tree, place)}") from error
+
+
+def _found(tree: Any, place: str) -> str:
+    """Return ` (found …)` with the offending value, shortened, when `place` leads to a plain one."""
+    value = tree
+    for name, index in _STEP.findall(place):
+        try:
+            value = value[name] if name else value[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    return "" if isinstance(value, (dict, list)) else f" (found {str(value)[:60]!r})"
+
+
+def _limit_depth(tree: Any, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise Malformed("$", f"expected at most {MAX_DEPTH} levels of nesting, found more")
+    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    for child in children:
+        _limit_depth(child, depth + 1)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise Malformed("$", f"expected unique keys, found {repeated[:60]!r} twice")
+    return result
+
+
+def _no_constant(name: str) -> float:
+    raise Malformed("$", f"expected a finite number, found {name}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def _yaml_place(error: BaseException) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return "$" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}"

@@ -1,0 +1,182 @@
+"""Messages between the control process and the worker: MessagePack over a SOCK_SEQPACKET pair.
+
+One datagram is one message; file descriptors ride beside it (SCM_RIGHTS). Large bytes (models, golden
+sets, pictures) are always memfds, so a datagram stays under `MAX_MESSAGE_BYTES`.
+The worker answers every request with the same `id`, or with `Failed`.
+Monotonic times are CLOCK_MONOTONIC nanoseconds, comparable between the two processes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.schema.config import CameraConfig
+from agent.schema.manifest import Variant
+from agent.schema.messages import CameraReport, Event
+from agent.schema.values import Box
+
+MAX_MESSAGE_BYTES = 96 * 1024
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=False):
+    """A tagged message; the tag is the class name."""
+
+
+# control -> worker -----------------------------------------------------------------------------------
+
+
+class LoadModel(Message):
+    """Load the plaintext model in the attached memfd and warm it up."""
+
+    id: int
+    release: str
+    variant: Variant
+    labels: list[str]
+    threads: int
+    confidence: float
+    iou: float
+
+
+class RunGolden(Message):
+    """Run the golden set (plaintext MessagePack `GoldenSet`) in the attached memfd."""
+
+    id: int
+    variant: str
+    min_match: float
+    match_iou: float
+    score_tolerance: float
+
+
+class OpenCameras(Message):
+    """Start capture and inference. `epoch_ns`: monotonic instant at which looping files were at frame 0."""
+
+    id: int
+    device: str
+    boot: str
+    cameras: list[CameraConfig]
+    epoch_ns: int
+    default_fps: float
+
+
+class CloseCameras(Message):
+    """Stop capture; the model stays loaded."""
+
+    id: int
+
+
+class GrabFrame(Message):
+    """Ask for a camera's newest frame as JPEG, at most `max_width` pixels wide."""
+
+    id: int
+    camera: str
+    max_width: int
+    quality: int
+
+
+class Shutdown(Message):
+    """Stop all and exit with 0."""
+
+    id: int
+
+
+Request = LoadModel | RunGolden | OpenCameras | CloseCameras | GrabFrame | Shutdown
+
+
+# worker -> control -----------------------------------------------------------------------------------
+
+
+class Ready(Message):
+    """First message of a worker: its runtimes by name and version."""
+
+    pid: int
+    runtimes: dict[str, str]
+
+
+class Done(Message):
+    """The request `id` was carried out."""
+
+    id: int
+
+
+class Failed(Message):
+    """The request `id` failed (0: not in answer to a request). `kind` is the error's class name."""
+
+    id: int
+    kind: str
+    code: str
+    message: str
+
+
+class ModelLoaded(Message):
+    """The model is loaded and warm."""
+
+    id: int
+    load_ms: float
+    first_inference_ms: float
+
+
+class GoldenFinished(Message):
+    """Golden result: share of expected boxes found and of found boxes expected, p95 of inference."""
+
+    id: int
+    frames: int
+    recall: float
+    precision: float
+    p95_ms: float
+    problem: str = ""
+
+
+class FrameGrabbed(Message):
+    """The JPEG is in the attached memfd; `frame` and `boxes` belong to that picture."""
+
+    id: int
+    camera: str
+    frame: int
+    captured_ms: int
+    width: int
+    height: int
+    boxes: list[Box]
+
+
+class FrameResult(Message):
+    """Boxes of one processed frame; `stages_ms` has capture, queue, pre, infer, post, publish.
+
+    `error` is the code of a failed inference, empty when it worked.
+    """
+
+    camera: str
+    frame: int
+    captured_ms: int
+    captured_ns: int
+    finished_ns: int
+    width: int
+    height: int
+    boxes: list[Box]
+    stages_ms: dict[str, float]
+    error: str = ""
+
+
+class ObjectEvent(Message):
+    """An object appeared, changed or left."""
+
+    event: Event
+
+
+class Heartbeat(Message):
+    """Sent every second while every loop of the worker makes progress."""
+
+    at_ns: int
+    cameras: list[CameraReport]
+
+
+Answer = (
+    Ready
+    | Done
+    | Failed
+    | ModelLoaded
+    | GoldenFinished
+    | FrameGrabbed
+    | FrameResult
+    | ObjectEvent
+    | Heartbeat
+)

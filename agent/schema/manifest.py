@@ -1,0 +1,171 @@
+"""A release as its makers describe it: `manifest.json`, signed as a TUF target.
+
+A release is the folder `models/<class>/<name>/<version>/` of targets: this manifest, one sealed payload
+per variant (a device fetches only the one it chose) and one sealed golden set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agent.schema.values import (
+    BackendName,
+    Counter,
+    FamilyName,
+    Fraction,
+    Identifier,
+    Positive,
+    PositiveFloat,
+    Precision,
+    Sha256,
+    Struct,
+    TargetPath,
+    Version,
+)
+
+MANIFEST_SCHEMA = 1
+MANIFEST_FILE = "manifest.json"
+GOLDEN_FILE = "golden.sealed"
+
+
+class SealedFile(Struct):
+    """One sealed container as it lies in the repository: `file` beside the manifest, bytes, digest."""
+
+    file: str
+    size: Positive
+    sha256: Sha256
+
+
+class InputSpec(Struct):
+    """What the network expects: `(1, 3, height, width)` for `nchw`, `(1, height, width, 3)` for `nhwc`.
+
+    Pixels are `value * scale` in `colour` order, letterboxed with `pad_value` (0-255) to `width` x `height`,
+    centred or at the top left.
+    """
+
+    width: Positive
+    height: Positive
+    layout: str = "nchw"
+    colour: str = "rgb"
+    scale: PositiveFloat = 1.0 / 255.0
+    letterbox: str = "center"
+    pad_value: int = 114
+
+
+class Variant(Struct):
+    """One loadable form of the model.
+
+    Attributes:
+        id: Unique in the manifest, for example `onnx-fp32-320`.
+        family: How to decode its outputs; boxes in `pixels` of the input or `normalised` to [0, 1].
+        payload: The sealed model file.
+        accuracy: mAP50-95 on the release's validation set, in [0, 1].
+        latency_ms: Hints, milliseconds per inference by device profile name.
+        memory_mb: Working set of the worker with this variant, MiB.
+        needs: Facts that must hold, for example `{"edgetpu": true}`.
+    """
+
+    id: Identifier
+    backend: BackendName
+    precision: Precision
+    family: FamilyName
+    input: InputSpec
+    payload: SealedFile
+    accuracy: Fraction
+    memory_mb: Positive
+    box_units: str = "pixels"
+    latency_ms: dict[str, PositiveFloat] = {}
+    needs: dict[str, bool] = {}
+
+
+class GoldenSpec(Struct):
+    """The sealed golden set and when a trial on it passes.
+
+    Attributes:
+        payload: Sealed MessagePack of `GoldenSet`.
+        min_match: Share of expected boxes that must be found (same label, IoU and score within tolerance),
+            and share of found boxes that must be expected.
+        iou: Least overlap for a match.
+        score_tolerance: Greatest difference of scores for a match.
+        max_latency_ms: Greatest p95 of one inference on the device, milliseconds; null for no limit.
+        max_memory_mb: Greatest PSS of the worker, MiB; null for no limit.
+    """
+
+    payload: SealedFile
+    min_match: Fraction = 0.9
+    iou: Fraction = 0.7
+    score_tolerance: Fraction = 0.15
+    max_latency_ms: PositiveFloat | None = None
+    max_memory_mb: Positive | None = None
+
+
+class ProbationSpec(Struct):
+    """What the release's makers ask of the first minutes on live frames; null means the device's default."""
+
+    seconds: PositiveFloat | None = None
+    max_error_rate: Fraction | None = None
+    max_p95_ms: PositiveFloat | None = None
+
+
+class Manifest(Struct):
+    """A release: identity, variants, golden set and where it came from.
+
+    Attributes:
+        device_class: The class of devices it is for; equals the target path's second segment.
+        release_counter: Rises with every release of the class; the device's floor compares it.
+        min_agent: Oldest agent version that can run it.
+        release_id: Binds sealed files to this release: `<class>/<name>/<version>`.
+    """
+
+    schema: int
+    name: Identifier
+    version: Version
+    device_class: Identifier
+    release_counter: Counter
+    min_agent: Version
+    labels: list[str]
+    variants: list[Variant]
+    golden: GoldenSpec
+    probation: ProbationSpec = ProbationSpec()
+    drift_baseline: dict[str, Any] = {}
+    provenance: dict[str, str] = {}
+
+    @property
+    def release_id(self) -> str:
+        """Return `<class>/<name>/<version>`, the name sealed files and key grants are bound to."""
+        return f"{self.device_class}/{self.name}/{self.version}"
+
+
+class ReleaseRef(Struct):
+    """The exact release somebody asked for: target path of its manifest, digest, and what it says it is."""
+
+    path: TargetPath
+    sha256: Sha256
+    name: Identifier = "unknown"
+    version: Version = "0"
+    counter: Counter = 0
+
+    @property
+    def label(self) -> str:
+        """Return `<name> <version>` for people."""
+        return f"{self.name} {self.version}"
+
+
+class GoldenFrame(msgspec.Struct, frozen=True, array_like=True):
+    """One golden input: a PNG or JPEG image, and the expected boxes per variant id.
+
+    A box is `(label, score, x_min, y_min, x_max, y_max)` in the image's pixels.
+    """
+
+    image: bytes
+    expected: dict[str, list[tuple[int, float, float, float, float, float]]]
+
+
+class GoldenSet(msgspec.Struct, frozen=True, array_like=True):
+    """Plaintext content of a sealed golden set."""
+
+    frames: list[GoldenFrame]
+    confidence: float
+    iou: float

@@ -1,0 +1,267 @@
+"""Everything that crosses the broker, except blocks (`agent.schema.blocks`).
+
+All messages are JSON. Correlation ids, reply topics and expiry ride in the payload, so that plain
+MQTT 3.1.1 brokers serve. Times are Unix milliseconds (`_ms`) unless named otherwise.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any
+
+import msgspec
+
+from agent.schema.values import Box, Counter, Identifier, Sha256, Struct, TargetPath
+
+MESSAGE_VERSION = 1
+COMMAND_MAX_BYTES = 16 * 1024
+COMMAND_TYPE = "application/vnd.vigil.command.v1+json"
+
+CommandId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
+
+
+class Phase(str, enum.Enum):
+    """Phases of an update; the journal stores them and the state message shows them."""
+
+    IDLE = "idle"
+    DOWNLOADING = "downloading"
+    STAGED = "staged"
+    VERIFIED = "verified"
+    TRIAL = "trial"
+    PROBATION = "probation"
+    COMMITTED = "committed"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+
+
+class Outcome(str, enum.Enum):
+    """How a release ended: the first four are decisions, `failed` is the road's fault and may be retried."""
+
+    COMMITTED = "committed"
+    REFUSED = "refused"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+
+class UpdateReport(Struct):
+    """One release's end: outcome, stable code, reason for a person and the measured swap gap."""
+
+    release: str
+    path: str
+    outcome: Outcome
+    code: str = ""
+    reason: str = ""
+    at_ms: int = 0
+    swap_gap_ms: float | None = None
+
+
+class Progress(Struct):
+    """How far a transfer is, bytes."""
+
+    file: str
+    done: Counter
+    total: Counter
+
+
+class State(Struct):
+    """Retained at `…/state`; the last will is the same topic with `online` false and all else empty."""
+
+    v: int
+    device: Identifier
+    online: bool
+    agent: str = ""
+    boot: str = ""
+    at_ms: int = 0
+    release: str | None = None
+    variant: str | None = None
+    profile: str = ""
+    phase: Phase = Phase.IDLE
+    progress: Progress | None = None
+    last_update: UpdateReport | None = None
+    floor: Counter = 0
+    policy_ver: Counter = 0
+    audit_head: str = ""
+    pipeline: str = "stopped"
+    problem: str = ""
+    groups: list[str] = []
+
+
+class StageMs(Struct):
+    """Milliseconds per stage of a frame at three percentiles."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class CameraReport(Struct):
+    """One camera's health: `opening`, `streaming`, `stalled`, `ended` or `failed`, with counters."""
+
+    name: str
+    status: str
+    fps: float
+    captured: Counter
+    processed: Counter
+    dropped: Counter
+    reconnects: Counter = 0
+    problem: str = ""
+
+
+class Telemetry(Struct):
+    """Measurements since the last message, at `…/telemetry`."""
+
+    v: int
+    device: Identifier
+    boot: str
+    at_ms: int
+    interval_ms: int
+    fps: float
+    stages: dict[str, StageMs]
+    cameras: list[CameraReport]
+    worker_restarts: Counter
+    control_pss_mb: float
+    worker_pss_mb: float
+    temperature_c: float | None
+    outbox_messages: Counter
+    outbox_dropped: Counter
+    link_reconnects: Counter
+
+
+class Detections(Struct):
+    """Boxes of one processed frame, at `…/detections/<camera>` where configured.
+
+    `frame` is the source's own index where it has one (files), else the capture counter.
+    """
+
+    v: int
+    device: Identifier
+    camera: Identifier
+    frame: Counter
+    captured_ms: int
+    width: int
+    height: int
+    release: str
+    boxes: list[Box]
+    stages_ms: dict[str, float]
+
+
+class Event(Struct):
+    """Life of one object on one camera: `new`, `update`, `end`, with the same `id`, at `…/event/<camera>`."""
+
+    v: int
+    device: Identifier
+    camera: Identifier
+    id: str
+    type: str
+    label: str
+    score: float
+    top_score: float
+    box: tuple[float, float, float, float]
+    start_ms: int
+    at_ms: int
+    end_ms: int | None = None
+    release: str = ""
+
+
+class Hint(Struct):
+    """Retained at `<prefix>/hint`: newer metadata may exist. Only makes devices look sooner."""
+
+    v: int
+    timestamp_version: Counter
+
+
+class CommandBody(Struct):
+    """The signed body of a command: exactly these fields. Times are Unix seconds."""
+
+    v: int
+    id: CommandId
+    iss: Identifier
+    cmd: Identifier
+    args: dict[str, Any]
+    aud: str
+    ctr: Annotated[int, msgspec.Meta(gt=0, le=2**53)]
+    iat: Counter
+    exp: Counter
+    policy_ver: Counter
+
+
+class DeployArgs(Struct):
+    """`deploy`: the manifest's target path and the digest that TUF must list for it."""
+
+    release: TargetPath
+    sha256: Sha256
+
+
+class ReplyStatus(str, enum.Enum):
+    """Steps of a command's life as its sender sees it."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Reply(Struct):
+    """What became of a command, at `…/reply`. `id` is empty when the command could not be read."""
+
+    v: int
+    device: Identifier
+    id: str
+    cmd: str
+    status: ReplyStatus
+    at_ms: int
+    code: str = ""
+    message: str = ""
+    data: dict[str, Any] = {}
+
+
+class KeyRequest(Struct):
+    """Device asks for a release's key, wrapped to its registered public key, at `…/key/req`."""
+
+    v: int
+    id: CommandId
+    release: str
+
+
+class KeyReply(Struct):
+    """`status` 200 with the HPKE blob, 403 revoked, 404 unknown release, 503 busy; at `…/key/rsp`."""
+
+    v: int
+    id: CommandId
+    status: int
+    grant: bytes = b""
+    message: str = ""
+
+
+class Role(str, enum.Enum):
+    """Roles in rising order of power."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    DEPLOYER = "deployer"
+    ADMIN = "admin"
+
+
+class PolicyUser(Struct):
+    """One person: keys are PEM public keys (Ed25519 or P-256)."""
+
+    name: Identifier
+    role: Role
+    keys: list[str]
+
+
+class PolicyRule(Struct):
+    """Who may give a command: least role and number of distinct people who must sign."""
+
+    role: Role
+    approvals: int = 1
+
+
+class Policy(Struct):
+    """The TUF target `policy/commands.json`: who may command what."""
+
+    schema: int
+    version: Counter
+    users: list[PolicyUser]
+    commands: dict[str, PolicyRule]

@@ -1,0 +1,67 @@
+"""What every struct has in common, and the small values that several documents use."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import msgspec
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value that crosses a boundary: immutable, unknown fields refused."""
+
+
+Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+){0,3}([a-z0-9.+-]{0,20})$")]
+TargetPath = Annotated[
+    str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*){1,7}$", max_length=255)
+]
+Positive = Annotated[int, msgspec.Meta(gt=0, le=2**53)]
+Counter = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+
+
+class BackendName(str, enum.Enum):
+    """Inference runtimes a variant can be made for."""
+
+    ONNXRUNTIME = "onnxruntime"
+    LITERT = "litert"
+    TENSORRT = "tensorrt"
+
+
+class Precision(str, enum.Enum):
+    """Arithmetic that a variant's weights and activations use."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    DYNAMIC_INT8 = "dynamic-int8"
+    INT8 = "int8"
+
+
+class FamilyName(str, enum.Enum):
+    """How a model's output tensors are decoded."""
+
+    ULTRALYTICS = "ultralytics"
+    ULTRALYTICS_V5 = "ultralytics-v5"
+    ULTRALYTICS_E2E = "ultralytics-e2e"
+    YOLOX = "yolox"
+    SSD_POSTPROCESS = "ssd-postprocess"
+
+
+class Box(Struct, array_like=True):
+    """One detected object in the pixels of the camera's own frame.
+
+    `label` is the class id; `score` in [0, 1]; corners as (x_min, y_min, x_max, y_max), y downwards.
+    `track` is the stable object id, 0 while untracked.
+    """
+
+    label: int
+    score: float
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    track: int = 0
