@@ -57,7 +57,9 @@ def _agent(snapshot: Snapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("vigil_link_up", "Broker connection.", float(snapshot.link_connected))
     if snapshot.heartbeat_age_s is not None:
         text = "Time since the worker was heard."
-        yield GaugeMetricFamily("vigil_worker_heartbeat_age_seconds", text, snapshot.heartbeat_age_s)
+        yield GaugeMetricFamily(
+            "vigil_worker_heartbeat_age_seconds", text, snapshot.heartbeat_age_s
+        )
 
 
 def _cameras(snapshot: Snapshot) -> Iterator[Metric]:

@@ -57,7 +57,9 @@ class Memory:
     updates: Recent[UpdateReport]
 
 
-def application(sources: Sources, memory: Memory, viewers: Viewers, access: Access | None) -> Starlette:
+def application(
+    sources: Sources, memory: Memory, viewers: Viewers, access: Access | None
+) -> Starlette:
     """Return the application; every request must still pass `agent.console.guard.Guard`."""
     answers = _Answers(sources, memory, viewers)
     login = Login(access, _page_file("login.html"))
