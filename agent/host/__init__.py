@@ -1,0 +1,1 @@
+"""The operating system's edge: disk, memfds, systemd, board facts, sensors, processes and plug-ins."""
