@@ -44,13 +44,17 @@ def _read(path: Path) -> str:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         hint = "give the file with --config, or create it with `vigil enroll`"
-        raise ConfigError(f"{path}: {error.strerror}", code="config.unreadable", hint=hint) from error
+        raise ConfigError(
+            f"{path}: {error.strerror}", code="config.unreadable", hint=hint
+        ) from error
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{path}: expected at most {_MAX_BYTES} bytes, found more")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected UTF-8 text, found byte {error.start} is not") from error
+        raise ConfigError(
+            f"{path}: expected UTF-8 text, found byte {error.start} is not"
+        ) from error
 
 
 def _check(config: Config, source: str) -> None:
@@ -89,7 +93,9 @@ def _absolute_broker(broker: BrokerConfig, folder: Path) -> BrokerConfig:
     if broker.tls is None:
         return broker
     tls = broker.tls
-    paths = TlsConfig(ca=str(folder / tls.ca), cert=str(folder / tls.cert), key=str(folder / tls.key))
+    paths = TlsConfig(
+        ca=str(folder / tls.ca), cert=str(folder / tls.cert), key=str(folder / tls.key)
+    )
     return replace(broker, tls=paths)
 
 

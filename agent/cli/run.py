@@ -15,12 +15,14 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def run(
-    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file.")] = DEFAULT_PATH,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="Configuration file.")
+    ] = DEFAULT_PATH,
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(LEVELS)}.")] = "info",
 ) -> None:
     """Detect, report, and take signed commands and updates until stopped."""
-    from agent.app import Agent  # noqa: PLC0415 - keeps `vigil --help` fast
-    from agent.config import load_config  # noqa: PLC0415
+    from agent.app import Agent
+    from agent.config import load_config
 
     if log_level not in LEVELS:
         raise typer.BadParameter(f"expected one of {', '.join(LEVELS)}", param_hint="--log-level")

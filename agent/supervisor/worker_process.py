@@ -161,10 +161,10 @@ class WorkerProcess:
             self.runtimes = message.runtimes
         elif isinstance(message, ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat):
             self._on_message(self, message)
-        elif isinstance(message, ipc.Failed) and message.id == 0:
-            self._on_message(self, message)
         elif self._answers.fulfil(message.id, message, fd):
             return
+        elif isinstance(message, ipc.Failed):
+            self._on_message(self, message)
         if fd is not None:
             os.close(fd)
 
