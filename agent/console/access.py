@@ -37,7 +37,7 @@ def read_token(path: Path) -> str:
         data = path.read_bytes()[: MAX_TOKEN_BYTES + 1]
     except OSError as error:
         message = f"console.token_file: {path}: {error.strerror}"
-        raise ConfigError(message, code="console.token", hint=_TOKEN_HINT) from error
+        raise ConfigError(message, code="console.token", hint=_HOW_TO_MAKE_ONE) from error
     if mode & 0o077:
         message = f"console.token_file: {path} has mode {mode:04o}, expected 0600"
         raise ConfigError(message, code="console.token", hint=f"run: chmod 600 {path}")
@@ -47,11 +47,11 @@ def read_token(path: Path) -> str:
             f"console.token_file: {path}: expected one line of {MIN_TOKEN_CHARS} to "
             f"{MAX_TOKEN_BYTES} characters, found {len(token)}"
         )
-        raise ConfigError(message, code="console.token", hint=_TOKEN_HINT)
+        raise ConfigError(message, code="console.token", hint=_HOW_TO_MAKE_ONE)
     return token
 
 
-_TOKEN_HINT = "make one: (umask 077; head -c 24 /dev/urandom | base64 > FILE)"
+_HOW_TO_MAKE_ONE = "make one: (umask 077; head -c 24 /dev/urandom | base64 > FILE)"
 
 
 class Failures:

@@ -29,7 +29,7 @@ class Login:
         self._access = access
         self._page = page
 
-    async def __call__(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Answer a request for `/login`."""
         if self._access is None:
             return RedirectResponse("/", 303)

@@ -37,6 +37,7 @@ from agent.schema.messages import Event, UpdateReport
 
 STATUS_INTERVAL_S = 0.5
 HEARTBEAT_FRESH_S = 5.0
+MAX_DIGITS = 15
 PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),
@@ -65,7 +66,7 @@ def application(
     login = Login(access, _page_file("login.html"))
     routes = [
         *(Route(path, _static(*file)) for path, file in PAGE_FILES.items()),
-        Route("/login", login, methods=["GET", "POST"]),
+        Route("/login", login.answer, methods=["GET", "POST"]),
         Route("/api/status", answers.status),
         Route("/api/events", answers.events),
         Route("/stream/{cameras}", answers.stream),
@@ -73,7 +74,7 @@ def application(
         Route("/healthz", answers.health),
         Route("/metrics", answers.metrics),
     ]
-    handlers = {VigilError: _vigil_error, HTTPException: _http_error}
+    handlers = dict.fromkeys((VigilError, HTTPException), _error_answer)
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
@@ -85,21 +86,20 @@ class _Answers:
         self._status = Shared(sources.status, STATUS_INTERVAL_S)
         self._views = shared_views(sources.cameras, sources.grab)
 
-    async def status(self, request: Request) -> Response:
+    async def status(self, _: Request) -> Response:
         snapshot = await self._status.newest()
-        _, updates = self._memory.updates.since(0)
         return _json(
             {
                 "snapshot": snapshot,
                 "healthy": not reasons_degraded(snapshot),
                 "cameras": self._cameras,
-                "updates": updates[::-1],
+                "updates": self._memory.updates.since(0)[1][::-1],
             }
         )
 
     async def events(self, request: Request) -> Response:
         after = request.query_params.get("after", "0")
-        if not (after.isascii() and after.isdigit() and len(after) < 16):
+        if not (after.isascii() and after.isdigit() and len(after) <= MAX_DIGITS):
             return refusal(400, "after", "expected a number in ?after=")
         number, events = self._memory.events.since(int(after))
         return _json({"number": number, "events": events})
@@ -121,7 +121,7 @@ class _Answers:
         picture = await self._views[name].newest()
         return Response(picture.jpeg, media_type="image/jpeg")
 
-    async def health(self, request: Request) -> Response:
+    async def health(self, _: Request) -> Response:
         try:
             reasons = reasons_degraded(await self._status.newest())
         except VigilError as error:
@@ -130,7 +130,7 @@ class _Answers:
             return _json({"status": "ok"})
         return _json({"status": "degraded", "reasons": reasons}, 503)
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, _: Request) -> Response:
         text = exposition(await self._status.newest(), self._viewers.open)
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
@@ -156,7 +156,7 @@ def _static(name: str, media_type: str) -> Answer:
 
 
 def _page_file(name: str) -> bytes:
-    return resources.files("agent.console").joinpath("page", name).read_bytes()
+    return resources.files("agent.console").joinpath("page").joinpath(name).read_bytes()
 
 
 def _json(value: object, status: int = 200) -> Response:
@@ -167,11 +167,9 @@ def _no_camera(name: str) -> Response:
     return refusal(404, "camera", f"there is no camera {name[:64]!r}")
 
 
-async def _vigil_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, VigilError)
-    return refusal(503, error.code, error.message)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return refusal(error.status_code, "http", error.detail)
+async def _error_answer(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return refusal(error.status_code, "http", error.detail)
+    if isinstance(error, VigilError):
+        return refusal(503, error.code, error.message)
+    raise error
