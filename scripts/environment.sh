@@ -115,7 +115,7 @@ environment() {
 pip_install() {
     local folder=$1
     shift
-    "$folder/bin/python" -m pip --disable-pip-version-check install --quiet "$@" >&2
+    "$folder/bin/python" -m pip --disable-pip-version-check install -qq "$@" >&2
 }
 
 test_environment() { environment "$root/.venv" "$root/requirements-dev.lock"; }
