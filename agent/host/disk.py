@@ -199,9 +199,7 @@ class RealDisk:
     def make_dirs(self, folder: Path) -> None:
         """Create `folder` (mode 0700) and its parents, durably; existing ones are kept."""
         with _storage_errors(folder):
-            missing = [
-                place for place in (folder, *folder.parents) if not place.exists()
-            ]
+            missing = [place for place in (folder, *folder.parents) if not place.exists()]
             for place in reversed(missing):
                 place.mkdir(mode=0o700, exist_ok=True)
                 _sync_folder(place.parent)

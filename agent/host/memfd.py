@@ -12,9 +12,7 @@ import os
 
 from agent.errors import StorageError
 
-_SEALS = (
-    fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-)
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 def create_memfd(name: str, size: int) -> tuple[int, mmap.mmap]:

@@ -70,9 +70,7 @@ def open_envelope(
     """
     envelope = _parse(data, payload_type, limit)
     if not envelope.signatures:
-        raise TrustError(
-            "envelope: expected signatures, found none", code="trust.unsigned"
-        )
+        raise TrustError("envelope: expected signatures, found none", code="trust.unsigned")
     message = envelope.pae()
     for keyid, signature in envelope.signatures.items():
         _verify(signature, message, keys.get(keyid))
@@ -85,13 +83,9 @@ def _parse(data: bytes, payload_type: str, limit: int) -> Envelope:
         raise TrustError(message, code="trust.too_large")
     wire = trusted_json(data, _WireEnvelope, "envelope")
     if wire.payloadType != payload_type:
-        message = (
-            f"envelope: expected type {payload_type!r}, found {wire.payloadType[:80]!r}"
-        )
+        message = f"envelope: expected type {payload_type!r}, found {wire.payloadType[:80]!r}"
         raise TrustError(message, code="trust.wrong_type")
-    signatures = {
-        item.keyid: Signature(item.keyid, item.sig.hex()) for item in wire.signatures
-    }
+    signatures = {item.keyid: Signature(item.keyid, item.sig.hex()) for item in wire.signatures}
     if len(signatures) != len(wire.signatures):
         raise TrustError("envelope: one key id signs twice", code="trust.malformed")
     return Envelope(wire.payload, wire.payloadType, signatures)
@@ -101,9 +95,7 @@ def _verify(signature: Signature, message: bytes, key: Key | None) -> None:
     shown = repr(signature.keyid[:16])
     if key is None:
         hint = "the device may not have seen the newest policy yet"
-        raise TrustError(
-            f"envelope: unknown key {shown}", code="trust.unknown_key", hint=hint
-        )
+        raise TrustError(f"envelope: unknown key {shown}", code="trust.unknown_key", hint=hint)
     try:
         key.verify_signature(signature, message)
     except UnverifiedSignatureError as error:

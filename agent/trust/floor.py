@@ -50,9 +50,7 @@ class Floor:
         """Return the latest time known to have passed, Unix seconds."""
         return self._content.time_s
 
-    def raise_to(
-        self, *, counter: int = 0, timestamp_version: int = 0, time_s: int = 0
-    ) -> None:
+    def raise_to(self, *, counter: int = 0, timestamp_version: int = 0, time_s: int = 0) -> None:
         """Raise each number to the one given, durably; smaller ones change nothing.
 
         Raises:

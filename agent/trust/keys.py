@@ -94,9 +94,7 @@ def load_point(data: bytes) -> ec.EllipticCurvePublicKey:
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data)
     except ValueError as error:
-        message = (
-            f"public key: expected a point of P-256, found {len(data)} other bytes"
-        )
+        message = f"public key: expected a point of P-256, found {len(data)} other bytes"
         raise TrustError(message, code="trust.bad_point") from error
 
 
@@ -141,17 +139,13 @@ def _read_owned(path: Path) -> bytes:
             raise _malformed(path)
         if mode & _FOREIGN_MODE:
             message = f"{path}: expected mode 0600 or stricter, found {mode:04o}"
-            raise ConfigError(
-                message, code="key.exposed", hint=f"chmod 600 {path}; then renew it"
-            )
+            raise ConfigError(message, code="key.exposed", hint=f"chmod 600 {path}; then renew it")
         return file.read(_MAX_PEM_BYTES)
 
 
 def _malformed(path: Path) -> ConfigError:
     message = f"{path}: expected an unencrypted P-256 private key in PEM"
-    return ConfigError(
-        message, code="key.malformed", hint="restore it, or enrol the device anew"
-    )
+    return ConfigError(message, code="key.malformed", hint="restore it, or enrol the device anew")
 
 
 class TokenBackedKey(ec.EllipticCurvePrivateKey):
@@ -175,9 +169,7 @@ class TokenBackedKey(ec.EllipticCurvePrivateKey):
         """Return the curve's size, bits."""
         return 256
 
-    def exchange(
-        self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey
-    ) -> bytes:
+    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
         """Return the shared secret from the device key."""
         try:
             return self._key.exchange(public_point(peer_public_key))
@@ -198,9 +190,7 @@ class TokenBackedKey(ec.EllipticCurvePrivateKey):
         """Refuse: the private half stays where it is."""
         raise TypeError("a device key does not show its private half")
 
-    def private_bytes(
-        self, encoding: Any, format: Any, encryption_algorithm: Any
-    ) -> NoReturn:  # noqa: A002
+    def private_bytes(self, encoding: Any, format: Any, encryption_algorithm: Any) -> NoReturn:  # noqa: A002
         """Refuse: the private half stays where it is."""
         raise TypeError("a device key does not show its private half")
 

@@ -85,9 +85,7 @@ def authorise(data: bytes, policy: Policy, situation: Situation) -> Authorised:
     signers = {owners[keyid][1].name: owners[keyid][1] for keyid in keyids}
     # 5 exactly the fields of a command, each of exactly its type
     body = trusted_json(payload, CommandBody, "command")
-    _require(
-        body.v == MESSAGE_VERSION, "malformed", f"expected version 1, found {body.v}"
-    )
+    _require(body.v == MESSAGE_VERSION, "malformed", f"expected version 1, found {body.v}")
     # 6 the issuer is one of the signers
     _require(body.iss in signers, "issuer", f"{body.iss!r} did not sign it")
     # 7 time, 8 policy version, 9 audience
@@ -123,9 +121,7 @@ def check_policy(policy: Policy) -> None:
     Raises:
         TrustError: As `key_owners`, or an unknown schema, or a rule that asks for no approval.
     """
-    _require(
-        policy.schema == POLICY_SCHEMA, "policy", f"unknown schema {policy.schema}"
-    )
+    _require(policy.schema == POLICY_SCHEMA, "policy", f"unknown schema {policy.schema}")
     key_owners(policy)
     for name, rule in policy.commands.items():
         _require(
@@ -141,9 +137,7 @@ def _load_key(pem: str, user: PolicyUser) -> SSlibKey:
     except (ValueError, UnsupportedAlgorithm) as error:
         message = f"policy: a key of {user.name!r} cannot be read"
         raise TrustError(message, code="trust.policy") from error
-    on_p256 = isinstance(public, EllipticCurvePublicKey) and isinstance(
-        public.curve, SECP256R1
-    )
+    on_p256 = isinstance(public, EllipticCurvePublicKey) and isinstance(public.curve, SECP256R1)
     kind = f"a key of {user.name!r} is neither Ed25519 nor P-256"
     _require(on_p256 or isinstance(public, Ed25519PublicKey), "policy", kind)
     return SSlibKey.from_crypto(public)
@@ -185,14 +179,12 @@ def _check_people(
     rule = policy.commands.get(body.cmd)
     if rule is None:
         raise _refused("unknown_command", f"the policy has no rule for {body.cmd!r}")
-    problem = (
-        f"{body.iss!r} is not {rule.role.value} or more, which {body.cmd!r} asks for"
-    )
+    problem = f"{body.iss!r} is not {rule.role.value} or more, which {body.cmd!r} asks for"
     _require(_may(signers[body.iss], rule), "role", problem)
-    approvers = tuple(
-        sorted(name for name, user in signers.items() if _may(user, rule))
+    approvers = tuple(sorted(name for name, user in signers.items() if _may(user, rule)))
+    problem = (
+        f"{body.cmd!r} asks for {rule.approvals} people, {len(approvers)} with the role signed"
     )
-    problem = f"{body.cmd!r} asks for {rule.approvals} people, {len(approvers)} with the role signed"
     # A rule that asks for nobody still needs its issuer.
     _require(len(approvers) >= max(1, rule.approvals), "approvals", problem)
     return approvers
