@@ -64,7 +64,8 @@ def choose(
     fitting = [candidate for candidate in candidates if not candidate.obstacle]
     best = min(fitting, key=lambda candidate: _rank(profile, candidate), default=None)
     verdicts = [_verdict(candidate, best, len(fitting)) for candidate in candidates]
-    return Choice(profile=profile.name, variant=best and best.variant.id, verdicts=verdicts)
+    chosen = best.variant.id if best else None
+    return Choice(profile=profile.name, variant=chosen, verdicts=verdicts)
 
 
 def _judge(
