@@ -106,12 +106,21 @@ class TelemetryConfig(Struct):
 
 
 class ConsoleConfig(Struct):
-    """The local web page; off loopback it needs a token file."""
+    """The local web page; off loopback it needs a token file and TLS.
+
+    Attributes:
+        port: 0 picks a free one.
+        token_file: The secret that opens the page, one line of at least 16 characters, mode 0600.
+        tls_cert: Certificate chain (PEM); with `tls_key`, the page is served over https.
+        tls_key: Private key (PEM) of `tls_cert`.
+    """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = 8088
     token_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
 
 class Config(Struct):
