@@ -97,13 +97,16 @@ def _has_aes(cpu: str) -> bool:
     """Say whether the CPU has AES instructions; ARM lists them as `Features`, x86 as `flags`."""
     lines = (line.partition(":") for line in cpu.splitlines())
     return any(
-        "aes" in values.split() for key, _, values in lines if key.strip() in {"Features", "flags"}
+        "aes" in values.split()
+        for key, _, values in lines
+        if key.strip() in {"Features", "flags"}
     )
 
 
 def _accelerators(root: Path) -> dict[str, bool]:
     return {
-        "edgetpu": _any_path(root, _EDGETPU_PCIE) or bool(_EDGETPU_USB & _usb_devices(root)),
+        "edgetpu": _any_path(root, _EDGETPU_PCIE)
+        or bool(_EDGETPU_USB & _usb_devices(root)),
         "cuda": _any_path(root, _CUDA),
         "tensorrt": _any_path(root, _TENSORRT),
     }
@@ -111,7 +114,9 @@ def _accelerators(root: Path) -> dict[str, bool]:
 
 def _usb_devices(root: Path) -> frozenset[tuple[str, str]]:
     devices = (root / "sys/bus/usb/devices").glob("*/idVendor")
-    return frozenset((_text(v).strip(), _text(v.with_name("idProduct")).strip()) for v in devices)
+    return frozenset(
+        (_text(v).strip(), _text(v.with_name("idProduct")).strip()) for v in devices
+    )
 
 
 def _any_path(root: Path, patterns: Iterable[str]) -> bool:

@@ -12,7 +12,9 @@ import os
 
 from agent.errors import StorageError
 
-_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_SEALS = (
+    fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+)
 
 
 def create_memfd(name: str, size: int) -> tuple[int, mmap.mmap]:
@@ -77,4 +79,6 @@ def read_memfd(fd: int) -> mmap.mmap:
 
 def _no_memory(size: int, error: OSError) -> StorageError:
     message = f"cannot reserve {size} bytes of memory: {error.strerror}"
-    return StorageError(message, code="storage.full", hint="stop other programs or use a smaller model")
+    return StorageError(
+        message, code="storage.full", hint="stop other programs or use a smaller model"
+    )
