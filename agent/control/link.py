@@ -40,7 +40,8 @@ logger = logging.getLogger(__name__)
 
 SESSION_S = 24 * 3600
 QUEUE_MESSAGES = 1000
-_TURN_S = 1.0
+FAREWELL_S = 2.0
+_TURN_S = 0.25
 
 
 class Link:
@@ -69,7 +70,6 @@ class Link:
         self.connections = 0
         self.problem = ""
         self.protocol = ""
-        self.beat_ns = time.monotonic_ns()
         self._topics = topics
         tls = client_context(broker)
         self._setup = Setup(broker, client_id or topics.device, tls, presence, session_s)
@@ -77,12 +77,11 @@ class Link:
         self._subscriptions: dict[str, Subscription] = {}
         self._queue: collections.deque[Outgoing] = collections.deque()
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._farewell_s = 0.0
+        self._stop = threading.Event()
+        self._farewell_s = FAREWELL_S
         self._max_packet_bytes = MAX_PACKET_BYTES
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        name = f"vigil-link-{self._setup.client_id}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread: threading.Thread | None = None
 
     @property
     def reconnects(self) -> int:
@@ -90,16 +89,30 @@ class Link:
         return max(0, self.connections - 1)
 
     def start(self) -> None:
-        """Start connecting; returns at once."""
+        """Start a thread of its own for `run`; returns at once."""
+        name = f"vigil-link-{self._setup.client_id}"
+        self._thread = threading.Thread(target=self.run, args=(self._stop,), name=name, daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> None:
-        """Send what waits and the offline presence, then disconnect; at most `timeout_s` seconds."""
+    def stop(self, timeout_s: float = FAREWELL_S) -> None:
+        """End the thread of `start` as `run` describes it, within `timeout_s` seconds."""
         self._farewell_s = timeout_s
-        self._stopping.set()
+        self._stop.set()
         self._stir()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(timeout_s + 1.0)
+
+    def run(self, stop: threading.Event) -> None:
+        """Stay connected until `stop`; then send what waits and the offline presence, and disconnect.
+
+        Connecting may take CONNECT_TIMEOUT_S + CONNACK_TIMEOUT_S without a look at `stop`.
+        """
+        while not stop.is_set():
+            ended, lasted_s = self._connection(stop)
+            self._dial = self._dial.ended(ended.ending, lasted_s)
+            if not stop.is_set():
+                self._report(ended)
+                self._pause(stop, self._dial.wait_s(ended.ending, random.random()))  # noqa: S311
 
     def subscribe(self, subscription: Subscription) -> None:
         """Subscribe now and after every reconnect."""
@@ -136,15 +149,7 @@ class Link:
             message.ticket.settle(acked=False)
         return message.ticket
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            ended, lasted_s = self._connection()
-            self._dial = self._dial.ended(ended.ending, lasted_s)
-            if not self._stopping.is_set():
-                self._report(ended)
-                self._pause(self._dial.wait_s(ended.ending, random.random()))  # noqa: S311
-
-    def _connection(self) -> tuple[Ended, float]:
+    def _connection(self, stop: threading.Event) -> tuple[Ended, float]:
         """Live through one connection; return how it ended and how long it lasted, seconds."""
         session = Session(self._setup, self._dial.protocol, self._deliver)
         accepted_s = time.monotonic()
@@ -152,7 +157,7 @@ class Link:
             session.connect()
             accepted_s = time.monotonic()
             self._welcome(session)
-            while not self._stopping.is_set():
+            while not stop.is_set():
                 self._turn(session, _TURN_S)
             self._farewell(session, time.monotonic() + self._farewell_s)
         except Ended as ended:
@@ -176,7 +181,6 @@ class Link:
         logger.info("connected to %s by MQTT %s", self._setup.broker.host, self.protocol)
 
     def _turn(self, session: Session, timeout_s: float) -> None:
-        self.beat_ns = time.monotonic_ns()
         session.subscribe(list(self._subscriptions.values()))
         while self._queue and session.ready:
             session.send(self._queue.popleft())
@@ -214,11 +218,10 @@ class Link:
         broker = self._setup.broker
         logger.log(level, "broker %s:%d: %s", broker.host, broker.port, self.problem)
 
-    def _pause(self, wait_s: float) -> None:
+    def _pause(self, stop: threading.Event, wait_s: float) -> None:
         deadline_s = time.monotonic() + wait_s
-        while (left_s := deadline_s - time.monotonic()) > 0 and not self._stopping.is_set():
-            self.beat_ns = time.monotonic_ns()
-            self._stopping.wait(min(left_s, _TURN_S))
+        while (left_s := deadline_s - time.monotonic()) > 0 and not stop.wait(min(left_s, 1.0)):
+            pass
 
     def _stir(self) -> None:
         # The counter of an eventfd that nobody reads is full only after 2**64 messages.
