@@ -88,6 +88,13 @@ class Link:
         """Number of connections after the first."""
         return max(0, self.connections - 1)
 
+    @property
+    def description(self) -> str:
+        """How the link is, for people."""
+        if self.connected:
+            return f"connected by MQTT {self.protocol}"
+        return self.problem or "connecting"
+
     def start(self) -> None:
         """Start a thread of its own for `run`; returns at once."""
         name = f"vigil-link-{self._setup.client_id}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.errors import StorageError
+from agent.errors import StorageError, VigilError
 from agent.host.clock import boot_id, monotonic_ns
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.document import Malformed, parse_json, to_json
@@ -51,12 +51,6 @@ class Status(Struct):
     link: str
     state: State
     telemetry: Telemetry
-
-
-class NotRunningError(StorageError):
-    """There is no fresh status file: the agent does not run, or hangs."""
-
-    default_code = "status.stale"
 
 
 @dataclass(frozen=True)
@@ -106,23 +100,26 @@ def read_status(folder: Path, disk: Disk = REAL_DISK) -> Status:
     """Return what the agent says of itself now.
 
     Raises:
-        NotRunningError: `status.absent` without a file, `status.stale` with an old one.
-        StorageError: The file cannot be read, or is of another version of the agent.
+        VigilError: `status.absent` without a file, `status.stale` with an old one (the agent does not run
+            or hangs), `status.malformed` with one of another version.
+        StorageError: The file cannot be read.
     """
     path = folder / _NAME
     if not disk.exists(path):
         hint = "start it with `systemctl start vigil`, or look at `journalctl -u vigil`"
         message = f"the agent is not running: there is no {path}"
-        raise NotRunningError(message, code="status.absent", hint=hint)
+        raise VigilError(message, code="status.absent", hint=hint)
     try:
         status = parse_json(disk.read(path, _MAX_BYTES), Status)
     except Malformed as error:
         message = f"{path}: {error}"
-        raise StorageError(message, hint="agent and command are of different versions") from error
+        hint = "restart the agent: it is of another version than this command"
+        raise VigilError(message, code="status.malformed", hint=hint) from error
     age_s = (monotonic_ns() - status.written_ns) / 1e9
     if status.boot != boot_id() or not 0 <= age_s <= STALE_S:
-        raise NotRunningError(
+        raise VigilError(
             f"the agent is not running or hangs: {path} is {_age(status, age_s)}",
+            code="status.stale",
             hint="look at `journalctl -u vigil`",
         )
     return status
