@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import msgspec
 
 from agent.errors import PackageError
 from agent.host.disk import REAL_DISK, Disk
@@ -122,8 +119,8 @@ class Stager:
         file: SealedFile,
         progress: Callable[[Progress], None],
     ) -> None:
-        path = str(Path(ref.path).with_name(file.file)) if "/" not in file.file else file.file
-        target = trusted.file(path, file.sha256)
+        folder = ref.path.rpartition("/")[0]
+        target = trusted.file(f"{folder}/{file.file}", file.sha256)
         part, blob = self.store.part_path(file.sha256), self.store.blob_path(file.sha256)
         fetch_file(source, target, part, blob, self.disk, progress)
 
