@@ -28,7 +28,9 @@ def admit(manifest: Manifest, ref: ReleaseRef, facts: Facts) -> ReleaseRef:
     """
     # (1) made for this class, whatever path it was signed under
     if manifest.device_class != facts.device_class:
-        message = f"{ref.path}: for class {manifest.device_class}, this device is {facts.device_class}"
+        message = (
+            f"{ref.path}: for class {manifest.device_class}, this device is {facts.device_class}"
+        )
         raise TrustError(message, code="trust.wrong_class")
     # (2) the release that its path names: sealed files and grants are bound to this identity
     expected = f"models/{manifest.release_id}/{MANIFEST_FILE}"
@@ -41,7 +43,9 @@ def admit(manifest: Manifest, ref: ReleaseRef, facts: Facts) -> ReleaseRef:
         raise TrustError(message, code="trust.rollback")
     # (4) understood by this agent
     if manifest.schema != MANIFEST_SCHEMA:
-        message = f"{ref.path}: manifest schema {manifest.schema}, this agent reads {MANIFEST_SCHEMA}"
+        message = (
+            f"{ref.path}: manifest schema {manifest.schema}, this agent reads {MANIFEST_SCHEMA}"
+        )
         raise PackageError(message, code="package.schema", hint="update the agent")
     if _numbers(manifest.min_agent) > _numbers(facts.agent_version):
         message = f"{ref.path}: needs agent {manifest.min_agent}, this is {facts.agent_version}"

@@ -1,10 +1,10 @@
 """How an error ends an update: one table from the error's class to the outcome. Pure.
 
-    before the swap     TrustError                 refused       not marked bad: the metadata may be at fault
-                        PackageError, ModelError   rejected      marked bad
-                        any other                  failed        may be asked for again, the part is kept
-    on probation        StorageError               failed        goes back: the decision cannot be written
-                        any other                  rolled back   marked bad
+before the swap     TrustError                 refused       not marked bad: the metadata may be at fault
+                    PackageError, ModelError   rejected      marked bad
+                    any other                  failed        may be asked for again, the part is kept
+on probation        StorageError               failed        goes back: the decision cannot be written
+                    any other                  rolled back   marked bad
 """
 
 from __future__ import annotations
@@ -51,6 +51,5 @@ def end_of(phase: Phase, error: VigilError) -> Ending:
 
 
 def is_over(record: UpdateRecord) -> bool:
-    """Say whether nothing is going on, so that old files may go; a failed one keeps its part."""
-    has_failed = record.phase is Phase.IDLE and record.last is not None
-    return record.phase in RESTING and not has_failed
+    """Say whether old files may go: not while something is going on, nor after a failure (its part is kept)."""
+    return record.phase in RESTING and record.phase is not Phase.IDLE

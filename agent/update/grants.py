@@ -7,7 +7,7 @@ import time
 
 from agent.errors import KeyUnavailableError, TransferError, TrustError
 from agent.schema.document import Malformed, parse_json, to_json
-from agent.schema.messages import KeyReply, KeyRequest
+from agent.schema.messages import MESSAGE_VERSION, KeyReply, KeyRequest
 from agent.update.pace import Clock
 from agent.update.ports import Channel
 
@@ -46,7 +46,7 @@ class KeyBroker:
             KeyUnavailableError: `key.unknown_release`: the service has no key for it (yet).
             TransferError: `key.no_answer`.
         """
-        request = KeyRequest(id=secrets.token_hex(8), release=release_id)
+        request = KeyRequest(v=MESSAGE_VERSION, id=secrets.token_hex(8), release=release_id)
         deadline, due, generation = self._clock() + self._timeout_s, 0.0, -1
         while (now := self._clock()) < deadline:
             if now >= due or generation != self._channel.generation:

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from agent.errors import CommandError, ModelError, PackageError, StorageError, VigilError
 from agent.host.clock import wall_ms
 from agent.models.store import InstalledRelease, ModelStore
@@ -45,10 +47,8 @@ class Updater:
 
     Args:
         journal: Where the record lives.
-        stager: Brings a release to the disk.
-        store: Loads installed releases and removes old ones.
+        stager: Brings a release to the disk; its store and floor are the updater's too.
         host: Runs models.
-        floor: Raised at commit, never before.
         limits_of: What a release must bear on probation.
         observe: Told of every transition, and of progress.
         poll_s: Seconds between two looks at the health on probation.
@@ -58,15 +58,13 @@ class Updater:
         self,
         journal: Journal,
         stager: Stager,
-        store: ModelStore,
         host: ModelHost,
-        floor: Floor,
         limits_of: Callable[[Manifest], ProbationLimits],
         observe: Observer,
         poll_s: float = 1.0,
     ) -> None:
-        self._journal, self._stager, self._store = journal, stager, store
-        self._host, self._floor = host, floor
+        self._journal, self._stager, self._host = journal, stager, host
+        self._store, self._floor = stager.store, stager.floor
         self._limits_of, self._observe, self._poll_s = limits_of, observe, poll_s
         self._record = UpdateRecord()
         self._recovery = Recovery.SERVE
@@ -90,12 +88,7 @@ class Updater:
 
         Called once, before `run`. None only when no release that was ever committed can be loaded.
         """
-        try:
-            record, self._recovery, problem = records.resume(self._journal.read())
-        except StorageError as error:
-            logger.error("%s", error.diagnostics())
-            self._keep_in_memory(UpdateRecord(last=_report(None, Outcome.FAILED, error)))
-            return None
+        record, self._recovery, problem = records.resume(self._read_journal())
         self._record = record
         if problem:
             self._give_up(ModelError(problem, code="update.crash_loop"))
@@ -105,6 +98,19 @@ class Updater:
         self._settle()
         self._is_busy = self._recovery is not Recovery.SERVE
         return release
+
+    def _read_journal(self) -> UpdateRecord:
+        """Read the record; where it is lost, take the newest release that was ever committed as current."""
+        try:
+            record = self._journal.read()
+        except StorageError as error:
+            logger.error("%s", error.diagnostics())
+            record = UpdateRecord(last=_report(None, Outcome.FAILED, error))
+        if record.phase is Phase.IDLE and record.current is None:
+            found = [ref for ref in self._store.installed() if ref.counter <= self._floor.counter]
+            newest = max(found, key=lambda ref: ref.counter, default=None)
+            record = msgspec.structs.replace(record, current=newest)
+        return record
 
     def _count_or_undo(self, record: UpdateRecord) -> None:
         """Write that the candidate is tried once more; what cannot be counted is not tried."""
@@ -145,7 +151,9 @@ class Updater:
         with self._lock:
             if self._is_busy:
                 message = f"an update is under way ({self._record.phase.value})"
-                raise CommandError(message, code="command.busy", hint="send it again when it is over")
+                raise CommandError(
+                    message, code="command.busy", hint="send it again when it is over"
+                )
             self._refuse_bad(offer)
             is_needed = offer.force or not _is_same(offer.ref, self._record.current)
             self._is_busy = is_needed
@@ -168,22 +176,24 @@ class Updater:
     def run(self, stop: threading.Event) -> None:
         """Carry out updates until `stop` is set; an unfinished one goes on in the next life."""
         self._stop = stop
-        if self._recovery is Recovery.CONTINUE:
-            self._carry(self._install)
-        elif self._recovery is Recovery.WATCH:
-            self._carry(self._watch_again)
+        self.work()
         while not stop.is_set():
             if self._wake.wait(_WAKE_S):
                 self._wake.clear()
-                self._take()
+                self.work()
 
-    def _take(self) -> None:
+    def work(self) -> None:
+        """Carry out everything that waits now: what the last life left, then an offer."""
+        recovery, self._recovery = self._recovery, Recovery.SERVE
+        if recovery is Recovery.CONTINUE:
+            self._carry(self._install)
+        elif recovery is Recovery.WATCH:
+            self._carry(self._watch_again)
         with self._lock:
             taken, self._inbox = self._inbox, None
-        if taken is None:
-            return
-        offer, self._replier = taken
-        self._carry(lambda: self._begin(offer))
+        if taken is not None:
+            offer, self._replier = taken
+            self._carry(lambda: self._begin(offer))
 
     def _begin(self, offer: Offer) -> None:
         self._move(records.offered(self._record, offer.ref, offer.command_id))
@@ -228,7 +238,7 @@ class Updater:
         while (verdict := judge(self._host.health(), limits)).judgement is Judgement.CONTINUE:
             if self._stop.wait(self._poll_s):
                 raise _StoppingError
-        if verdict.judgement is Judgement.FAIL:
+        if verdict.judgement is Judgement.FAILED:
             raise ModelError(f"{release.ref.label}: {verdict.reason}", code=verdict.code)
         report = _report(self._record.candidate, Outcome.COMMITTED, None, gap_ms)
         self._move(records.committed(self._record, report))

@@ -56,7 +56,9 @@ class Journal:
                 code="storage.journal_damaged",
                 hint="remove the files to start without a model, then deploy a release",
             )
-        newest = max(whole, key=lambda slot: slot.sequence, default=_Slot(sequence=0, record=UpdateRecord()))
+        newest = max(
+            whole, key=lambda slot: slot.sequence, default=_Slot(sequence=0, record=UpdateRecord())
+        )
         self._sequence = newest.sequence
         return newest.record
 

@@ -16,8 +16,8 @@ class Judgement(enum.Enum):
     """What to do with the model on probation."""
 
     CONTINUE = "continue"
-    PASS = "pass"
-    FAIL = "fail"
+    PASSED = "pass"
+    FAILED = "fail"
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def judge(health: Health, limits: ProbationLimits) -> Verdict:
         return failure
     is_over = health.seconds >= limits.seconds
     if is_over and health.frames >= limits.frames:
-        return Verdict(Judgement.PASS)
+        return Verdict(Judgement.PASSED)
     if health.seconds >= PATIENCE * limits.seconds:
         reason = f"{health.frames} of at least {limits.frames} frames in {health.seconds:.0f} s"
-        return Verdict(Judgement.FAIL, "probation.frames", reason)
+        return Verdict(Judgement.FAILED, "probation.frames", reason)
     return Verdict(Judgement.CONTINUE)
 
 
@@ -85,11 +85,16 @@ def _failure(health: Health, limits: ProbationLimits) -> Verdict | None:
     checks = (
         (health.restarts, limits.max_restarts, "restarts", "deaths of the worker"),
         (health.errors, errors_allowed, "errors", "failed frames"),
-        (health.p95_ms if has_measure else 0.0, limits.max_p95_ms, "latency", "ms p95 of inference"),
+        (
+            health.p95_ms if has_measure else 0.0,
+            limits.max_p95_ms,
+            "latency",
+            "ms p95 of inference",
+        ),
         (health.temperature_c, limits.max_temperature_c, "temperature", "degrees Celsius"),
     )
     for found, most, code, what in checks:
         if found is not None and most is not None and found > most:
             reason = f"{found:g} {what}, at most {most:g} allowed"
-            return Verdict(Judgement.FAIL, f"probation.{code}", reason)
+            return Verdict(Judgement.FAILED, f"probation.{code}", reason)
     return None

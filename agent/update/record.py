@@ -36,7 +36,7 @@ class UpdateRecord(Struct):
     candidate: ReleaseRef | None = None
     variant: str = ""
     tries: Counter = 0
-    bad: dict[Sha256, str] = {}
+    bad: dict[Sha256, str] = msgspec.field(default_factory=dict)
     command_id: str = ""
     last: UpdateReport | None = None
 

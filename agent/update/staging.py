@@ -51,6 +51,7 @@ class Stager:
         device_class: Class of this device.
         agent_version: Version of this agent.
         disk: Disk under the store.
+        deadline_s: Longest time one file may take, seconds.
     """
 
     trust: TrustClient
@@ -63,6 +64,7 @@ class Stager:
     device_class: str
     agent_version: str
     disk: Disk = REAL_DISK
+    deadline_s: float = 3600.0
 
     def fetch(self, ref: ReleaseRef, progress: Callable[[Progress], None]) -> Staged:
         """Fetch the chosen variant of `ref` and its golden set.
@@ -73,7 +75,7 @@ class Stager:
             TransferError: The road is bad.
             StorageError: The disk is full or failing.
         """
-        source = FailoverSource(self.sources)
+        source = FailoverSource(self.sources, self.deadline_s)
         trusted = self.trust.check(source)
         data = fetch_small(source, trusted.release(ref), MAX_MANIFEST_BYTES)
         manifest = trusted_json(data, Manifest, ref.path)
@@ -106,7 +108,7 @@ class Stager:
             TrustError: Not authentic.
             TransferError: The road is bad.
         """
-        source = FailoverSource(self.sources)
+        source = FailoverSource(self.sources, self.deadline_s)
         target = self.trust.check(source).policy()
         data = fetch_small(source, target, MAX_POLICY_BYTES)
         return data, trusted_json(data, Policy, target.path)

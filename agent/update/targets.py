@@ -10,7 +10,7 @@ import msgspec
 from tuf.api.metadata import TargetFile
 
 from agent.errors import TrustError
-from agent.schema.values import Positive, Sha256
+from agent.schema.values import Sha256
 
 MAX_SMALL_BYTES = 8 * 1024 * 1024  # a file without block digests is held in memory as one block
 MAX_BLOCK_BYTES = 4 * 1024 * 1024
@@ -93,4 +93,6 @@ def _blocks_of(listed: TargetFile, digest: str) -> _Blocks:
     try:
         return msgspec.convert(custom, _Blocks)
     except msgspec.ValidationError as error:
-        raise TrustError(f"{listed.path}: custom metadata: {error}", code="trust.malformed") from error
+        raise TrustError(
+            f"{listed.path}: custom metadata: {error}", code="trust.malformed"
+        ) from error

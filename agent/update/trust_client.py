@@ -209,7 +209,9 @@ def _translated(what: str) -> Iterator[None]:
         raise StorageError(message, hint="check the disk and its free space") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         # Malformed metadata that slipped through python-tuf's own deserialisation errors.
-        raise TrustError(f"{what}: malformed ({type(error).__name__})", code="trust.metadata") from error
+        raise TrustError(
+            f"{what}: malformed ({type(error).__name__})", code="trust.metadata"
+        ) from error
 
 
 def _translate(what: str, error: Exception) -> VigilError:

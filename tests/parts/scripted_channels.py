@@ -80,7 +80,7 @@ class BlockChannel:
 
 
 def busy(retry_after_ms: int) -> Fault:
-    return lambda request, reply: [
+    return lambda request, _reply: [
         BlockReply(bytes.fromhex(request.id), BUSY, request.o, retry_after_ms, b"").encode()
     ]
 

@@ -74,8 +74,9 @@ def make_release(
     release_id = f"{device_class}/{name}/{version}"
     dek = hashlib.sha256(f"dek {release_id}".encode()).digest()
     plaintext = (f"model {release_id} ".encode() * (size // 10))[:size]
-    payload = seal(plaintext, dek, release_id)
-    golden = seal(f"golden {release_id}".encode(), dek, release_id)
+    payload = seal(plaintext, dek, release_id, salt=hashlib.sha256(b"payload" + dek).digest())
+    golden_text = f"golden {release_id}".encode()
+    golden = seal(golden_text, dek, release_id, salt=hashlib.sha256(b"golden" + dek).digest())
     fields: dict[str, Any] = {
         "schema": 1,
         "name": name,
@@ -134,9 +135,7 @@ class SignedRepository:
 
     def __post_init__(self) -> None:
         roles = ("root", "targets", "policy", *self.classes)
-        self.signers = {
-            role: [CryptoSigner.generate_ed25519() for _ in range(3)] for role in roles
-        }
+        self.signers = {role: [CryptoSigner.generate_ed25519() for _ in range(3)] for role in roles}
         self.signers |= {
             role: [CryptoSigner.generate_ed25519()] for role in ("snapshot", "timestamp")
         }

@@ -9,11 +9,10 @@ Rules (UPDATE_NOTES 3.2)
 
 from __future__ import annotations
 
-import random
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.errors import TransferError
 from agent.schema.blocks import (
@@ -48,7 +47,7 @@ class BlockLimits:
     block_bytes: int = BLOCK_BYTES
     window: int = WINDOW
     answer_s: float = 3.0
-    pace: PaceLimits = PaceLimits()
+    pace: PaceLimits = field(default_factory=PaceLimits)
 
 
 class BlockSource:
@@ -168,7 +167,7 @@ class _Pull:
 
     def _wait_as_told(self, retry_after_s: float, request: _Open) -> int:
         # Jitter keeps a fleet that was sent away together from coming back together.
-        wait_s = min(retry_after_s, MAX_RETRY_AFTER_S) * random.uniform(1.0, 1.25)
+        wait_s = min(retry_after_s, MAX_RETRY_AFTER_S) * (1.0 + secrets.randbelow(256) / 1024)
         request.due = self._clock() + wait_s
         self._pace.excuse(wait_s)
         return 0
@@ -201,5 +200,7 @@ class _Pull:
             self._total = total
             self._next_ask = min(self._next_ask, total)
         elif self._total != total:
-            message = f"{self._path}: had {self._total} bytes, now {total}: it changed on the server"
+            message = (
+                f"{self._path}: had {self._total} bytes, now {total}: it changed on the server"
+            )
             raise TransferError(message, code="transfer.changed")

@@ -8,9 +8,11 @@ every road in turn failed without a single byte.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 
 from agent.errors import TransferError
+from agent.update.pace import Clock, Pace, PaceLimits
 from agent.update.ports import Source
 
 logger = logging.getLogger(__name__)
@@ -21,31 +23,44 @@ class FailoverSource:
 
     Args:
         sources: At least one road.
+        deadline_s: Longest time one file may take over all roads together, seconds.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        deadline_s: float = 3600.0,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._sources = tuple(sources)
+        self._limits = PaceLimits(min_bytes_s=0.0, deadline_s=deadline_s)
+        self._clock = clock
         self._turn = 0
 
     def read(self, path: str, start: int) -> Iterator[bytes]:
         """Yield the file's bytes from `start` on, over whichever road works.
 
         Raises:
-            TransferError: All roads failed in turn. `transfer.not_found` only if every one of them says so:
-                one broken road must not make a missing file out of an existing one.
+            TransferError: All roads failed in turn, or `transfer.deadline`. `transfer.not_found` only if
+                every road says so: one broken road must not make a missing file out of an existing one.
         """
-        position, failures = start, list[TransferError]()
+        pace, position, failures = Pace(self._limits, self._clock), start, list[TransferError]()
         while len(failures) < len(self._sources):
+            begin = position
             try:
                 for data in self._sources[self._turn].read(path, position):
-                    failures.clear()
                     position += len(data)
                     yield data
-                return
+                    pace.add(len(data))
             except TransferError as error:
                 logger.info("%s: road %d failed at byte %d: %s", path, self._turn, position, error)
-                failures.append(error)
+                if error.code == "transfer.deadline":
+                    raise
+                failures = [*failures, error] if position == begin else []
                 self.distrust()
+            else:
+                return
         raise next((e for e in failures if e.code != "transfer.not_found"), failures[0])
 
     def distrust(self) -> None:

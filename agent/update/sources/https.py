@@ -12,7 +12,7 @@ import re
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -23,6 +23,7 @@ from agent.update.pace import Clock, Pace, PaceLimits
 
 CHUNK_BYTES = 128 * 1024
 MAX_REDIRECTS = 3
+_OK, _PARTIAL = 200, 206
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MISSING = frozenset({403, 404, 410})  # object stores answer 403 for a file that is not there
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -34,7 +35,7 @@ class HttpsLimits:
 
     connect_s: float = 10.0
     read_s: float = 20.0
-    pace: PaceLimits = PaceLimits()
+    pace: PaceLimits = field(default_factory=PaceLimits)
 
 
 class HttpsSource:
@@ -108,7 +109,7 @@ def _expected_bytes(response: urllib3.BaseHTTPResponse, path: str, start: int) -
     headers = response.headers
     if response.status in _MISSING:
         raise TransferError(f"{path}: not in the repository", code="transfer.not_found")
-    if response.status not in {200, 206}:
+    if response.status not in {_OK, _PARTIAL}:
         message = f"{path}: the server answered {response.status}"
         raise TransferError(message, code="transfer.refused")
     if headers.get("Content-Encoding", "identity") != "identity":
@@ -116,7 +117,7 @@ def _expected_bytes(response: urllib3.BaseHTTPResponse, path: str, start: int) -
         raise TransferError(message, code="transfer.encoding")
     if headers.get("Content-Type", "").startswith("text/html"):
         raise TransferError(f"{path}: got a web page instead", code="transfer.not_a_file")
-    if response.status == 206 or start:
+    if response.status == _PARTIAL or start:
         return _ranged_bytes(response, path, start)
     length = headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
@@ -126,7 +127,7 @@ def _ranged_bytes(response: urllib3.BaseHTTPResponse, path: str, start: int) -> 
     found = response.headers.get("Content-Range", "")
     match = _CONTENT_RANGE.fullmatch(found)
     first, last, total = map(int, match.groups()) if match else (-1, -1, -1)
-    if response.status != 206 or first != start or last != total - 1:
+    if response.status != _PARTIAL or first != start or last != total - 1:
         message = f"{path}: asked for bytes from {start}, got {response.status} {found!r}"
         raise TransferError(message, code="transfer.range")
     return total - start
@@ -141,5 +142,5 @@ def _body(
             left -= len(data)
         yield data
     if left:
-        message = f"{path}: {abs(left)} bytes fewer or more than announced"
+        message = f"{path}: {left} bytes fewer than announced"
         raise TransferError(message, code="transfer.truncated")
