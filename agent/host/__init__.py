@@ -1,0 +1,1 @@
+"""The operating system's edge: durable files, systemd, sensors, board facts, plug-in loading."""
