@@ -1,1 +1,1 @@
-"""The operating system's edge: durable files, systemd, sensors, board facts, plug-in loading."""
+"""The operating system's edge: disk, memfds, systemd, board facts, sensors, processes and plug-ins."""

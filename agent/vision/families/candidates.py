@@ -13,8 +13,8 @@ from agent.vision.families import MAX_BOXES, Boxes, Float32, Int32
 
 # Below this confidence (evaluation runs at 0.001) many candidates are normal.
 _FLOOD_CONFIDENCE = 0.05
-_FLOOD_MIN_ANCHORS = 1000
-_FLOOD_SHARE = 0.5
+_MANY_ANCHORS = 1000
+_MANY_ROWS = 100
 _MAX_CANDIDATES = 3000
 
 
@@ -50,12 +50,18 @@ def above(scores: Float32, confidence: float) -> NDArray[np.intp]:
     """
     require_finite(scores)
     indices = np.flatnonzero(scores >= confidence)
-    flood = max(_FLOOD_MIN_ANCHORS, len(scores)) * _FLOOD_SHARE
-    if confidence >= _FLOOD_CONFIDENCE and len(indices) > flood:
+    if confidence >= _FLOOD_CONFIDENCE and len(indices) > _bearable(len(scores)):
         raise ModelError(
             f"{len(indices)} of {len(scores)} anchors claim an object", code="model.flood"
         )
     return indices
+
+
+def _bearable(anchors: int) -> int:
+    """Return how many of so many anchors may be objects: half of a grid, all but one row of a final list."""
+    if anchors >= _MANY_ANCHORS:
+        return anchors // 2
+    return anchors - 1 if anchors >= _MANY_ROWS else anchors
 
 
 def require_finite(values: Float32) -> None:

@@ -52,7 +52,8 @@ class AnchorsWithObjectness:
         candidates = rows[above(rows[:, 4], confidence)]
         classes = candidates[:, 5:]
         scores = candidates[:, 4] * classes.max(axis=1, initial=0.0)
-        chosen = above(scores, confidence)
+        require_finite(scores)
+        chosen = np.flatnonzero(scores >= confidence)
         labels = classes[chosen].argmax(axis=1).astype(np.int32)
         xyxy = corners(candidates[chosen, :4]) * self._head.unit_px
         return suppress(xyxy, scores[chosen], labels, iou)

@@ -16,6 +16,7 @@ from agent.vision.families.candidates import (
     above,
     corners,
     expect_outputs,
+    require_finite,
     suppress,
     wrong_classes,
     wrong_shape,
@@ -43,7 +44,8 @@ class YoloX:
         likely = above(rows[:, 4], confidence)
         classes = rows[likely, 5:]
         scores = rows[likely, 4] * classes.max(axis=1, initial=0.0)
-        chosen = above(scores, confidence)
+        require_finite(scores)
+        chosen = np.flatnonzero(scores >= confidence)
         labels = classes[chosen].argmax(axis=1).astype(np.int32)
         places = likely[chosen]
         xyxy = corners(self._place(rows[places, :4], places))

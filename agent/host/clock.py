@@ -1,0 +1,24 @@
+"""Clocks: wall time for people and expiry, monotonic time for durations, and which boot this is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+
+def wall_ms() -> int:
+    """Return Unix time, milliseconds; may jump, and is wrong until the clock was set."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_ns() -> int:
+    """Return CLOCK_MONOTONIC, nanoseconds; never jumps and is the same in all processes of this boot."""
+    return time.monotonic_ns()
+
+
+def boot_id(root: Path = Path("/")) -> str:
+    """Return the kernel's random identifier of this boot, empty where the kernel shows none."""
+    try:
+        return (root / "proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,82 @@
+"""Sealed anonymous memory: how plaintext weights travel without a file system.
+
+A memfd is filled through a writable map, the map is closed, then the memfd is sealed: nobody, not even
+the process that made it, can change or resize it afterwards (memfd_create(2), F_ADD_SEALS).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+
+from agent.errors import StorageError
+
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+def create_memfd(name: str, size: int) -> tuple[int, mmap.mmap]:
+    """Return a new memfd of `size` bytes and a writable map of it; the caller closes both.
+
+    Raises:
+        StorageError: The memory is not there (code `storage.full`).
+    """
+    try:
+        fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise _no_memory(size, error) from error
+    try:
+        # Reserved now: without it a later page fault on a full tmpfs is a fatal SIGBUS, not an error.
+        os.posix_fallocate(fd, 0, size)
+        return fd, mmap.mmap(fd, size)
+    except OSError as error:
+        os.close(fd)
+        raise _no_memory(size, error) from error
+
+
+def seal_memfd(fd: int) -> None:
+    """Make the memfd immutable for good; its writable map must have been closed.
+
+    Raises:
+        StorageError: It could not be sealed, for example because it is still mapped writable.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError as error:
+        raise StorageError(f"memfd {fd}: cannot be sealed: {error.strerror}") from error
+
+
+def memfd_of(data: bytes, name: str) -> int:
+    """Return a sealed memfd that holds `data` (at least one byte).
+
+    Raises:
+        StorageError: The memory is not there.
+    """
+    fd, view = create_memfd(name, len(data))
+    try:
+        view[:] = data
+        view.close()
+        seal_memfd(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def read_memfd(fd: int) -> mmap.mmap:
+    """Return a read-only map of the whole memfd; the caller closes it.
+
+    Raises:
+        StorageError: The descriptor cannot be mapped, for example because it is empty.
+    """
+    try:
+        return mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"memfd {fd}: cannot be mapped: {error}") from error
+
+
+def _no_memory(size: int, error: OSError) -> StorageError:
+    message = f"cannot reserve {size} bytes of memory: {error.strerror}"
+    return StorageError(
+        message, code="storage.full", hint="stop other programs or use a smaller model"
+    )

@@ -1,0 +1,45 @@
+"""Plug-ins: a literal table of lazy imports first, then entry points of third parties.
+
+KEY_STORES = {"file": "agent.trust.keys:FileKey"}
+store = load_plugin(KEY_STORES, "file", "vigil.key_stores")
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+from agent.errors import ConfigError
+
+
+def load_plugin(table: Mapping[str, str], name: str, group: str) -> Any:
+    """Return the object that `table`, or an entry point of `group`, has under `name`.
+
+    Args:
+        table: Name to `module:attribute`; wins over entry points of the same name.
+        name: What the caller asked for.
+        group: Entry-point group in which third parties register theirs.
+
+    Raises:
+        ConfigError: Unknown name (`plugin.unknown`, naming the known ones) or one whose module cannot be
+            imported here (`plugin.unavailable`).
+    """
+    places = {point.name: point.value for point in importlib.metadata.entry_points(group=group)}
+    places.update(table)
+    if name not in places:
+        known = ", ".join(sorted(places)) or "none"
+        message = f"{group}: expected one of {known}, found {name!r}"
+        raise ConfigError(message, code="plugin.unknown", hint=f"choose one of: {known}")
+    return _load(places[name], name, group)
+
+
+def _load(place: str, name: str, group: str) -> Any:
+    module_name, _, attribute = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        message = f"{group}: {name!r} ({place}) cannot be loaded: {error}"
+        hint = "install the package it needs"
+        raise ConfigError(message, code="plugin.unavailable", hint=hint) from error
