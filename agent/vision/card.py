@@ -76,11 +76,11 @@ def appended_metadata(path: str) -> dict[str, str]:
 def _texts(data: bytes) -> dict[str, str]:
     if len(data) > _MAX_TEXT_BYTES:
         raise _unreadable(f"more than {_MAX_TEXT_BYTES} bytes")
+    text = data.decode(errors="replace")
     try:
-        text = data.decode()
-        tree = json.loads(text) if text.lstrip().startswith('{"') else _literal(text, "archive")
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(f"archive: {error}") from error
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        tree = _literal(text, "archive")
     if not isinstance(tree, dict):
         raise _unreadable(f"expected a mapping, found {type(tree).__name__}")
     return {str(key): value if isinstance(value, str) else repr(value) for key, value in tree.items()}
