@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from agent.errors import CameraError
 from agent.host.clock import monotonic_ns
 from agent.schema.messages import CameraReport
-from agent.vision.cameras import CameraSetup, Frame, open_camera
+from agent.vision.cameras import Camera, CameraSetup, Frame, open_camera
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class CaptureLoop:
         self.name = setup.config.name
         self._setup = setup
         self._mailbox = mailbox
+        self._camera: Camera | None = None
         self._status = "opening"
         self._problem = ""
         self._opened = 0
@@ -95,7 +96,7 @@ class CaptureLoop:
         )
 
     def _capture(self) -> None:
-        camera = open_camera(self._setup)
+        camera = self._camera = self._camera or open_camera(self._setup)
         try:
             camera.open()
             self._opened += 1

@@ -19,10 +19,9 @@ from agent.errors import ModelError
 from agent.schema.manifest import InputSpec
 from agent.vision.backends import Backend, BackendOptions, open_backend
 from agent.vision.families import Decoder, Head, open_decoder
+from agent.vision.golden import GoldenBox
 from agent.vision.image import Letterbox
 from agent.vision.recognise import Stated, backend_of, model_path, recognise
-
-GoldenBox = tuple[int, float, float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,15 @@ class Detected:
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
     stages_ms: dict[str, float]
+
+    def golden(self) -> list[GoldenBox]:
+        """Return the boxes as `(label, score, x_min, y_min, x_max, y_max)`, best first."""
+        return [
+            (label, score, *corners)
+            for label, score, corners in zip(
+                self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True
+            )
+        ]
 
 
 @dataclass(frozen=True)
@@ -153,11 +161,7 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
 
 def golden_boxes(detector: Detector, image_bgr: NDArray[np.uint8]) -> list[GoldenBox]:
     """Return what the detector finds as `(label, score, x_min, y_min, x_max, y_max)`, best first."""
-    found = detector.detect(image_bgr)
-    return [
-        (int(label), float(score), *(float(side) for side in box))
-        for label, score, box in zip(found.labels, found.scores, found.boxes, strict=True)
-    ]
+    return detector.detect(image_bgr).golden()
 
 
 def _first_inference(runtime: Backend) -> list[NDArray[np.float32]]:

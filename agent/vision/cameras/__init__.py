@@ -25,8 +25,8 @@ from agent.schema.config import CameraConfig
 CAMERAS: Mapping[str, str] = {
     "file": "agent.vision.cameras.file:FileCamera",
     "folder": "agent.vision.cameras.folder:FolderCamera",
-    "stream": "agent.vision.cameras.capture_device:StreamCamera",
-    "usb": "agent.vision.cameras.capture_device:UsbCamera",
+    "stream": "agent.vision.cameras.live:stream_camera",
+    "usb": "agent.vision.cameras.live:usb_camera",
     "pattern": "agent.vision.cameras.pattern:PatternCamera",
 }
 CAMERA_GROUP = "vigil.cameras"

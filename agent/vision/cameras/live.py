@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import cv2
 
 from agent.errors import CameraError
 from agent.host.clock import monotonic_ns, wall_ms
+from agent.schema.config import CameraConfig
 from agent.vision.cameras import CameraSetup, Frame, redact
 
 _OPEN_TIMEOUT_MS = 5000
@@ -22,18 +24,26 @@ _FFMPEG_OPTIONS = "rtsp_transport;tcp"
 _EARLY = 0.5
 
 
-class _LiveCamera:
-    """What both kinds share: read the newest, drop what is above the configured rate."""
+class LiveCamera:
+    """Reads what the device sends and drops what is above the configured rate.
 
-    def __init__(self, setup: CameraSetup) -> None:
+    Args:
+        setup: The camera's set-up.
+        connect: Opens the device; bounded in time.
+    """
+
+    def __init__(
+        self, setup: CameraSetup, connect: Callable[[CameraConfig], cv2.VideoCapture]
+    ) -> None:
         self._setup = setup
+        self._connect = connect
         self._video: cv2.VideoCapture | None = None
         self._index = 0
         self._shown_ns = 0
 
     def open(self) -> None:
         """Connect; see `agent.vision.cameras.Camera`."""
-        video = self._connect()
+        video = self._connect(self._setup.config)
         if not video.isOpened():
             video.release()
             raise self._error("does not open", "camera.unreachable")
@@ -58,9 +68,6 @@ class _LiveCamera:
             self._video.release()
         self._video = None
 
-    def _connect(self) -> cv2.VideoCapture:
-        raise NotImplementedError
-
     def _due(self, now_ns: int) -> bool:
         """Return whether the configured rate allows this picture, half an interval of jitter forgiven."""
         self._index += 1
@@ -81,26 +88,30 @@ class _LiveCamera:
         return CameraError(f"camera {config.name}: {redact(config.source)} {problem}", code=code)
 
 
-class StreamCamera(_LiveCamera):
-    """RTSP or HTTP through FFmpeg."""
-
-    def _connect(self) -> cv2.VideoCapture:
-        os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", _FFMPEG_OPTIONS)
-        limits = [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            _OPEN_TIMEOUT_MS,
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            _READ_TIMEOUT_MS,
-        ]
-        return cv2.VideoCapture(self._setup.config.source, cv2.CAP_FFMPEG, limits)
+def stream_camera(setup: CameraSetup) -> LiveCamera:
+    """Return a camera for RTSP or HTTP through FFmpeg."""
+    return LiveCamera(setup, _connect_stream)
 
 
-class UsbCamera(_LiveCamera):
-    """`/dev/videoN` through V4L2, with as little buffered as the driver allows."""
+def usb_camera(setup: CameraSetup) -> LiveCamera:
+    """Return a camera for `/dev/videoN` through V4L2, with as little buffered as the driver allows."""
+    return LiveCamera(setup, _connect_usb)
 
-    def _connect(self) -> cv2.VideoCapture:
-        video = cv2.VideoCapture(self._setup.config.source, cv2.CAP_V4L2)
-        video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        if self._setup.config.fps:
-            video.set(cv2.CAP_PROP_FPS, self._setup.config.fps)
-        return video
+
+def _connect_stream(config: CameraConfig) -> cv2.VideoCapture:
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", _FFMPEG_OPTIONS)
+    limits = [
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+        _OPEN_TIMEOUT_MS,
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+        _READ_TIMEOUT_MS,
+    ]
+    return cv2.VideoCapture(config.source, cv2.CAP_FFMPEG, limits)
+
+
+def _connect_usb(config: CameraConfig) -> cv2.VideoCapture:
+    video = cv2.VideoCapture(config.source, cv2.CAP_V4L2)
+    video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    if config.fps:
+        video.set(cv2.CAP_PROP_FPS, config.fps)
+    return video
