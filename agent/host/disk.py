@@ -22,10 +22,16 @@ from agent.errors import StorageError
 _FAULTS = {
     errno.ENOSPC: ("storage.full", "free some space on this file system"),
     errno.EDQUOT: ("storage.full", "raise the quota of this user or free some space"),
-    errno.EROFS: ("storage.read_only", "remount the file system writable; check it for errors first"),
+    errno.EROFS: (
+        "storage.read_only",
+        "remount the file system writable; check it for errors first",
+    ),
     errno.EACCES: ("storage.denied", "give the agent's user access to this path"),
     errno.EPERM: ("storage.denied", "give the agent's user access to this path"),
-    errno.ELOOP: ("storage.denied", "remove the symbolic link; it is not followed on purpose"),
+    errno.ELOOP: (
+        "storage.denied",
+        "remove the symbolic link; it is not followed on purpose",
+    ),
     errno.ENOENT: ("storage.missing", ""),
 }
 

@@ -77,4 +77,6 @@ def read_memfd(fd: int) -> mmap.mmap:
 
 def _no_memory(size: int, error: OSError) -> StorageError:
     message = f"cannot reserve {size} bytes of memory: {error.strerror}"
-    return StorageError(message, code="storage.full", hint="stop other programs or use a smaller model")
+    return StorageError(
+        message, code="storage.full", hint="stop other programs or use a smaller model"
+    )

@@ -1,7 +1,7 @@
 """Plug-ins: a literal table of lazy imports first, then entry points of third parties.
 
-    KEY_STORES = {"file": "agent.trust.keys:FileKey"}
-    store = load_plugin(KEY_STORES, "file", "vigil.key_stores")
+KEY_STORES = {"file": "agent.trust.keys:FileKey"}
+store = load_plugin(KEY_STORES, "file", "vigil.key_stores")
 """
 
 from __future__ import annotations

@@ -14,7 +14,10 @@ def temperature_c(root: Path = Path("/")) -> float | None:
     zones = (root / "sys/class/thermal").glob("thermal_zone*")
     readings = [_zone_c(zone) for zone in zones]
     low, high = _PLAUSIBLE_C
-    return max((value for value in readings if value is not None and low < value < high), default=None)
+    return max(
+        (value for value in readings if value is not None and low < value < high),
+        default=None,
+    )
 
 
 def _zone_c(zone: Path) -> float | None:

@@ -1,0 +1,1 @@
+"""A release on disk: choose the variant that fits, keep staged, active and previous ones."""

@@ -1,0 +1,1 @@
+"""From a hint to a committed model, or back: state tables, journal, sources, installer, trial."""

@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# What the scripts beside this file share: the Debian packages, the Python and the virtual environments.
+# Sourced, never run. Needs nothing but bash and the base system.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# package | command that shows it is there | what wants it
+debian_packages='
+mosquitto         | mosquitto      | the tests speak to a real broker
+mosquitto-clients | mosquitto_pub  | the broker as seen by other programs
+strace            | strace         | the tests watch which files a process opens and writes
+softhsm2          | softhsm2-util  | device keys in a PKCS#11 token
+chromium          | chromium       | the tests click through the console
+'
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+may_install() {
+    command -v apt-get >/dev/null && [ "${VIGIL_SYSTEM_PACKAGES:-yes}" != no ] || return 1
+    [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null
+}
+
+# Installs Debian packages by name; those the archive does not know are left out. Never fails.
+apt_install() {
+    local known=() name
+    as_root apt-get -qq update >&2 || say "apt-get update failed; trying with the lists that are there"
+    for name in "$@"; do
+        if apt-cache show "$name" >/dev/null 2>&1; then known+=("$name"); else say "no Debian package named $name here"; fi
+    done
+    [ "${#known[@]}" -eq 0 ] ||
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${known[@]}" >&2 ||
+        say "apt-get could not install: ${known[*]}"
+}
+
+# Installs what the tests use of the system, or says what is missing and goes on: those tests then skip.
+system_packages() {
+    local package command reason missing=() without=''
+    while IFS='|' read -r package command reason; do
+        package=${package// /} command=${command// /}
+        if [ -z "$package" ] || PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null; then continue; fi
+        missing+=("$package")
+        without+="  $package:$reason"$'\n'
+    done <<<"$debian_packages"
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    if may_install; then
+        say "installing ${missing[*]}"
+        apt_install "${missing[@]}"
+    else
+        printf 'missing on this system, the tests that want them will skip:\n%s' "$without" >&2
+    fi
+}
+
+python_fits() {
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' 2>/dev/null
+}
+
+# Prints the Python to use: VIGIL_PYTHON, or the first that fits on PATH.
+find_python() {
+    local candidate
+    if [ -n "${VIGIL_PYTHON:-}" ]; then
+        python_fits "$VIGIL_PYTHON" || fail "VIGIL_PYTHON=$VIGIL_PYTHON is not a Python from 3.10 to 3.13"
+        command -v "$VIGIL_PYTHON"
+        return
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11 python3.10; do
+        if python_fits "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "Vigil needs Python 3.10 to 3.13. Install python3 and python3-venv, or set VIGIL_PYTHON."
+}
+
+require_64_bit() {
+    "$1" -c 'import sys; sys.exit(sys.maxsize < 2**32)' ||
+        fail "Vigil needs a 64-bit system: on 32-bit ARM there is no ONNX Runtime, OpenCV or NumPy to install."
+}
+
+# python_with_venv: prints a Python that can make virtual environments.
+python_with_venv() {
+    local python
+    python=$(find_python) || exit 1
+    require_64_bit "$python"
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        ! may_install || apt_install python3-venv
+        "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+            fail "$python cannot make virtual environments: install the package python3-venv"
+    fi
+    printf '%s\n' "$python"
+}
+
+# environment FOLDER LOCK: FOLDER holds exactly what LOCK names and this project, editable.
+# Does nothing when the stamp says that this was done for the same lock, project file and Python.
+environment() {
+    local folder=$1 lock=$2 python stamp
+    python=$(python_with_venv) || exit 1
+    stamp=$("$python" -VV && cat "$lock" "$root/pyproject.toml" | sha256sum && printf '%s\n' "$root")
+    [ "$(cat "$folder/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    say "setting up ${folder#"$root"/} from ${lock#"$root"/}"
+    "$python" -m venv --clear "$folder"
+    pip_install "$folder" --require-hashes -r "$lock"
+    pip_install "$folder" --no-deps --no-build-isolation -e "$root"
+    printf '%s\n' "$stamp" >"$folder/stamp"
+}
+
+pip_install() {
+    local folder=$1
+    shift
+    "$folder/bin/python" -m pip --disable-pip-version-check install --quiet "$@" >&2
+}
+
+test_environment() { environment "$root/.venv" "$root/requirements-dev.lock"; }
