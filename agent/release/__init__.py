@@ -1,1 +1,4 @@
-"""The workstation's side: golden set, sealing, signing and publishing; never loaded by the running agent."""
+"""Workstation tools: export, optimise, obfuscate, seal, sign and publish a model.
+
+Never imported by the running agent.
+"""
