@@ -54,6 +54,11 @@ class CameraConfig(Struct):
     fps: PositiveFloat | None = None
     loop: bool = True
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether only one process can have it open at a time."""
+        return self.source.startswith("/dev/")
+
 
 class DetectConfig(Struct):
     """What counts as a detection: least confidence and greatest IoU of two boxes of one class (NMS)."""

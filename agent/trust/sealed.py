@@ -23,8 +23,8 @@ import hmac
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -33,6 +33,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from agent.errors import TrustError
 from agent.host.memfd import create_memfd, seal_memfd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
@@ -54,7 +57,7 @@ class Cipher(enum.IntEnum):
     CHACHA20_POLY1305 = 2
 
 
-_AEADS: dict[Cipher, type[AESGCM] | type[ChaCha20Poly1305]] = {
+_AEADS: dict[Cipher, type[AESGCM | ChaCha20Poly1305]] = {
     Cipher.AES_256_GCM: AESGCM,
     Cipher.CHACHA20_POLY1305: ChaCha20Poly1305,
 }
