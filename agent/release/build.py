@@ -130,9 +130,7 @@ def build_release(
     return folder / MANIFEST_FILE
 
 
-def _seal_all(
-    folder: Path, draft: ReleaseDraft, dek: bytes, salts: Salts, disk: Disk
-) -> bytes:
+def _seal_all(folder: Path, draft: ReleaseDraft, dek: bytes, salts: Salts, disk: Disk) -> bytes:
     """Write the sealed files into `folder` and return the manifest that names them."""
 
     def sealed(file: str, plaintext: bytes) -> SealedFile:

@@ -48,7 +48,9 @@ class RoleKeys:
     def __post_init__(self) -> None:
         distinct = len({key.keyid for key in self.keys})
         if not 1 <= self.threshold <= distinct:
-            message = f"role: expected a threshold from 1 to {distinct} keys, found {self.threshold}"
+            message = (
+                f"role: expected a threshold from 1 to {distinct} keys, found {self.threshold}"
+            )
             raise ConfigError(message, hint="give the role more keys or a smaller threshold")
 
 

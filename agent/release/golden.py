@@ -35,7 +35,9 @@ def golden_set(
     for variant, per_image in expected.items():
         if len(per_image) != len(images):
             found = f"{len(per_image)} for {len(images)} images"
-            raise PackageError(f"golden set: variant {variant}: expected boxes per image, found {found}")
+            raise PackageError(
+                f"golden set: variant {variant}: expected boxes per image, found {found}"
+            )
     frames = [
         GoldenFrame(image, {variant: list(boxes[index]) for variant, boxes in expected.items()})
         for index, image in enumerate(images)

@@ -54,7 +54,9 @@ class Workshop:
 
     folder: Path
 
-    def draft(self, version: str = "1.0", counter: int = 1, device_class: str = "gate") -> ReleaseDraft:
+    def draft(
+        self, version: str = "1.0", counter: int = 1, device_class: str = "gate"
+    ) -> ReleaseDraft:
         variants = []
         for size in (320, 640):
             model = self.folder / f"model-{size}.onnx"

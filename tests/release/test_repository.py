@@ -75,7 +75,10 @@ def test_a_published_release_is_found_and_downloaded_by_a_tuf_client(
     target = updater.get_targetinfo(MANIFEST)
     assert target is not None
     assert (ref.path, ref.sha256) == (MANIFEST, target.hashes["sha256"])
-    assert Path(updater.download_target(target)).read_bytes() == (folder / "manifest.json").read_bytes()
+    assert (
+        Path(updater.download_target(target)).read_bytes()
+        == (folder / "manifest.json").read_bytes()
+    )
     assert repository.releases("gate") == [ref]
 
 
@@ -270,7 +273,9 @@ def test_refresh_renews_what_expires_with_the_online_keys_alone(
     repository.refresh(*people.online)
     assert repository.timestamp_version == before + 1
     assert client(repository, tmp_path).get_targetinfo(MANIFEST) is None
-    assert sorted(path.name for path in (repository.public / "metadata").glob("*.snapshot.json")) == [
+    assert sorted(
+        path.name for path in (repository.public / "metadata").glob("*.snapshot.json")
+    ) == [
         "1.snapshot.json",
         "2.snapshot.json",
     ]
