@@ -40,6 +40,8 @@ DEK_BYTES = 32
 SALT_BYTES = 32
 _MODEL_LIMIT = 1 << 30
 UNSEALED = SealedFile(file="", size=1, sha256="0" * 64)
+UNLIMITED = GoldenSpec(payload=UNSEALED)
+DEVICE_DEFAULTS = ProbationSpec()
 
 Salts = Callable[[str], bytes]
 
@@ -79,8 +81,8 @@ class ReleaseDraft:
     variants: list[VariantDraft]
     golden: GoldenSet
     min_agent: str = "0"
-    limits: GoldenSpec = GoldenSpec(payload=UNSEALED)
-    probation: ProbationSpec = ProbationSpec()
+    limits: GoldenSpec = UNLIMITED
+    probation: ProbationSpec = DEVICE_DEFAULTS
     drift_baseline: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
 

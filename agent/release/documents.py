@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any
 
 from securesystemslib.signer import Signer
 from tuf.api.exceptions import RepositoryError
@@ -18,7 +18,6 @@ from tuf.api.metadata import Metadata, Root, Signed, Targets
 from agent.errors import TrustError
 from agent.trust.metadata import refuse_repeated_keys
 
-S = TypeVar("S", bound=Signed)
 Delegator = Root | Targets
 
 
@@ -39,14 +38,14 @@ class Standing:
         return max(0, self.threshold - len(self.signed))
 
 
-def read_document(data: bytes, source: str, kind: type[S]) -> Metadata[S]:
+def read_document(data: bytes, source: str, kind: type[Signed]) -> Metadata[Any]:
     """Decode a metadata file; `source` names it in the error.
 
     Raises:
         TrustError: It is not metadata of that kind, or lists one public key twice.
     """
     try:
-        document = Metadata[S].from_bytes(data)
+        document: Metadata[Any] = Metadata.from_bytes(data)
     except (RepositoryError, ValueError, RecursionError) as error:
         raise TrustError(f"{source}: {error}", code="trust.malformed") from error
     signed = document.signed
@@ -58,7 +57,7 @@ def read_document(data: bytes, source: str, kind: type[S]) -> Metadata[S]:
     return document
 
 
-def standing(role: str, document: Metadata[S], delegator: Delegator) -> Standing:
+def standing(role: str, document: Metadata[Any], delegator: Delegator) -> Standing:
     """Count the valid approvals of `document` under the keys that `delegator` lists for `role`.
 
     Raises:
@@ -79,7 +78,7 @@ def standing(role: str, document: Metadata[S], delegator: Delegator) -> Standing
     )
 
 
-def require_approvals(role: str, document: Metadata[S], delegator: Delegator) -> None:
+def require_approvals(role: str, document: Metadata[Any], delegator: Delegator) -> None:
     """Refuse a document that too few of its role's keys have signed.
 
     Raises:
@@ -96,7 +95,7 @@ def require_approvals(role: str, document: Metadata[S], delegator: Delegator) ->
 
 
 def approve(
-    role: str, document: Metadata[S], signers: Sequence[Signer], delegator: Delegator
+    role: str, document: Metadata[Any], signers: Sequence[Signer], delegator: Delegator
 ) -> None:
     """Add the signatures of `signers`, all of whom must be keys of `role`.
 
@@ -121,7 +120,7 @@ def require_say(role: str, signers: Sequence[Signer], delegator: Delegator) -> N
         raise TrustError(message, code="trust.unknown_key")
 
 
-def collect(role: str, document: Metadata[S], carried: Metadata[S], delegator: Delegator) -> None:
+def collect(role: str, document: Metadata[Any], carried: Metadata[Any], delegator: Delegator) -> None:
     """Take over the valid approvals that another copy of the same document carries.
 
     Raises:

@@ -141,7 +141,7 @@ class Shelf:
         return documents.read_document(data, str(path), kind_of(role))
 
 
-def kind_of(role: str) -> type[Root] | type[Targets]:
+def kind_of(role: str) -> type[Root | Targets]:
     """Return the type of a role's document."""
     return Root if role == ROOT else Targets
 
