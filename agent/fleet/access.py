@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
 CONTROLLER = "controller"
+BULK_SUFFIX = "-bulk"  # client id of a device's second connection, for transfers
 DEVICE_WRITES = (
     "reply",
     "state",

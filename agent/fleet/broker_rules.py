@@ -15,10 +15,9 @@ from amqtt.contexts import Action, BaseContext
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
-from agent.fleet.access import CONTROLLER, device_may_publish, device_may_receive
+from agent.fleet.access import BULK_SUFFIX, CONTROLLER, device_may_publish, device_may_receive
 from agent.schema.topics import DEFAULT_PREFIX
 
-BULK_SUFFIX = "-bulk"  # a device's second connection, for transfers
 Members = Callable[[str], AbstractSet[str] | None]
 
 

@@ -20,9 +20,8 @@ import yaml
 from cryptography import x509
 
 from agent.errors import ConfigError, TrustError
-from agent.fleet.access import CONTROLLER
+from agent.fleet.access import BULK_SUFFIX, CONTROLLER
 from agent.fleet.authority import FleetAuthority
-from agent.fleet.broker_rules import BULK_SUFFIX
 from agent.fleet.registry import DeviceRecord, Invitation, Registry
 from agent.host.clock import wall_ms
 from agent.host.disk import REAL_DISK, Disk
