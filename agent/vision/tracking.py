@@ -6,12 +6,13 @@ tree keeps the same id.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from edgefirst.tracker import ByteTrack
 
-from agent.vision.detector import Detected
+if TYPE_CHECKING:
+    from agent.vision.detector import Detected
 
 # Detections down to this score may continue a track.
 LOW_CONFIDENCE = 0.1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.vision.families import Boxes, Float32, Head
 from agent.vision.families.candidates import (
     above,
     best_first,
@@ -17,6 +16,13 @@ from agent.vision.families.candidates import (
     wrong_classes,
     wrong_shape,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.vision.families import Boxes, Float32, Head
+
+_FINAL_FIELDS = 6
 
 
 class Anchors:
@@ -69,7 +75,7 @@ class EndToEnd:
         """See `agent.vision.families.Decoder`; `iou` has no effect."""
         del iou
         rows = _matrix(outputs, "(1, boxes, 6)")
-        if rows.shape[1] != 6:
+        if rows.shape[1] != _FINAL_FIELDS:
             raise wrong_shape("(1, boxes, 6)", outputs[0].shape)
         chosen = rows[above(rows[:, 4], confidence)]
         require_finite(chosen)
@@ -81,6 +87,9 @@ class EndToEnd:
 
 def _matrix(outputs: Sequence[Float32], expected: str) -> Float32:
     expect_outputs(outputs, 1, expected)
-    if outputs[0].ndim != 3 or outputs[0].shape[0] != 1:
-        raise wrong_shape(expected, outputs[0].shape)
-    return outputs[0][0]
+    match outputs[0].shape:
+        case (1, _, _):
+            rows: Float32 = outputs[0][0]
+            return rows
+        case shape:
+            raise wrong_shape(expected, shape)
