@@ -1,1 +1,54 @@
-"""The command `vigil`: one module for each command, each importing what it needs when it runs."""
+"""The command line: one file per command; every expected fault ends in one clear message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from agent import __version__
+from agent.cli import run, status
+from agent.errors import VigilError
+
+app = typer.Typer(
+    name="vigil",
+    help="Vigil, the edge vision agent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("status")(status.status)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Vigil, the edge vision agent."""
+
+
+def main() -> None:
+    """Run the command line; a fault of the error tree is printed and becomes the exit status."""
+    try:
+        app()
+    except VigilError as error:
+        Console(stderr=True).print(f"vigil: {error.diagnostics()}", style="red", markup=False)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -15,8 +15,7 @@ def temperature_c(root: Path = Path("/")) -> float | None:
     readings = [_zone_c(zone) for zone in zones]
     low, high = _PLAUSIBLE_C
     return max(
-        (value for value in readings if value is not None and low < value < high),
-        default=None,
+        (value for value in readings if value is not None and low < value < high), default=None
     )
 
 

@@ -21,7 +21,7 @@ _PATH = re.compile(r" - at `(\$.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
-class Malformed(ValueError):
+class Malformed(ValueError):  # noqa: N818 - it describes a document, callers raise the error
     """A document that does not fit its schema; callers turn it into the error of their side.
 
     Attributes:

@@ -8,17 +8,15 @@ Monotonic times are CLOCK_MONOTONIC nanoseconds, comparable between the two proc
 
 from __future__ import annotations
 
-import msgspec
-
 from agent.schema.config import CameraConfig
 from agent.schema.manifest import Variant
 from agent.schema.messages import CameraReport, Event
-from agent.schema.values import Box
+from agent.schema.values import Box, Struct
 
 MAX_MESSAGE_BYTES = 96 * 1024
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=False):
+class Message(Struct, tag=True):
     """A tagged message; the tag is the class name."""
 
 

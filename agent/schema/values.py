@@ -6,8 +6,10 @@ import enum
 from typing import Annotated
 
 import msgspec
+from typing_extensions import dataclass_transform
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A value that crosses a boundary: immutable, unknown fields refused."""
 

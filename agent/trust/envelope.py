@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
@@ -18,6 +18,9 @@ from agent.errors import TrustError
 from agent.schema.document import trusted_json
 from agent.schema.messages import COMMAND_MAX_BYTES
 from agent.schema.values import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class _WireSignature(Struct):

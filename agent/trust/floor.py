@@ -7,12 +7,15 @@ JSON and, on a second line, its SHA-256. A damaged file is an error, never zero.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.errors import StorageError
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.document import Malformed, parse_json, to_json
 from agent.schema.values import Counter, Struct
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LIMIT_BYTES = 4096
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from typing_extensions import override
 
 from agent.errors import ConfigError, KeyUnavailableError, TrustError
 from agent.host.disk import REAL_DISK, Disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MAX_PEM_BYTES = 16 * 1024
 _FOREIGN_MODE = 0o077
@@ -169,6 +172,7 @@ class TokenBackedKey(ec.EllipticCurvePrivateKey):
         """Return the curve's size, bits."""
         return 256
 
+    @override
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
         """Return the shared secret from the device key."""
         try:
@@ -178,19 +182,23 @@ class TokenBackedKey(ec.EllipticCurvePrivateKey):
             self.cause = error
             raise
 
+    @override
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Return the public half."""
         return load_point(self._key.public_bytes)
 
+    @override
     def sign(self, data: Any, signature_algorithm: Any) -> NoReturn:
         """Refuse: a device key only agrees on secrets."""
         raise TypeError("a device key does not sign")
 
+    @override
     def private_numbers(self) -> NoReturn:
         """Refuse: the private half stays where it is."""
         raise TypeError("a device key does not show its private half")
 
-    def private_bytes(self, encoding: Any, format: Any, encryption_algorithm: Any) -> NoReturn:  # noqa: A002
+    @override
+    def private_bytes(self, encoding: Any, format: Any, encryption_algorithm: Any) -> NoReturn:
         """Refuse: the private half stays where it is."""
         raise TypeError("a device key does not show its private half")
 

@@ -14,14 +14,18 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import StorageError, TrustError
 from agent.host.clock import wall_ms
 from agent.schema.messages import ReplyStatus
-from agent.trust.policy import Authorised
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agent.trust.policy import Authorised
 
 GENESIS = hashlib.sha256(b"vigil/audit/1").hexdigest()
 _SCHEMA = """
@@ -179,11 +183,11 @@ class Ledger:
         self._db.execute("insert into audit values (?, ?, ?, ?, ?)", values)
         self._db.execute("insert or replace into head values (1, ?, ?)", (values[0], values[4]))
 
-    def _one(self, sql: str, *values: object) -> tuple[object, ...] | None:
+    def _one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         rows = self._all(sql, *values)
         return rows[0] if rows else None
 
-    def _all(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock, self._storage_errors():
             return self._db.execute(sql, values).fetchall()
 

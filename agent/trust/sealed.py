@@ -23,8 +23,8 @@ import hmac
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -33,6 +33,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from agent.errors import TrustError
 from agent.host.memfd import create_memfd, seal_memfd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
@@ -54,7 +57,7 @@ class Cipher(enum.IntEnum):
     CHACHA20_POLY1305 = 2
 
 
-_AEADS: dict[Cipher, type[AESGCM] | type[ChaCha20Poly1305]] = {
+_AEADS: dict[Cipher, type[AESGCM | ChaCha20Poly1305]] = {
     Cipher.AES_256_GCM: AESGCM,
     Cipher.CHACHA20_POLY1305: ChaCha20Poly1305,
 }
@@ -128,7 +131,7 @@ def open_sealed(blob: Buffer, dek: bytes, release_id: str) -> int:
     with memoryview(blob) as source:
         raw = bytes(source[:HEADER_BYTES])
         header = _decode(raw, len(source))
-        if header.release != _release_field(release_id):
+        if header.release.rstrip(b"\0") != release_id.encode():
             raise _refused(
                 "other_release",
                 f"expected release {release_id!r}, found {_name(header)!r}",

@@ -1,0 +1,110 @@
+"""Reading `/etc/vigil/vigil.yaml`: strict, with relative paths resolved against the file's folder.
+
+Every fault is a `ConfigError` (exit status 78) that names the file, the place in the document, what was
+expected and what was found. Nothing is ever replaced by a default because it was wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from agent.errors import ConfigError
+from agent.schema.config import (
+    CONFIG_SCHEMA,
+    BrokerConfig,
+    CameraConfig,
+    Config,
+    ConsoleConfig,
+    TlsConfig,
+)
+from agent.schema.document import config_from_yaml
+
+DEFAULT_PATH = Path("/etc/vigil/vigil.yaml")
+PROTOCOLS = ("auto", "5", "3.1.1")
+_MAX_BYTES = 256 * 1024
+
+
+def load_config(path: Path) -> Config:
+    """Read and check the configuration file at `path`.
+
+    Raises:
+        ConfigError: The file is missing, unreadable, not YAML, or says something that cannot be.
+    """
+    config = config_from_yaml(_read(path), Config, str(path))
+    _check(config, str(path))
+    return _absolute(config, path.resolve().parent)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        hint = "give the file with --config, or create it with `vigil enroll`"
+        raise ConfigError(
+            f"{path}: {error.strerror}", code="config.unreadable", hint=hint
+        ) from error
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f"{path}: expected at most {_MAX_BYTES} bytes, found more")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: expected UTF-8 text, found byte {error.start} is not"
+        ) from error
+
+
+def _check(config: Config, source: str) -> None:
+    if config.schema != CONFIG_SCHEMA:
+        _fail(source, "$.schema", str(CONFIG_SCHEMA), config.schema)
+    if config.broker.protocol not in PROTOCOLS:
+        _fail(source, "$.broker.protocol", " or ".join(PROTOCOLS), config.broker.protocol)
+    if config.broker.tls is None and not config.broker.allow_plaintext:
+        _fail(source, "$.broker.tls", "ca, cert and key (or allow_plaintext: true)", "nothing")
+    counts = Counter(camera.name for camera in config.cameras)
+    for index, camera in enumerate(config.cameras):
+        if counts[camera.name] > 1:
+            _fail(source, f"$.cameras[{index}].name", "unique camera names", camera.name)
+
+
+def _fail(source: str, place: str, expected: str, found: object) -> None:
+    message = f"{source}: at {place}: expected {expected}, found {found!r}"
+    raise ConfigError(message, hint=f"correct {place} in {source}")
+
+
+def _absolute(config: Config, folder: Path) -> Config:
+    state_dir = str(folder / config.state_dir)
+    return replace(
+        config,
+        state_dir=state_dir,
+        runtime_dir=str(folder / config.runtime_dir),
+        key=str(folder / config.key),
+        trust_root=str(folder / config.trust_root),
+        broker=_absolute_broker(config.broker, folder),
+        cameras=[_absolute_camera(camera, folder) for camera in config.cameras],
+        console=_absolute_console(config.console, folder),
+    )
+
+
+def _absolute_broker(broker: BrokerConfig, folder: Path) -> BrokerConfig:
+    if broker.tls is None:
+        return broker
+    tls = broker.tls
+    paths = TlsConfig(
+        ca=str(folder / tls.ca), cert=str(folder / tls.cert), key=str(folder / tls.key)
+    )
+    return replace(broker, tls=paths)
+
+
+def _absolute_camera(camera: CameraConfig, folder: Path) -> CameraConfig:
+    is_url = ":" in camera.source.split("/", 1)[0]
+    return camera if is_url else replace(camera, source=str(folder / camera.source))
+
+
+def _absolute_console(console: ConsoleConfig, folder: Path) -> ConsoleConfig:
+    if console.token_file is None:
+        return console
+    return replace(console, token_file=str(folder / console.token_file))

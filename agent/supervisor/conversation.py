@@ -1,0 +1,134 @@
+"""What the control process asks of a worker, request by request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.errors import ModelError
+from agent.host.clock import monotonic_ns
+from agent.host.memfd import read_memfd
+from agent.models.store import InstalledRelease
+from agent.schema import ipc
+from agent.schema.config import CameraConfig, DetectConfig
+from agent.supervisor.worker_process import WorkerProcess
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How workers are started and how long they may take; times in seconds, memory in MiB."""
+
+    device: str
+    boot: str
+    cameras: list[CameraConfig]
+    detect: DetectConfig
+    default_fps: float
+    threads: int
+    memory_mb: int
+    two_models: bool = True
+    load_timeout_s: float = 60.0
+    trial_timeout_s: float = 120.0
+    camera_timeout_s: float = 15.0
+    silence_s: float = 8.0
+    backoff_min_s: float = 0.2
+    backoff_max_s: float = 30.0
+
+    @property
+    def exclusive_cameras(self) -> bool:
+        """Whether some camera can be open in one process only."""
+        return any(camera.exclusive for camera in self.cameras)
+
+
+class Conversation:
+    """Speaks with workers; all methods raise `ModelError` when the worker fails, dies or hangs.
+
+    Args:
+        settings: How workers are set up.
+        open_payload: Gives a sealed memfd with a release's plaintext model.
+        open_golden: Gives a sealed memfd with a release's plaintext golden set.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        open_payload: Callable[[InstalledRelease], int],
+        open_golden: Callable[[InstalledRelease], int],
+    ) -> None:
+        self._settings = settings
+        self._open_payload = open_payload
+        self._open_golden = open_golden
+        self._epoch_ns = monotonic_ns()
+
+    def load(self, worker: WorkerProcess, release: InstalledRelease, timeout_s: float) -> None:
+        """Load and warm up the model of `release`."""
+        request = ipc.LoadModel(
+            id=worker.next_id(),
+            release=release.manifest.release_id,
+            variant=release.variant,
+            labels=release.manifest.labels,
+            threads=self._settings.threads,
+            confidence=self._settings.detect.confidence,
+            iou=self._settings.detect.iou,
+        )
+        fd = self._open_payload(release)
+        try:
+            worker.ask(request, ipc.ModelLoaded, timeout_s, fd)
+        finally:
+            os.close(fd)
+
+    def run_golden(self, worker: WorkerProcess, release: InstalledRelease) -> None:
+        """Run the golden set of `release` and compare with what its makers expect."""
+        golden = release.manifest.golden
+        request = ipc.RunGolden(
+            id=worker.next_id(),
+            variant=release.variant.id,
+            min_match=golden.min_match,
+            match_iou=golden.iou,
+            score_tolerance=golden.score_tolerance,
+        )
+        fd = self._open_golden(release)
+        try:
+            timeout_s = self._settings.trial_timeout_s
+            result, _ = worker.ask(request, ipc.GoldenFinished, timeout_s, fd)
+        finally:
+            os.close(fd)
+        if result.problem:
+            raise ModelError(result.problem, code="model.golden")
+        limit_ms = golden.max_latency_ms
+        if limit_ms is not None and result.p95_ms > limit_ms:
+            message = f"p95 {result.p95_ms:.1f} ms exceeds the release's {limit_ms:.1f} ms"
+            raise ModelError(message, code="model.slow")
+
+    def open_cameras(self, worker: WorkerProcess) -> None:
+        """Let the worker capture, detect and report."""
+        request = ipc.OpenCameras(
+            id=worker.next_id(),
+            device=self._settings.device,
+            boot=self._settings.boot,
+            cameras=self._settings.cameras,
+            epoch_ns=self._epoch_ns,
+            default_fps=self._settings.default_fps,
+        )
+        worker.ask(request, ipc.Done, self._settings.camera_timeout_s)
+
+    def close_cameras(self, worker: WorkerProcess) -> None:
+        """Let the worker release its cameras; the model stays loaded."""
+        request = ipc.CloseCameras(id=worker.next_id())
+        worker.ask(request, ipc.Done, self._settings.camera_timeout_s)
+
+    def grab(
+        self, worker: WorkerProcess, camera: str, max_width: int, quality: int
+    ) -> tuple[ipc.FrameGrabbed, bytes]:
+        """Fetch a camera's newest frame as JPEG."""
+        request = ipc.GrabFrame(
+            id=worker.next_id(), camera=camera, max_width=max_width, quality=quality
+        )
+        answer, fd = worker.ask(request, ipc.FrameGrabbed, self._settings.camera_timeout_s)
+        if fd is None:
+            raise ModelError("worker sent no picture", code="model.protocol")
+        try:
+            with read_memfd(fd) as view:
+                return answer, bytes(view)
+        finally:
+            os.close(fd)

@@ -1,0 +1,113 @@
+"""Which worker's results reach the listeners.
+
+Only the serving worker is heard. During a swap the candidate's first result makes it the serving one; the
+old worker's results are dropped from that instant on, so that no frame is reported by both.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.models.store import InstalledRelease
+from agent.schema import ipc
+from agent.schema.messages import Event
+from agent.supervisor.health import HealthWindow
+from agent.supervisor.worker_process import Unasked, WorkerProcess
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Where results go; called from the serving worker's reader thread, must not block."""
+
+    frame: Callable[[ipc.FrameResult, str], None]
+    event: Callable[[Event], None]
+    heartbeat: Callable[[ipc.Heartbeat], None]
+    changed: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A worker together with the release it runs."""
+
+    worker: WorkerProcess
+    release: InstalledRelease
+
+
+class Swap:
+    """A swap under way: waits for the candidate's first result."""
+
+    def __init__(self, candidate: Serving) -> None:
+        self.candidate = candidate
+        self.done = threading.Event()
+        self.gap_ms = 0.0
+
+
+class Router:
+    """Passes on what the serving worker says; thread-safe."""
+
+    def __init__(self, listeners: Listeners, health: HealthWindow) -> None:
+        self._listeners = listeners
+        self._health = health
+        self._lock = threading.Lock()
+        self._serving: Serving | None = None
+        self._swap: Swap | None = None
+
+    @property
+    def serving(self) -> Serving | None:
+        """The worker that is heard."""
+        return self._serving
+
+    def hear(self, serving: Serving | None) -> None:
+        """Hear `serving` from now on, or nobody."""
+        with self._lock:
+            self._serving, self._swap = serving, None
+
+    def hear_first_of(self, candidate: Serving) -> Swap:
+        """Hear `candidate` as soon as it gives its first result."""
+        with self._lock:
+            self._swap = Swap(candidate)
+            return self._swap
+
+    def cancel(self, swap: Swap) -> bool:
+        """Give a swap up; return False when it has happened already."""
+        with self._lock:
+            self._swap = None
+            return not swap.done.is_set()
+
+    def on_message(self, worker: WorkerProcess, message: Unasked) -> None:
+        """Take what `worker` said."""
+        with self._lock:
+            if isinstance(message, ipc.FrameResult):
+                self._maybe_swap(worker, message)
+            serving = self._serving
+            if serving is None or serving.worker is not worker:
+                return
+            if isinstance(message, ipc.FrameResult):
+                self._health.frame(message)
+        self._forward(message, serving.release)
+
+    def _maybe_swap(self, worker: WorkerProcess, first: ipc.FrameResult) -> None:
+        swap = self._swap
+        if swap is None or swap.candidate.worker is not worker:
+            return
+        last_ns = self._health.last_result_ns
+        swap.gap_ms = max(0, first.finished_ns - last_ns) / 1e6 if last_ns else 0.0
+        self._serving, self._swap = swap.candidate, None
+        self._health.begin()
+        swap.done.set()
+
+    def _forward(self, message: Unasked, release: InstalledRelease) -> None:
+        match message:
+            case ipc.FrameResult():
+                self._listeners.frame(message, release.manifest.release_id)
+            case ipc.ObjectEvent():
+                self._listeners.event(message.event)
+            case ipc.Heartbeat():
+                self._listeners.heartbeat(message)
+            case ipc.Failed():
+                log.error("worker: %s [%s]", message.message, message.code)
