@@ -10,7 +10,7 @@ from agent.host.board import installed_backends, read_facts
 from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
 from agent.schema.values import BackendName
-from tests.host import boards
+from tests.parts import boards
 
 if TYPE_CHECKING:
     from pathlib import Path
