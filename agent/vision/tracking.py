@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Detections down to this score may continue a track.
 LOW_CONFIDENCE = 0.1
-_MIN_IOU = 0.2
+_MIN_IOU = 0.1
 _LOST_AFTER_NS = 1_500_000_000
 # Weight of the newest box in the track's motion. The library's 0.25 loses whatever moves a third of its
 # own width from frame to frame.

@@ -8,7 +8,6 @@ import numpy as np
 
 from agent.vision.families.candidates import (
     above,
-    best_first,
     corners,
     expect_outputs,
     require_finite,
@@ -66,14 +65,16 @@ class AnchorsWithObjectness:
 
 
 class EndToEnd:
-    """v10 and 26: `(1, boxes, 6)` with corners, score and class; nothing is left to suppress."""
+    """v10 and 26: `(1, boxes, 6)` with corners, score and class.
+
+    The graph has suppressed already, but a quantised one may still name an object twice.
+    """
 
     def __init__(self, head: Head) -> None:
         self._head = head
 
     def decode(self, outputs: Sequence[Float32], confidence: float, iou: float) -> Boxes:
-        """See `agent.vision.families.Decoder`; `iou` has no effect."""
-        del iou
+        """See `agent.vision.families.Decoder`."""
         rows = _matrix(outputs, "(1, boxes, 6)")
         if rows.shape[1] != _FINAL_FIELDS:
             raise wrong_shape("(1, boxes, 6)", outputs[0].shape)
@@ -82,7 +83,7 @@ class EndToEnd:
         labels = chosen[:, 5].astype(np.int32)
         if len(labels) and not 0 <= labels.min() <= labels.max() < self._head.classes:
             raise wrong_classes(self._head.classes, int(labels.max()) + 1)
-        return best_first(chosen[:, :4] * self._head.unit_px, chosen[:, 4], labels)
+        return suppress(chosen[:, :4] * self._head.unit_px, chosen[:, 4], labels, iou)
 
 
 def _matrix(outputs: Sequence[Float32], expected: str) -> Float32:
