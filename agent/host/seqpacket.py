@@ -61,7 +61,9 @@ class Wire:
         """
         data = msgspec.msgpack.encode(message)
         if len(data) > MAX_MESSAGE_BYTES:
-            raise WireFaultError(f"{type(message).__name__} of {len(data)} bytes is too large to send")
+            raise WireFaultError(
+                f"{type(message).__name__} of {len(data)} bytes is too large to send"
+            )
         with self._sending:
             try:
                 socket.send_fds(self.sock, [data], [] if fd is None else [fd])
@@ -101,7 +103,7 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     for fd in fds:
-        os.set_inheritable(fd, False)
+        os.set_inheritable(fd, False)  # noqa: FBT003 - its only parameter
     return list(fds)
 
 

@@ -6,12 +6,15 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from agent.errors import CameraError
 from agent.host.clock import monotonic_ns
 from agent.schema.messages import CameraReport
 from agent.vision.cameras import Camera, CameraSetup, Frame, open_camera
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,13 @@ import ast
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MAX_TEXT_BYTES = 256 * 1024
 _MAX_LABELS = 10_000
@@ -83,7 +85,9 @@ def _texts(data: bytes) -> dict[str, str]:
         tree = _literal(text, "archive")
     if not isinstance(tree, dict):
         raise _unreadable(f"expected a mapping, found {type(tree).__name__}")
-    return {str(key): value if isinstance(value, str) else repr(value) for key, value in tree.items()}
+    return {
+        str(key): value if isinstance(value, str) else repr(value) for key, value in tree.items()
+    }
 
 
 def _labels(names: Any) -> tuple[str, ...]:

@@ -1,27 +1,32 @@
 """One loaded model: frame in, boxes in the frame's pixels out, with the time of every stage.
 
-    detector = load_detector(Path("yolo11n.onnx"))
-    detected = detector.detect(cv2.imread("bus.jpg"))
-    print([detector.labels[label] for label in detected.labels])
+detector = load_detector(Path("yolo11n.onnx"))
+detected = detector.detect(cv2.imread("bus.jpg"))
+print([detector.labels[label] for label in detected.labels])
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.errors import ModelError
-from agent.schema.manifest import InputSpec
 from agent.vision.backends import Backend, BackendOptions, open_backend
 from agent.vision.families import Decoder, Head, open_decoder
-from agent.vision.golden import GoldenBox
 from agent.vision.image import Letterbox
 from agent.vision.recognise import Stated, backend_of, model_path, recognise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from agent.schema.manifest import InputSpec
+    from agent.vision.golden import GoldenBox
 
 
 @dataclass(frozen=True)

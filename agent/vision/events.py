@@ -7,12 +7,16 @@ is updated at most once a second, when it moved or its best score rose; it ends 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agent.schema.messages import MESSAGE_VERSION, Event
 from agent.vision.golden import overlap
-from agent.vision.tracking import Sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from agent.vision.tracking import Sighting
 
 NEW_AFTER_SIGHTINGS = 3
 END_AFTER_MS = 2000

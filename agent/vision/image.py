@@ -7,17 +7,20 @@ painted only when the geometry changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ModelError
-from agent.schema.manifest import InputSpec
-from agent.vision.backends import TensorInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.schema.manifest import InputSpec
+    from agent.vision.backends import TensorInfo
 
 Frame = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -55,7 +58,8 @@ class Geometry:
             [self.frame_width / self.width, self.frame_height / self.height] * 2, np.float32
         )
         limit = np.array([self.frame_width, self.frame_height] * 2, np.float32)
-        return np.clip((xyxy - origin) * ratio, np.float32(0), limit)
+        clipped: Float32 = np.clip((xyxy - origin) * ratio, np.float32(0), limit)
+        return clipped
 
     def to_input(self, xyxy: Float32) -> Float32:
         """Return boxes of the frame, shape (N, 4), in the input's pixels."""
@@ -162,7 +166,8 @@ def pixel_table(spec: InputSpec, tensor: TensorInfo) -> NDArray[Any]:
         raise _mismatch("an int8 input with scale and zero point", "none")
     limits = np.iinfo(tensor.dtype)
     steps = np.rint(real / tensor.scale) + tensor.zero_point
-    return np.clip(steps, limits.min, limits.max).astype(tensor.dtype)
+    table: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(tensor.dtype)
+    return table
 
 
 def _check_shape(spec: InputSpec, tensor: TensorInfo) -> None:
@@ -173,7 +178,7 @@ def _check_shape(spec: InputSpec, tensor: TensorInfo) -> None:
     expected = _known(shapes, spec.layout, "layout")
     if tensor.shape != expected:
         raise _mismatch(f"input {expected}", str(tensor.shape))
-    if not 0 <= spec.pad_value <= 255:
+    if spec.pad_value not in range(256):
         raise _mismatch("pad_value in 0-255", str(spec.pad_value))
 
 

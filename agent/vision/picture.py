@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import msgspec
 
 from agent.errors import CameraError
 from agent.schema.ipc import FrameGrabbed, GrabFrame
-from agent.schema.values import Box
-from agent.vision.publisher import Published
+
+if TYPE_CHECKING:
+    from agent.schema.values import Box
+    from agent.vision.publisher import Published
 
 
 def picture_of(newest: Published, request: GrabFrame) -> tuple[FrameGrabbed, bytes]:

@@ -6,18 +6,21 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agent.errors import ModelError
 from agent.host.clock import monotonic_ns
-from agent.schema.config import CameraConfig
-from agent.schema.messages import CameraReport
 from agent.vision.cameras import CameraSetup, Frame
 from agent.vision.capture import CaptureLoop, Mailbox
-from agent.vision.detector import Detector
 from agent.vision.events import Stage
 from agent.vision.publisher import CameraDesk, Processed, Published, Publisher
 from agent.vision.pulse import Pulse
 from agent.vision.tracking import LOW_CONFIDENCE
+
+if TYPE_CHECKING:
+    from agent.schema.config import CameraConfig
+    from agent.schema.messages import CameraReport
+    from agent.vision.detector import Detector
 
 log = logging.getLogger(__name__)
 

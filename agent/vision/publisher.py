@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from agent.host.clock import monotonic_ns, wall_ms
-from agent.host.seqpacket import Wire
 from agent.schema.ipc import FrameResult, Heartbeat, Message, ObjectEvent
-from agent.schema.messages import CameraReport
 from agent.schema.values import Box
-from agent.vision.cameras import Frame
-from agent.vision.detector import Detected
 from agent.vision.events import EventBook, Stage
 from agent.vision.tracking import Sighting, Tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.host.seqpacket import Wire
+    from agent.schema.messages import CameraReport
+    from agent.vision.cameras import Frame
+    from agent.vision.detector import Detected
 
 _BACKLOG = 16
 _HEARTBEAT_S = 1.0
@@ -104,13 +108,10 @@ class Publisher:
     def hand(self, desk: CameraDesk, done: Processed) -> None:
         """Hand over a frame; when the control process reads too slowly the oldest one is dropped."""
         job = _Job(partial(desk.take, done), threading.Event())
-        while True:
-            try:
-                self._handed.put_nowait(job)
-            except queue.Full:
-                self._drop_oldest()
-            else:
-                return
+        while self._handed.full():
+            with contextlib.suppress(queue.Empty):
+                self._handed.get_nowait()
+        self._handed.put_nowait(job)
 
     def finish(self, desk: CameraDesk) -> None:
         """Send the ends of a camera's open events after all that was handed over before."""
@@ -143,10 +144,6 @@ class Publisher:
         if now_ns - self._sent_ns >= _HEARTBEAT_S * 1e9 and self._alive():
             self._sent_ns = now_ns
             self._wire.send(Heartbeat(at_ns=now_ns, cameras=self._reports()))
-
-    def _drop_oldest(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._handed.get_nowait()
 
 
 def _box(seen: Sighting) -> Box:

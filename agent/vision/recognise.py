@@ -7,17 +7,21 @@ tensor, colour and scale from the family's own convention, and box units are mea
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ModelError
 from agent.schema.manifest import InputSpec
-from agent.vision.backends import Backend, TensorInfo
 from agent.vision.card import ModelCard, read_card
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.vision.backends import Backend, TensorInfo
 
 Float32 = NDArray[np.float32]
 
@@ -112,12 +116,15 @@ def input_of(tensor: TensorInfo, family: str) -> InputSpec:
     Raises:
         ModelError: `model.shape` when it is no picture of three colours.
     """
-    shape = tensor.shape
-    if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        raise ModelError(f"expected an input of three colours, found {shape}", code="model.shape")
+    match tensor.shape:
+        case (_, 3, height, width):
+            layout = "nchw"
+        case (_, height, width, 3):
+            layout = "nhwc"
+        case shape:
+            message = f"expected an input of three colours, found {shape}"
+            raise ModelError(message, code="model.shape")
     colour, scale, letterbox = _CONVENTIONS.get(family, _DEFAULT_CONVENTION)
-    layout = "nchw" if shape[1] == 3 else "nhwc"
-    height, width = shape[2:] if layout == "nchw" else shape[1:3]
     return InputSpec(
         width=width, height=height, layout=layout, colour=colour, scale=scale, letterbox=letterbox
     )
@@ -128,18 +135,30 @@ def _family_of(card: ModelCard | None, outputs: Sequence[TensorInfo]) -> str:
         raise _ambiguous("the family", "--family ultralytics, yolox, …")
     if card.task != "detect":
         raise ModelError(f"expected a detection model, found {card.task}", code="model.family")
-    shape, classes = outputs[0].shape, len(card.labels)
-    if card.end_to_end or (len(shape) == 3 and shape[2] == 6 != 5 + classes):
+    if card.end_to_end:
         return "ultralytics-e2e"
-    if len(shape) == 3 and shape[2] == 5 + classes != shape[1]:
-        return "ultralytics-v5"
-    return "ultralytics"
+    classes = len(card.labels)
+    match outputs[0].shape:
+        case (_, rows, _) if rows == 4 + classes:
+            return "ultralytics"
+        case (_, _, columns) if columns == 5 + classes:
+            return "ultralytics-v5"
+        case (_, _, 6):
+            return "ultralytics-e2e"
+        case shape:
+            message = f"output {shape} fits no Ultralytics head of {classes} classes"
+            raise ModelError(message, code="model.ambiguous", hint="state it: --family")
 
 
 def _units_of(family: str, outputs: Sequence[Float32]) -> str:
-    if family not in _EITHER_UNIT or not outputs or outputs[0].ndim != 3:
-        return "pixels"
-    boxes = outputs[0][0, :4] if _EITHER_UNIT[family] == "rows" else outputs[0][0, :, :4]
+    order = _EITHER_UNIT.get(family)
+    match [values.shape for values in outputs], order:
+        case [(1, _, _), *_], "rows":
+            boxes = outputs[0][0, :4]
+        case [(1, _, _), *_], "columns":
+            boxes = outputs[0][0, :, :4]
+        case _:
+            return "pixels"
     return "normalised" if np.abs(boxes).max(initial=0.0) <= _NORMALISED_LIMIT else "pixels"
 
 

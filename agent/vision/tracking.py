@@ -6,16 +6,17 @@ tree keeps the same id.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from edgefirst.tracker import ByteTrack
 
-from agent.vision.detector import Detected
+if TYPE_CHECKING:
+    from agent.vision.detector import Detected
 
 # Detections down to this score may continue a track.
 LOW_CONFIDENCE = 0.1
-_MIN_IOU = 0.2
+_MIN_IOU = 0.1
 _LOST_AFTER_NS = 1_500_000_000
 # Weight of the newest box in the track's motion. The library's 0.25 loses whatever moves a third of its
 # own width from frame to frame.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
@@ -10,8 +12,10 @@ from agent.host.memfd import read_memfd
 from agent.schema.document import Malformed, parse_msgpack
 from agent.schema.ipc import GoldenFinished, RunGolden
 from agent.schema.manifest import GoldenSet
-from agent.vision.detector import Detector
 from agent.vision.golden import Matched, MatchRule, match
+
+if TYPE_CHECKING:
+    from agent.vision.detector import Detector
 
 
 def read_golden(fd: int) -> GoldenSet:

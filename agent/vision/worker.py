@@ -7,23 +7,28 @@ worker, because nobody can say what state it left. The control process closing i
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import os
 import threading
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from agent.errors import CameraError, CommandError, ModelError, VigilError
 from agent.host.memfd import memfd_of
 from agent.host.seqpacket import Wire, WireClosedError
 from agent.schema import ipc
 from agent.schema.document import Malformed, parse_msgpack
-from agent.schema.messages import CameraReport
 from agent.vision.detector import Detector, load_detector
 from agent.vision.picture import picture_of
 from agent.vision.pipeline import Pipeline, Scene
 from agent.vision.publisher import Publisher
 from agent.vision.trial import read_golden, run_golden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.schema.messages import CameraReport
 
 log = logging.getLogger(__name__)
 
@@ -201,13 +206,11 @@ class Worker:
 
 def installed_runtimes() -> dict[str, str]:
     """Return the inference runtimes that are installed here, by distribution, with their versions."""
-    found = {}
+    versions = {}
     for name in RUNTIMES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _attached(fd: int | None) -> int:

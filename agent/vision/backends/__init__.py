@@ -8,15 +8,17 @@ Third parties add a runtime by an entry point of the group `vigil.backends`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError, ModelError
 from agent.host.plugins import load_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 BACKENDS: Mapping[str, str] = {
     "onnxruntime": "agent.vision.backends.onnxruntime:OnnxRuntimeBackend",

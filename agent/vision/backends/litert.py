@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.errors import ModelError
 from agent.vision.backends import BackendOptions, Float32, TensorInfo
 from agent.vision.card import appended_metadata
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 try:
     from ai_edge_litert.interpreter import Interpreter
@@ -78,7 +80,9 @@ def _info(detail: dict[str, Any]) -> TensorInfo:
         )
     scale, zero_point = detail["quantization"]
     shape = tuple(int(side) for side in detail["shape"])
-    return TensorInfo(detail["name"], shape, np.dtype(detail["dtype"]), float(scale), int(zero_point))
+    return TensorInfo(
+        detail["name"], shape, np.dtype(detail["dtype"]), float(scale), int(zero_point)
+    )
 
 
 def _first_line(error: BaseException) -> str:

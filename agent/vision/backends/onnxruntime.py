@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
@@ -11,7 +11,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from agent.errors import ModelError
 from agent.vision.backends import BackendOptions, Float32, TensorInfo
 
-_DTYPES = {
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DTYPES: Mapping[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
     "tensor(uint8)": np.dtype(np.uint8),
@@ -20,7 +23,7 @@ _DTYPES = {
     "tensor(int64)": np.dtype(np.int64),
 }
 # ONNX Runtime has one exception class per status code, all direct children of Exception.
-_FAULTS = (
+_FAULTS: tuple[type[Exception], ...] = (
     *(
         kind
         for kind in vars(ort_state).values()
@@ -77,10 +80,9 @@ def _session_options(threads: int) -> ort.SessionOptions:
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A camera leaves pauses between frames: spinning threads would burn them. The arena and the memory
-    # pattern keep 10 MB of a small model's peak for nothing measurable in speed.
+    # A camera leaves pauses between frames: spinning threads would burn them. The memory pattern holds
+    # 10 MB of a small model's peak for nothing measurable in speed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     return options
 

@@ -8,19 +8,22 @@ Third parties add a kind by an entry point of the group `vigil.cameras`; its sou
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
-
-import numpy as np
-from numpy.typing import NDArray
 
 from agent.errors import CameraError, ConfigError
 from agent.host.plugins import load_plugin
-from agent.schema.config import CameraConfig
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from agent.schema.config import CameraConfig
 
 CAMERAS: Mapping[str, str] = {
     "file": "agent.vision.cameras.file:FileCamera",

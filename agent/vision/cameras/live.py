@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 
 from agent.errors import CameraError
 from agent.host.clock import monotonic_ns, wall_ms
-from agent.schema.config import CameraConfig
 from agent.vision.cameras import CameraSetup, Frame, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.schema.config import CameraConfig
 
 _OPEN_TIMEOUT_MS = 5000
 _READ_TIMEOUT_MS = 1500

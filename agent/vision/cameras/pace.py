@@ -6,8 +6,11 @@ same time, and one can take over from the other in mid-film.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
 
 _NS = 1_000_000_000
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import re
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.errors import CameraError
 from agent.host.clock import monotonic_ns, wall_ms
 from agent.vision.cameras import CameraSetup, Frame
 from agent.vision.cameras.pace import Pace, wait_until
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _SIZE = re.compile(r"pattern:(?:(\d{2,4})x(\d{2,4}))?")
 _DEFAULT_SIZE = ("640", "360")
@@ -39,7 +42,9 @@ class PatternCamera:
         if match is None:
             message = f"camera {config.name}: expected pattern:WIDTHxHEIGHT, found {config.source}"
             raise CameraError(message, code="camera.unknown")
-        width, height = (int(side) for side in (match.groups(default="") if match[1] else _DEFAULT_SIZE))
+        width, height = (
+            int(side) for side in (match.groups(default="") if match[1] else _DEFAULT_SIZE)
+        )
         self._background = _bars(width, height)
         self._pace = Pace(config.fps or setup.default_fps, setup.epoch_ns)
         self._stop = setup.stop
@@ -74,4 +79,5 @@ class PatternCamera:
 def _bars(width: int, height: int) -> NDArray[np.uint8]:
     columns = np.arange(width) * len(_BARS_BGR) // width
     row = np.array(_BARS_BGR, np.uint8)[columns]
-    return np.repeat(row[None], height, axis=0)
+    bars: NDArray[np.uint8] = np.repeat(row[None], height, axis=0)
+    return bars

@@ -8,15 +8,17 @@ Third parties add a family by an entry point of the group `vigil.families`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError, ModelError
 from agent.host.plugins import load_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 FAMILIES: Mapping[str, str] = {
     "ultralytics": "agent.vision.families.ultralytics:Anchors",

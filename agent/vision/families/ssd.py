@@ -6,11 +6,10 @@ Boxes (1, N, 4) as normalised (y_min, x_min, y_max, x_max), classes (1, N), scor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.vision.families import Boxes, Float32, Head
 from agent.vision.families.candidates import (
     above,
     best_first,
@@ -19,6 +18,11 @@ from agent.vision.families.candidates import (
     wrong_classes,
     wrong_shape,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.vision.families import Boxes, Float32, Head
 
 _EXPECTED = "(1, N, 4), (1, N), (1, N), (1,)"
 
@@ -36,7 +40,7 @@ class SsdPostprocess:
         del iou
         expect_outputs(outputs, 4, _EXPECTED)
         boxes, classes, scores, count = outputs[:4]
-        rows = boxes.shape[1] if boxes.ndim == 3 else -1
+        rows = scores.shape[-1] if scores.ndim else 0
         shapes = [(1, rows, 4), (1, rows), (1, rows)]
         if [values.shape for values in outputs[:3]] != shapes or count.size != 1:
             raise wrong_shape(_EXPECTED, [values.shape for values in outputs[:4]])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.vision.families import Boxes, Float32, Head
 from agent.vision.families.candidates import (
     above,
-    best_first,
     corners,
     expect_outputs,
     require_finite,
@@ -17,6 +15,13 @@ from agent.vision.families.candidates import (
     wrong_classes,
     wrong_shape,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.vision.families import Boxes, Float32, Head
+
+_FINAL_FIELDS = 6
 
 
 class Anchors:
@@ -60,27 +65,32 @@ class AnchorsWithObjectness:
 
 
 class EndToEnd:
-    """v10 and 26: `(1, boxes, 6)` with corners, score and class; nothing is left to suppress."""
+    """v10 and 26: `(1, boxes, 6)` with corners, score and class.
+
+    The graph has suppressed already, but a quantised one may still name an object twice.
+    """
 
     def __init__(self, head: Head) -> None:
         self._head = head
 
     def decode(self, outputs: Sequence[Float32], confidence: float, iou: float) -> Boxes:
-        """See `agent.vision.families.Decoder`; `iou` has no effect."""
-        del iou
+        """See `agent.vision.families.Decoder`."""
         rows = _matrix(outputs, "(1, boxes, 6)")
-        if rows.shape[1] != 6:
+        if rows.shape[1] != _FINAL_FIELDS:
             raise wrong_shape("(1, boxes, 6)", outputs[0].shape)
         chosen = rows[above(rows[:, 4], confidence)]
         require_finite(chosen)
         labels = chosen[:, 5].astype(np.int32)
         if len(labels) and not 0 <= labels.min() <= labels.max() < self._head.classes:
             raise wrong_classes(self._head.classes, int(labels.max()) + 1)
-        return best_first(chosen[:, :4] * self._head.unit_px, chosen[:, 4], labels)
+        return suppress(chosen[:, :4] * self._head.unit_px, chosen[:, 4], labels, iou)
 
 
 def _matrix(outputs: Sequence[Float32], expected: str) -> Float32:
     expect_outputs(outputs, 1, expected)
-    if outputs[0].ndim != 3 or outputs[0].shape[0] != 1:
-        raise wrong_shape(expected, outputs[0].shape)
-    return outputs[0][0]
+    match outputs[0].shape:
+        case (1, _, _):
+            rows: Float32 = outputs[0][0]
+            return rows
+        case shape:
+            raise wrong_shape(expected, shape)

@@ -6,12 +6,10 @@ strides 8, 16, 32, row by row (github.com/Megvii-BaseDetection/YOLOX, demo/ONNXR
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from agent.vision.families import Boxes, Float32, Head
 from agent.vision.families.candidates import (
     above,
     corners,
@@ -21,6 +19,13 @@ from agent.vision.families.candidates import (
     wrong_classes,
     wrong_shape,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.vision.families import Boxes, Float32, Head
 
 _STRIDES = (8, 16, 32)
 
@@ -36,7 +41,7 @@ class YoloX:
         """See `agent.vision.families.Decoder`."""
         expected = f"(1, {len(self._cells)}, {5 + self._classes})"
         expect_outputs(outputs, 1, expected)
-        if outputs[0].ndim != 3 or outputs[0].shape[:2] != (1, len(self._cells)):
+        if outputs[0].shape[:-1] != (1, len(self._cells)):
             raise wrong_shape(expected, outputs[0].shape)
         rows = outputs[0][0]
         if rows.shape[1] != 5 + self._classes:
