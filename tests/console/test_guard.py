@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ from agent.console import connections
 from agent.console.access import FAILURE_WINDOW_S, MAX_FAILURES, SESSION_S, Access, Failures
 from agent.console.guard import host_check
 from agent.console.server import Console
-from tests.console.conftest import TOKEN
+from tests.console.conftest import EVERYWHERE, TOKEN
 from tests.console.scripted import Device
 
 
@@ -64,7 +65,7 @@ def test_names_of_loopback_are_this_device(client: httpx.Client, host: str) -> N
 
 
 def test_off_loopback_addresses_and_own_names_are_this_device_and_other_names_are_not() -> None:
-    allowed = host_check("0.0.0.0")
+    allowed = host_check(EVERYWHERE)
     assert allowed("192.168.4.20:8443")
     assert allowed("[fe80::1]:8443")
     assert allowed(f"{socket.gethostname()}.local")
@@ -125,10 +126,8 @@ def test_garbage_is_answered_with_400_and_does_no_harm(
 
 def test_a_huge_header_is_refused(console: Console, client: httpx.Client) -> None:
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000
-    try:
+    with suppress(ConnectionError):
         assert b"200 OK" not in raw(console, request)
-    except ConnectionError:
-        pass
     assert client.get("/healthz").status_code == 200
 
 
@@ -198,7 +197,7 @@ def test_a_form_of_another_site_cannot_log_in(stranger: httpx.Client) -> None:
 
 @pytest.mark.parametrize("cookie", ["x", "9999999999.", "9999999999.abc", ".", "é.ü", "1;2=3"])
 def test_a_forged_session_opens_nothing(stranger: httpx.Client, cookie: str) -> None:
-    headers = {"Cookie": f"vigil_session={cookie}".encode()}
+    headers = [(b"Cookie", f"vigil_session={cookie}".encode())]
     assert stranger.get("/api/status", headers=headers).status_code == 401
 
 

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from agent.errors import ConfigError
-from tests.console.conftest import TOKEN
+from tests.console.conftest import EVERYWHERE, TOKEN
 from tests.console.scripted import Device
 
 
@@ -88,13 +88,13 @@ def test_off_loopback_both_token_and_tls_are_needed(
         "token": {"token_file": str(token_file)},
         "tls": tls,
     }
-    assert refused(device, host="0.0.0.0", **settings[given]).code == "console.exposed"
+    assert refused(device, host=EVERYWHERE, **settings[given]).code == "console.exposed"
 
 
 def test_off_loopback_with_both_it_serves_https_only(
     device: Device, token_file: Path, tls: dict[str, str], authority: trustme.CA
 ) -> None:
-    console = device.console(host="0.0.0.0", token_file=str(token_file), **tls)
+    console = device.console(host=EVERYWHERE, token_file=str(token_file), **tls)
     console.start()
     port = int(console.url.rstrip("/").rpartition(":")[2])
     trust = ssl.create_default_context()

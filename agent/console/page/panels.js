@@ -2,9 +2,11 @@
 
 import { byId, bytes, colourOf, duration, html, onChange, svg, time } from "/dom.js";
 
-const STEPS = ["downloading", "staged", "verified", "trial", "probation", "committed"];
+const STEPS = {
+  downloading: "fetch", staged: "staged", verified: "verified", trial: "trial", probation: "probation", committed: "kept",
+};
 const STAGES = ["capture", "queue", "pre", "infer", "post", "publish"];
-const HISTORY = 120;
+const HISTORY = 90;
 const MAX_EVENTS = 40;
 const TONES = {
   committed: "good", streaming: "good", idle: "good",
@@ -38,9 +40,9 @@ export function drawHeader({ snapshot, healthy }) {
 export function drawUpdate({ snapshot, updates }) {
   const { phase, progress, problem } = snapshot.state;
   onChange(byId("steps"), phase, () => {
-    const reached = STEPS.indexOf(phase);
+    const reached = Object.keys(STEPS).indexOf(phase);
     byId("steps").replaceChildren(
-      ...STEPS.map((step, index) => {
+      ...Object.values(STEPS).map((step, index) => {
         const place = index < reached ? "done" : index === reached ? "now" : "";
         const item = html("li", { className: place, textContent: step });
         if (place === "now") item.setAttribute("aria-current", "step");
