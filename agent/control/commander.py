@@ -35,7 +35,7 @@ from agent.trust.policy import Authorised, Situation, authorise
 if TYPE_CHECKING:
     import threading
 
-    from agent.control.traffic import Incoming
+    from agent.control.link.traffic import Incoming
     from agent.schema.topics import DeviceTopics
 
 logger = logging.getLogger(__name__)
