@@ -127,7 +127,8 @@ class Guard:
         if scheme.lower() != "bearer":
             return _ask_to_log_in(scope)
         if wait_s := access.failures.wait_s(address, now_s):
-            return too_often(wait_s)
+            retry = {"Retry-After": str(int(wait_s) + 1)}
+            return refusal(429, "attempts", "too many wrong tokens; wait", **retry)
         if access.token_matches(token.strip()):
             return None
         access.failures.add(address, now_s)
@@ -138,12 +139,6 @@ def client_address(scope: Scope) -> str:
     """Return the peer's address; empty when unknown."""
     client = scope.get("client")
     return client[0] if client else ""
-
-
-def too_often(wait_s: float) -> Response:
-    """Return the answer for an address that tried wrong tokens too often."""
-    seconds = str(int(wait_s) + 1)
-    return refusal(429, "attempts", "too many wrong tokens; wait", **{"Retry-After": seconds})
 
 
 def _body_fits(headers: Headers) -> bool:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from agent.console.access import SESSION_S, Access
-from agent.console.guard import COOKIE, MAX_BODY_BYTES, client_address, refusal, too_often
+from agent.console.guard import COOKIE, MAX_BODY_BYTES, client_address, refusal
 
 
 class Login:
@@ -45,10 +45,10 @@ class Login:
     def _log_in(self, request: Request, access: Access, token: str) -> Response:
         now_s, address = time.monotonic(), client_address(request.scope)
         if wait_s := access.failures.wait_s(address, now_s):
-            return too_often(wait_s)
+            return self._form("limited", 429, **{"Retry-After": str(int(wait_s) + 1)})
         if not access.token_matches(token):
             access.failures.add(address, now_s)
-            return HTMLResponse(self._page.replace(b"<body>", b'<body class="refused">'), 401)
+            return self._form("refused", 401)
         response = RedirectResponse("/", 303)
         response.set_cookie(
             COOKIE,
@@ -59,6 +59,10 @@ class Login:
             secure=request.url.scheme == "https",
         )
         return response
+
+    def _form(self, look: str, status: int, **headers: str) -> Response:
+        page = self._page.replace(b"<body>", f'<body class="{look}">'.encode())
+        return HTMLResponse(page, status, headers)
 
 
 def _own_form(request: Request) -> bool:

@@ -44,11 +44,11 @@ class Belt:
             phase=Phase.PROBATION,
             floor=2,
             policy_ver=3,
-            groups=["hall-2"],
             audit_head="9f2c4e11a07b" * 4,
         )
         cameras = (report("belt", fps=14.9, processed=int(self._seconds() * 15)),)
-        return Snapshot(now, telemetry(fps=14.9), cameras, CLASSES, 0.3, link_connected=True)
+        measured = telemetry(fps=14.9)
+        return Snapshot(now, measured, cameras, CLASSES, 0.3, link_connected=True, link="MQTT 5")
 
     def grab(self, camera: str, max_width: int, quality: int) -> tuple[FrameGrabbed, bytes]:
         """The present frame."""

@@ -125,6 +125,7 @@ class Device:
             LABELS,
             self.heartbeat_age_s,
             self.link_connected,
+            "connected by MQTT 5",
         )
 
     def grab(self, camera: str, max_width: int, quality: int) -> tuple[FrameGrabbed, bytes]:

@@ -74,6 +74,7 @@ def test_the_page_says_what_runs_how_fast_and_what_became_of_updates(
         "parts 1.2.0 · onnx-fp32-320",
         "probation",
         "broker connected",
+        "connected by MQTT 5",
         "vision running",
         "49.8 fps",
         "outbox is full",

@@ -148,11 +148,11 @@ export function drawSystem({ snapshot }) {
     ["dropped messages", telemetry ? `${telemetry.outbox_dropped}` : "–"],
     ["broker reconnects", telemetry ? `${telemetry.link_reconnects}` : "–"],
     ["worker restarts", telemetry ? `${telemetry.worker_restarts}` : "–"],
+    ["broker", snapshot.link || "–"],
     ["profile", state.profile || "–"],
     ["agent", state.agent || "–"],
     ["release floor", `${state.floor}`],
     ["policy", `${state.policy_ver}`],
-    ["groups", state.groups.join(", ") || "–"],
     ["audit head", state.audit_head.slice(0, 12) || "–"],
   ];
   onChange(byId("system"), facts, () => {
