@@ -28,8 +28,27 @@ class TlsConfig(Struct):
     key: str
 
 
+class BulkConfig(Struct):
+    """A connection of its own for block transfers, so that they never stand before a command.
+
+    Its client id is the device's with `-bulk` behind. A broker that forces the client id to be the
+    certificate's name would let the two connections of one device throw each other out: name a second
+    broker process (`port`) for bulk there.
+
+    Attributes:
+        host: Host of the bulk broker, empty for the control broker's.
+        port: Port of the bulk broker, 0 for the control broker's.
+    """
+
+    host: str = ""
+    port: Port = 0
+
+
 class BrokerConfig(Struct):
-    """Where the broker is; `protocol` is `auto` (5, falling back to 3.1.1), `5` or `3.1.1`."""
+    """Where the broker is; `protocol` is `auto` (5, falling back to 3.1.1), `5` or `3.1.1`.
+
+    Without `bulk`, transfers share the control connection.
+    """
 
     host: str
     port: Port = 8883
@@ -38,6 +57,7 @@ class BrokerConfig(Struct):
     prefix: str = "vigil/1"
     keepalive_s: Positive = 30
     allow_plaintext: bool = False
+    bulk: BulkConfig | None = None
 
 
 class CameraConfig(Struct):
