@@ -60,7 +60,7 @@ def test_status_shows_state_telemetry_cameras_and_how_updates_ended(
     status = client.get("/api/status").json()
     assert status["cameras"] == ["belt", "door"]
     assert status["healthy"] is True
-    assert status["snapshot"]["state"]["release"] == "parts 1.2.0"
+    assert status["snapshot"]["state"]["release"] == "conveyor/parts/1.2.0"
     assert status["snapshot"]["telemetry"]["stages"]["infer"]["p50"] == 11.0
     assert status["snapshot"]["cameras"][1]["status"] == "opening"
     assert [update["reason"] for update in status["updates"]] == ["rollback", ""]
