@@ -34,7 +34,7 @@ def test_every_answer_carries_the_security_headers(client: httpx.Client, path: s
 
 
 def test_the_page_has_no_inline_script_or_style_and_no_foreign_address() -> None:
-    page = Path("agent/console/page")
+    page = Path(__file__).parents[2] / "agent" / "console" / "page"
     for file in page.iterdir():
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "//" not in text.replace("// ", ""), file.name
