@@ -107,10 +107,16 @@ class Updater:
             logger.error("%s", error.diagnostics())
             record = UpdateRecord(last=_report(None, Outcome.FAILED, error))
         if record.phase is Phase.IDLE and record.current is None:
-            found = [ref for ref in self._store.installed() if ref.counter <= self._floor.counter]
-            newest = max(found, key=lambda ref: ref.counter, default=None)
-            record = msgspec.structs.replace(record, current=newest)
+            record = msgspec.structs.replace(record, current=self._newest_committed())
         return record
+
+    def _newest_committed(self) -> ReleaseRef | None:
+        try:
+            found = [ref for ref in self._store.installed() if ref.counter <= self._floor.counter]
+        except VigilError as error:
+            logger.error("the releases on disk cannot be listed: %s", error)
+            return None
+        return max(found, key=lambda ref: ref.counter, default=None)
 
     def _count_or_undo(self, record: UpdateRecord) -> None:
         """Write that the candidate is tried once more; what cannot be counted is not tried."""
