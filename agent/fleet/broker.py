@@ -8,19 +8,21 @@ Production uses mosquitto, see `agent.fleet.mosquitto`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 from amqtt.broker import Broker
-from amqtt.errors import AMQTTError
 from amqtt.session import Session
 
 from agent.errors import TransferError
 from agent.fleet.authority import FleetAuthority
 from agent.fleet.broker_rules import Members
 from agent.schema.topics import DEFAULT_PREFIX
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 _RULES = "agent.fleet.broker_rules.CertificateRules"
@@ -100,7 +102,8 @@ class EmbeddedBroker:
         try:
             self._broker = _OwnRetained(self._config, loop=loop)
             loop.run_until_complete(self._broker.start())
-        except (AMQTTError, OSError) as error:
+        except Exception as error:
+            log.debug("embedded broker", exc_info=True)
             self._problem = str(error)
             self._ready.set()
             loop.close()
