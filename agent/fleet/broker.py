@@ -80,6 +80,8 @@ class EmbeddedBroker:
         """
         self._ready.clear()
         self._problem = ""
+        # It warns of every client that goes away and of every one that first tries MQTT 5.
+        logging.getLogger("amqtt").setLevel(logging.ERROR)
         self._thread = threading.Thread(target=self._run, name="vigil-broker", daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_S) or self._problem:
@@ -98,6 +100,7 @@ class EmbeddedBroker:
 
     def _run(self) -> None:
         loop = asyncio.new_event_loop()
+        loop.set_exception_handler(_note)
         asyncio.set_event_loop(loop)
         try:
             self._broker = _OwnRetained(self._config, loop=loop)
@@ -123,6 +126,11 @@ class _OwnRetained(Broker):  # type: ignore[misc]
         holders = self.subscriptions.get(subscription[0], [])
         if any(holder.client_id == session.client_id for holder, _ in holders):
             await super()._publish_retained_messages_for_subscription(subscription, session)
+
+
+def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what a connection's handler raised: mostly clients that reset their connection."""
+    log.debug("%s: %r", context.get("message"), context.get("exception"))
 
 
 def _finish(loop: asyncio.AbstractEventLoop) -> None:
