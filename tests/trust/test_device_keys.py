@@ -48,7 +48,9 @@ def test_both_sides_agree_on_a_secret(key: DeviceKey) -> None:
     [b"", b"\x04" + bytes(64), b"\x00", b"\x04" + b"\xff" * 64, bytes(65), b"\x04" * 3000],
     ids=["empty", "zero", "infinity", "off the curve", "nothing", "long"],
 )
-def test_a_point_off_the_curve_is_refused_and_the_key_lives_on(key: DeviceKey, point: bytes) -> None:
+def test_a_point_off_the_curve_is_refused_and_the_key_lives_on(
+    key: DeviceKey, point: bytes
+) -> None:
     with pytest.raises(TrustError):
         key.exchange(point)
     test_both_sides_agree_on_a_secret(key)

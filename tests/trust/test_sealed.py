@@ -107,7 +107,9 @@ TAMPERED: dict[str, Callable[[bytes], bytes]] = {
     "chunks swapped": lambda b: header(b) + chunk(b, 1) + chunk(b, 0) + chunk(b, 2),
     "chunk repeated": lambda b: header(b) + chunk(b, 0) + chunk(b, 0) + chunk(b, 2),
     "byte changed": lambda b: b[:-1] + bytes([b[-1] ^ 1]),
-    "first byte changed": lambda b: header(b) + bytes([b[HEADER_BYTES] ^ 1]) + b[HEADER_BYTES + 1 :],
+    "first byte changed": lambda b: (
+        header(b) + bytes([b[HEADER_BYTES] ^ 1]) + b[HEADER_BYTES + 1 :]
+    ),
     "chunk of another file": lambda b: (
         header(b) + chunk(seal(THREE_CHUNKS, DEK, RELEASE), 0) + chunk(b, 1) + chunk(b, 2)
     ),
@@ -193,7 +195,8 @@ def test_any_content_survives_the_round_trip(plaintext: bytes, cipher: Cipher) -
 
 
 @pytest.mark.parametrize(
-    ("plaintext", "dek", "release"), [(b"", DEK, "a"), (b"x", b"short", "a"), (b"x", DEK, "a" * 193)]
+    ("plaintext", "dek", "release"),
+    [(b"", DEK, "a"), (b"x", b"short", "a"), (b"x", DEK, "a" * 193)],
 )
 def test_a_programmer_who_seals_wrongly_is_told(plaintext: bytes, dek: bytes, release: str) -> None:
     with pytest.raises(ValueError, match="expected"):
