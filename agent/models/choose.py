@@ -6,7 +6,8 @@ Pure: profile, manifest, facts and measurements in, a `Choice` with a verdict on
   latency stays within the profile's limit and frame rate.
 - Expected latency: measured here, else the manifest's hint for this profile, else the profile's
   published figure for the same runtime and precision, scaled by the number of pixels (the cost of a
-  convolutional network grows with them). A variant nobody has a figure for is tried: its trial measures.
+  convolutional network grows with them). A variant nobody has a figure for fits if the profile prefers
+  its runtime and precision at that size or a greater one: the trial then measures it.
 - Of those that fit the most accurate wins; equal ones by expected latency, then by the profile's order.
 """
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.schema.manifest import Manifest, Variant
-    from agent.schema.profile import BoardFacts, DeviceProfile
+    from agent.schema.profile import BoardFacts, DeviceProfile, Preference
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def choose(
     fitting = [candidate for candidate in candidates if not candidate.obstacle]
     best = min(fitting, key=lambda candidate: _rank(profile, candidate), default=None)
     verdicts = [_verdict(candidate, best, len(fitting)) for candidate in candidates]
-    return Choice(profile=profile.name, variant=best and best.variant.id, verdicts=verdicts)
+    chosen = best.variant.id if best else None
+    return Choice(profile=profile.name, variant=chosen, verdicts=verdicts)
 
 
 def _judge(
@@ -78,7 +80,7 @@ def _judge(
         _missing_runtime(variant, facts)
         or _missing_need(variant, facts)
         or _too_large(profile, variant, facts)
-        or _too_slow(profile, latency)
+        or (_too_slow(profile, latency) if latency else _too_unknown(profile, variant))
     )
     return _Candidate(variant, latency, obstacle, variant.id in measurements)
 
@@ -106,11 +108,19 @@ def _too_large(profile: DeviceProfile, variant: Variant, facts: BoardFacts) -> s
     return f"needs {variant.memory_mb} MiB, {usable_mb} MiB may be used"
 
 
-def _too_slow(profile: DeviceProfile, latency: _Latency | None) -> str:
+def _too_slow(profile: DeviceProfile, latency: _Latency) -> str:
     limit_ms = min(profile.limits.latency_ms, 1000 / profile.limits.target_fps)
-    if latency is None or latency.ms <= limit_ms:
+    if latency.ms <= limit_ms:
         return ""
     return f"{latency.ms:.1f} ms ({latency.source}) is over the limit of {limit_ms:.1f} ms"
+
+
+def _too_unknown(profile: DeviceProfile, variant: Variant) -> str:
+    size = _size(variant)
+    if any(size <= max(preference.sizes) for preference in _preferences(profile, variant)):
+        return ""
+    kind = f"{variant.backend.value} {variant.precision.value} at {size}"
+    return f"no latency is known for {kind}, and the profile does not prefer it"
 
 
 def _expected(
@@ -148,12 +158,21 @@ def _rank(profile: DeviceProfile, candidate: _Candidate) -> tuple[float, float, 
 
 def _preference(profile: DeviceProfile, variant: Variant) -> tuple[int, int]:
     """Return the places of the variant's runtime and size in the profile's order."""
-    size = max(variant.input.width, variant.input.height)
-    for place, preference in enumerate(profile.prefer):
-        if (preference.backend, preference.precision) == (variant.backend, variant.precision):
-            sizes = preference.sizes
-            return place, sizes.index(size) if size in sizes else len(sizes)
+    size = _size(variant)
+    for preference in _preferences(profile, variant):
+        sizes = preference.sizes
+        place = sizes.index(size) if size in sizes else len(sizes)
+        return profile.prefer.index(preference), place
     return len(profile.prefer), 0
+
+
+def _preferences(profile: DeviceProfile, variant: Variant) -> list[Preference]:
+    wanted = (variant.backend, variant.precision)
+    return [item for item in profile.prefer if (item.backend, item.precision) == wanted]
+
+
+def _size(variant: Variant) -> int:
+    return max(variant.input.width, variant.input.height)
 
 
 def _verdict(candidate: _Candidate, best: _Candidate | None, fitting: int) -> Verdict:

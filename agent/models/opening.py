@@ -6,6 +6,7 @@ import mmap
 from typing import TYPE_CHECKING
 
 from agent.errors import StorageError
+from agent.host.disk import REAL_DISK
 from agent.trust.grant import unwrap
 from agent.trust.sealed import open_sealed
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from agent.models.store import InstalledRelease
     from agent.trust.keys import DeviceKey
+
+
+_MAX_GRANT_BYTES = 4096
 
 
 class Opener:
@@ -46,10 +50,15 @@ class Opener:
 
     def _open(self, release: InstalledRelease, path: Path) -> int:
         release_id = release.manifest.release_id
-        try:
-            grant = release.grant_path.read_bytes()
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as blob:
-                dek = unwrap(grant, self._key, release_id, self._class, self._device)
-                return open_sealed(blob, dek, release_id)
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{path}: cannot be opened: {error}") from error
+        grant = REAL_DISK.read(release.grant_path, _MAX_GRANT_BYTES)
+        dek = unwrap(grant, self._key, release_id, self._class, self._device)
+        with _map_file(path) as blob:
+            return open_sealed(blob, dek, release_id)
+
+
+def _map_file(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be mapped: {error}") from error

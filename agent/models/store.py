@@ -105,11 +105,13 @@ class ModelStore:
             PackageError: Manifest, variant or a sealed file is not what `ref` promises.
         """
         folder = self._releases / ref.sha256
-        release = self._assemble(_Record(ref=ref, variant=variant_id), manifest_bytes, folder)
+        record = _Record(ref=ref, variant=variant_id)
+        release = _assemble(record, manifest_bytes, folder)
+        self._check_blobs(release)
         self._disk.make_dirs(folder)
         self._disk.write_atomic(folder / MANIFEST_FILE, manifest_bytes)
         self._disk.write_atomic(folder / GRANT_FILE, grant)
-        self._disk.write_atomic(folder / RECORD_FILE, to_json(_Record(ref=ref, variant=variant_id)))
+        self._disk.write_atomic(folder / RECORD_FILE, to_json(record))
         return release
 
     def load(self, ref: ReleaseRef) -> InstalledRelease:
@@ -118,12 +120,11 @@ class ModelStore:
         Raises:
             PackageError: Something is missing or changed (`model.damaged`).
         """
-        folder = self._releases / ref.sha256
-        record = self._record(folder)
-        if not self._disk.exists(folder / GRANT_FILE):
-            raise _damaged(folder / GRANT_FILE, "missing")
-        manifest_bytes = self._read(folder / MANIFEST_FILE, _MAX_MANIFEST_BYTES)
-        return self._assemble(record, manifest_bytes, folder)
+        release = self._describe(self._releases / ref.sha256)
+        if not self._disk.exists(release.grant_path):
+            raise _damaged(release.grant_path, "missing")
+        self._check_blobs(release)
+        return release
 
     def installed(self) -> list[ReleaseRef]:
         """Return the releases whose record is readable; `load` tells whether they are whole."""
@@ -132,20 +133,23 @@ class ModelStore:
         return [self._record(folder).ref for folder in complete]
 
     def keep_only(self, refs: Iterable[ReleaseRef]) -> None:
-        """Remove all other releases, their sealed files and all unfinished transfers.
-
-        Raises:
-            PackageError: A release that must be kept is damaged; nothing was removed then.
-        """
-        kept = [self.load(ref) for ref in refs]
-        folders = {release.folder for release in kept}
-        blobs = {path for release in kept for path in (release.payload_path, release.golden_path)}
+        """Remove all other releases, their sealed files and all unfinished transfers."""
+        folders = {self._releases / ref.sha256 for ref in refs}
+        files = {path for folder in folders for path in self._files_of(folder)}
         for folder in self._disk.list(self._releases):
             if folder not in folders:
                 self._remove_release(folder)
         for path in (*self._disk.list(self._blobs), *self._disk.list(self._parts)):
-            if path not in blobs:
+            if path not in files:
                 self._disk.remove(path)
+
+    def _files_of(self, folder: Path) -> set[Path]:
+        """Return the sealed files of a release; none when its own records are damaged."""
+        try:
+            release = self._describe(folder)
+        except PackageError:
+            return set()
+        return {release.payload_path, release.golden_path}
 
     def _remove_release(self, folder: Path) -> None:
         # The record goes first: a folder without one is no release.
@@ -161,15 +165,15 @@ class ModelStore:
         except Malformed as error:
             raise _damaged(path, str(error)) from error
 
-    def _assemble(self, record: _Record, manifest_bytes: bytes, folder: Path) -> InstalledRelease:
-        manifest = _manifest(record.ref, manifest_bytes)
-        variants = {variant.id: variant for variant in manifest.variants}
-        if record.variant not in variants:
-            raise _damaged(folder, f"the manifest has no variant {record.variant!r}")
-        release = InstalledRelease(record.ref, manifest, variants[record.variant], folder)
+    def _describe(self, folder: Path) -> InstalledRelease:
+        """Read the records in a release's folder, without looking at its sealed files."""
+        record = self._record(folder)
+        manifest_bytes = self._read(folder / MANIFEST_FILE, _MAX_MANIFEST_BYTES)
+        return _assemble(record, manifest_bytes, folder)
+
+    def _check_blobs(self, release: InstalledRelease) -> None:
         self._check_blob(release.payload_path, release.variant.payload)
-        self._check_blob(release.golden_path, manifest.golden.payload)
-        return release
+        self._check_blob(release.golden_path, release.manifest.golden.payload)
 
     def _check_blob(self, path: Path, file: SealedFile) -> None:
         if not self._disk.exists(path):
@@ -197,6 +201,14 @@ class ModelStore:
             if error.code in {"storage.missing", "storage.too_long"}:
                 raise _damaged(path, error.message) from error
             raise
+
+
+def _assemble(record: _Record, manifest_bytes: bytes, folder: Path) -> InstalledRelease:
+    manifest = _manifest(record.ref, manifest_bytes)
+    variants = {variant.id: variant for variant in manifest.variants}
+    if record.variant not in variants:
+        raise _damaged(folder, f"the manifest has no variant {record.variant!r}")
+    return InstalledRelease(record.ref, manifest, variants[record.variant], folder)
 
 
 def _manifest(ref: ReleaseRef, data: bytes) -> Manifest:

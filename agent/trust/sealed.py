@@ -131,7 +131,7 @@ def open_sealed(blob: Buffer, dek: bytes, release_id: str) -> int:
     with memoryview(blob) as source:
         raw = bytes(source[:HEADER_BYTES])
         header = _decode(raw, len(source))
-        if header.release != _release_field(release_id):
+        if header.release.rstrip(b"\0") != release_id.encode():
             raise _refused(
                 "other_release",
                 f"expected release {release_id!r}, found {_name(header)!r}",
