@@ -8,19 +8,21 @@ Production uses mosquitto, see `agent.fleet.mosquitto`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 from amqtt.broker import Broker
-from amqtt.errors import AMQTTError
 from amqtt.session import Session
 
 from agent.errors import TransferError
 from agent.fleet.authority import FleetAuthority
 from agent.fleet.broker_rules import Members
 from agent.schema.topics import DEFAULT_PREFIX
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 _RULES = "agent.fleet.broker_rules.CertificateRules"
@@ -78,6 +80,8 @@ class EmbeddedBroker:
         """
         self._ready.clear()
         self._problem = ""
+        # It warns of every client that goes away and of every one that first tries MQTT 5.
+        logging.getLogger("amqtt").setLevel(logging.ERROR)
         self._thread = threading.Thread(target=self._run, name="vigil-broker", daemon=True)
         self._thread.start()
         if not self._ready.wait(_START_S) or self._problem:
@@ -96,11 +100,13 @@ class EmbeddedBroker:
 
     def _run(self) -> None:
         loop = asyncio.new_event_loop()
+        loop.set_exception_handler(_note)
         asyncio.set_event_loop(loop)
         try:
             self._broker = _OwnRetained(self._config, loop=loop)
             loop.run_until_complete(self._broker.start())
-        except (AMQTTError, OSError) as error:
+        except Exception as error:
+            log.debug("embedded broker", exc_info=True)
             self._problem = str(error)
             self._ready.set()
             loop.close()
@@ -120,6 +126,11 @@ class _OwnRetained(Broker):  # type: ignore[misc]
         holders = self.subscriptions.get(subscription[0], [])
         if any(holder.client_id == session.client_id for holder, _ in holders):
             await super()._publish_retained_messages_for_subscription(subscription, session)
+
+
+def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what a connection's handler raised: mostly clients that reset their connection."""
+    log.debug("%s: %r", context.get("message"), context.get("exception"))
 
 
 def _finish(loop: asyncio.AbstractEventLoop) -> None:

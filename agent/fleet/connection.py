@@ -160,8 +160,8 @@ def client_context(tls: TlsConfig) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=tls.ca)
         context.load_cert_chain(tls.cert, tls.key)
     except (OSError, ssl.SSLError) as error:
-        files = f"{tls.ca}, {tls.cert}, {tls.key}"
-        raise ConfigError(f"broker.tls: {error}", hint=f"check {files}") from error
+        message = f"broker.tls: {tls.ca}, {tls.cert}, {tls.key}: {error}"
+        raise ConfigError(message, hint="check these three files") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
 
