@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.schema.profile import BoardFacts
 from agent.schema.values import BackendName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DISTRIBUTIONS: dict[BackendName, tuple[str, ...]] = {
     BackendName.ONNXRUNTIME: ("onnxruntime", "onnxruntime-gpu"),
@@ -55,12 +59,14 @@ def installed_backends() -> dict[BackendName, str]:
 
 
 def _first_version(distributions: Iterable[str]) -> str:
-    for distribution in distributions:
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
+    return next(filter(None, map(_version, distributions)), "")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _text(path: Path) -> str:
@@ -86,27 +92,21 @@ def _cores(cpu: str) -> int:
 
 
 def _memory_mb(meminfo: str) -> int:
-    for line in meminfo.splitlines():
-        fields = line.split()
-        if len(fields) >= 2 and fields[0] == "MemTotal:" and fields[1].isdigit():
-            return int(fields[1]) // 1024
-    return 0
+    found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return int(found[1]) // 1024 if found else 0
 
 
 def _has_aes(cpu: str) -> bool:
     """Say whether the CPU has AES instructions; ARM lists them as `Features`, x86 as `flags`."""
     lines = (line.partition(":") for line in cpu.splitlines())
     return any(
-        "aes" in values.split()
-        for key, _, values in lines
-        if key.strip() in {"Features", "flags"}
+        "aes" in values.split() for key, _, values in lines if key.strip() in {"Features", "flags"}
     )
 
 
 def _accelerators(root: Path) -> dict[str, bool]:
     return {
-        "edgetpu": _any_path(root, _EDGETPU_PCIE)
-        or bool(_EDGETPU_USB & _usb_devices(root)),
+        "edgetpu": _any_path(root, _EDGETPU_PCIE) or bool(_EDGETPU_USB & _usb_devices(root)),
         "cuda": _any_path(root, _CUDA),
         "tensorrt": _any_path(root, _TENSORRT),
     }
@@ -114,9 +114,7 @@ def _accelerators(root: Path) -> dict[str, bool]:
 
 def _usb_devices(root: Path) -> frozenset[tuple[str, str]]:
     devices = (root / "sys/bus/usb/devices").glob("*/idVendor")
-    return frozenset(
-        (_text(v).strip(), _text(v.with_name("idProduct")).strip()) for v in devices
-    )
+    return frozenset((_text(v).strip(), _text(v.with_name("idProduct")).strip()) for v in devices)
 
 
 def _any_path(root: Path, patterns: Iterable[str]) -> bool:

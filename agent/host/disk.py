@@ -13,11 +13,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _FAULTS = {
     errno.ENOSPC: ("storage.full", "free some space on this file system"),
@@ -199,9 +201,7 @@ class RealDisk:
     def make_dirs(self, folder: Path) -> None:
         """Create `folder` (mode 0700) and its parents, durably; existing ones are kept."""
         with _storage_errors(folder):
-            missing = [
-                place for place in (folder, *folder.parents) if not place.exists()
-            ]
+            missing = [place for place in (folder, *folder.parents) if not place.exists()]
             for place in reversed(missing):
                 place.mkdir(mode=0o700, exist_ok=True)
                 _sync_folder(place.parent)

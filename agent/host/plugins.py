@@ -1,17 +1,20 @@
 """Plug-ins: a literal table of lazy imports first, then entry points of third parties.
 
-KEY_STORES = {"file": "agent.trust.keys:FileKey"}
-store = load_plugin(KEY_STORES, "file", "vigil.key_stores")
+Example:
+    >>> stores = {"file": "agent.trust.keys:FileKey"}
+    >>> store = load_plugin(stores, "file", "vigil.key_stores")
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def load_plugin(table: Mapping[str, str], name: str, group: str) -> Any:
@@ -26,17 +29,12 @@ def load_plugin(table: Mapping[str, str], name: str, group: str) -> Any:
         ConfigError: Unknown name (`plugin.unknown`, naming the known ones) or one whose module cannot be
             imported here (`plugin.unavailable`).
     """
-    places = {
-        point.name: point.value
-        for point in importlib.metadata.entry_points(group=group)
-    }
+    places = {point.name: point.value for point in importlib.metadata.entry_points(group=group)}
     places.update(table)
     if name not in places:
         known = ", ".join(sorted(places)) or "none"
         message = f"{group}: expected one of {known}, found {name!r}"
-        raise ConfigError(
-            message, code="plugin.unknown", hint=f"choose one of: {known}"
-        )
+        raise ConfigError(message, code="plugin.unknown", hint=f"choose one of: {known}")
     return _load(places[name], name, group)
 
 

@@ -15,10 +15,7 @@ def pss_mb(pid: int, root: Path = Path("/")) -> float:
     folder = root / "proc" / str(pid)
     try:
         lines = (folder / "smaps_rollup").read_text("ascii").splitlines()
-        return (
-            sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-            / 1024
-        )
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
     except (OSError, ValueError):
         return _rss_mb(folder)
 

@@ -20,9 +20,7 @@ def notify(state: str) -> bool:
     # A leading @ names a socket in the abstract namespace, whose first byte is NUL.
     target = f"\0{address[1:]}" if address.startswith("@") else address
     try:
-        with socket.socket(
-            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-        ) as sender:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.sendto(state.encode(), target)
     except OSError as error:
         _log.warning("systemd was not told %r: %s", state, error)

@@ -17,7 +17,7 @@ MESSAGE_VERSION = 1
 COMMAND_MAX_BYTES = 16 * 1024
 COMMAND_TYPE = "application/vnd.vigil.command.v1+json"
 
-CommandId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
+CommandId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_-]{8,64}$(?!\n)")]
 
 
 class Phase(str, enum.Enum):

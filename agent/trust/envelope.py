@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
@@ -18,6 +18,9 @@ from agent.errors import TrustError
 from agent.schema.document import trusted_json
 from agent.schema.messages import COMMAND_MAX_BYTES
 from agent.schema.values import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class _WireSignature(Struct):
@@ -70,9 +73,7 @@ def open_envelope(
     """
     envelope = _parse(data, payload_type, limit)
     if not envelope.signatures:
-        raise TrustError(
-            "envelope: expected signatures, found none", code="trust.unsigned"
-        )
+        raise TrustError("envelope: expected signatures, found none", code="trust.unsigned")
     message = envelope.pae()
     for keyid, signature in envelope.signatures.items():
         _verify(signature, message, keys.get(keyid))
@@ -85,13 +86,9 @@ def _parse(data: bytes, payload_type: str, limit: int) -> Envelope:
         raise TrustError(message, code="trust.too_large")
     wire = trusted_json(data, _WireEnvelope, "envelope")
     if wire.payloadType != payload_type:
-        message = (
-            f"envelope: expected type {payload_type!r}, found {wire.payloadType[:80]!r}"
-        )
+        message = f"envelope: expected type {payload_type!r}, found {wire.payloadType[:80]!r}"
         raise TrustError(message, code="trust.wrong_type")
-    signatures = {
-        item.keyid: Signature(item.keyid, item.sig.hex()) for item in wire.signatures
-    }
+    signatures = {item.keyid: Signature(item.keyid, item.sig.hex()) for item in wire.signatures}
     if len(signatures) != len(wire.signatures):
         raise TrustError("envelope: one key id signs twice", code="trust.malformed")
     return Envelope(wire.payload, wire.payloadType, signatures)
@@ -101,9 +98,7 @@ def _verify(signature: Signature, message: bytes, key: Key | None) -> None:
     shown = repr(signature.keyid[:16])
     if key is None:
         hint = "the device may not have seen the newest policy yet"
-        raise TrustError(
-            f"envelope: unknown key {shown}", code="trust.unknown_key", hint=hint
-        )
+        raise TrustError(f"envelope: unknown key {shown}", code="trust.unknown_key", hint=hint)
     try:
         key.verify_signature(signature, message)
     except UnverifiedSignatureError as error:

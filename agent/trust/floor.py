@@ -7,12 +7,15 @@ JSON and, on a second line, its SHA-256. A damaged file is an error, never zero.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.errors import StorageError
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.document import Malformed, parse_json, to_json
 from agent.schema.values import Counter, Struct
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LIMIT_BYTES = 4096
 
@@ -50,9 +53,7 @@ class Floor:
         """Return the latest time known to have passed, Unix seconds."""
         return self._content.time_s
 
-    def raise_to(
-        self, *, counter: int = 0, timestamp_version: int = 0, time_s: int = 0
-    ) -> None:
+    def raise_to(self, *, counter: int = 0, timestamp_version: int = 0, time_s: int = 0) -> None:
         """Raise each number to the one given, durably; smaller ones change nothing.
 
         Raises:

@@ -23,9 +23,7 @@ GRANT_BYTES = 1 + _POINT_BYTES + DEK_BYTES + _TAG_BYTES
 _SUITE = hpke.Suite(hpke.KEM.P256, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
-def wrap(
-    dek: bytes, public_bytes: bytes, release_id: str, device_class: str, device: str
-) -> bytes:
+def wrap(dek: bytes, public_bytes: bytes, release_id: str, device_class: str, device: str) -> bytes:
     """Wrap a 32-byte DEK to the device key `public_bytes` (65 bytes); return the 114-byte grant.
 
     Raises:
@@ -37,9 +35,7 @@ def wrap(
     return bytes([KEM_P256]) + _SUITE.encrypt(dek, load_point(public_bytes), info=info)
 
 
-def unwrap(
-    grant: bytes, key: DeviceKey, release_id: str, device_class: str, device: str
-) -> bytes:
+def unwrap(grant: bytes, key: DeviceKey, release_id: str, device_class: str, device: str) -> bytes:
     """Return the 32-byte DEK in `grant`.
 
     Raises:
@@ -48,13 +44,13 @@ def unwrap(
             device, or changed (`trust.grant`).
     """
     if len(grant) != GRANT_BYTES or grant[0] != KEM_P256:
-        message = f"grant: expected {GRANT_BYTES} bytes of kind {KEM_P256}, found {len(grant)} bytes"
+        message = (
+            f"grant: expected {GRANT_BYTES} bytes of kind {KEM_P256}, found {len(grant)} bytes"
+        )
         raise TrustError(message, code="trust.malformed")
     adapter = TokenBackedKey(key)
     try:
-        return _SUITE.decrypt(
-            grant[1:], adapter, info=_info(release_id, device_class, device)
-        )
+        return _SUITE.decrypt(grant[1:], adapter, info=_info(release_id, device_class, device))
     except InvalidTag as error:
         raise _explain(adapter.cause, release_id) from (adapter.cause or error)
 
@@ -64,17 +60,11 @@ def _explain(cause: Exception | None, release_id: str) -> VigilError:
         return cause
     if cause is not None:
         return KeyUnavailableError(f"device key: {type(cause).__name__}: {cause}")
-    message = (
-        f"grant: not made for this key, device and release {release_id!r}, or changed"
-    )
-    return TrustError(
-        message, code="trust.grant", hint="ask the key service for a fresh grant"
-    )
+    message = f"grant: not made for this key, device and release {release_id!r}, or changed"
+    return TrustError(message, code="trust.grant", hint="ask the key service for a fresh grant")
 
 
 def _info(release_id: str, device_class: str, device: str) -> bytes:
     """Return HPKE's `info`: a label, then each field behind its length, so that none can shift."""
     fields = (field.encode() for field in (release_id, device_class, device))
-    return b"vigil/grant/1" + b"".join(
-        struct.pack(">H", len(field)) + field for field in fields
-    )
+    return b"vigil/grant/1" + b"".join(struct.pack(">H", len(field)) + field for field in fields)

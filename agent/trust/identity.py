@@ -8,16 +8,20 @@ tls.csr      PKCS#10 with CN = device id                    goes to the fleet's 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from agent.host.disk import REAL_DISK, Disk
 from agent.trust.keys import FileKey, load_private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 DEVICE_KEY = "device.key"
 TLS_KEY = "tls.key"

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from typing_extensions import override
 
 from agent.errors import ConfigError, KeyUnavailableError, TrustError
 from agent.host.disk import REAL_DISK, Disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MAX_PEM_BYTES = 16 * 1024
 _FOREIGN_MODE = 0o077
@@ -94,9 +97,7 @@ def load_point(data: bytes) -> ec.EllipticCurvePublicKey:
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data)
     except ValueError as error:
-        message = (
-            f"public key: expected a point of P-256, found {len(data)} other bytes"
-        )
+        message = f"public key: expected a point of P-256, found {len(data)} other bytes"
         raise TrustError(message, code="trust.bad_point") from error
 
 
@@ -141,17 +142,13 @@ def _read_owned(path: Path) -> bytes:
             raise _malformed(path)
         if mode & _FOREIGN_MODE:
             message = f"{path}: expected mode 0600 or stricter, found {mode:04o}"
-            raise ConfigError(
-                message, code="key.exposed", hint=f"chmod 600 {path}; then renew it"
-            )
+            raise ConfigError(message, code="key.exposed", hint=f"chmod 600 {path}; then renew it")
         return file.read(_MAX_PEM_BYTES)
 
 
 def _malformed(path: Path) -> ConfigError:
     message = f"{path}: expected an unencrypted P-256 private key in PEM"
-    return ConfigError(
-        message, code="key.malformed", hint="restore it, or enrol the device anew"
-    )
+    return ConfigError(message, code="key.malformed", hint="restore it, or enrol the device anew")
 
 
 class TokenBackedKey(ec.EllipticCurvePrivateKey):
@@ -175,9 +172,8 @@ class TokenBackedKey(ec.EllipticCurvePrivateKey):
         """Return the curve's size, bits."""
         return 256
 
-    def exchange(
-        self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey
-    ) -> bytes:
+    @override
+    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
         """Return the shared secret from the device key."""
         try:
             return self._key.exchange(public_point(peer_public_key))
@@ -186,21 +182,23 @@ class TokenBackedKey(ec.EllipticCurvePrivateKey):
             self.cause = error
             raise
 
+    @override
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Return the public half."""
         return load_point(self._key.public_bytes)
 
+    @override
     def sign(self, data: Any, signature_algorithm: Any) -> NoReturn:
         """Refuse: a device key only agrees on secrets."""
         raise TypeError("a device key does not sign")
 
+    @override
     def private_numbers(self) -> NoReturn:
         """Refuse: the private half stays where it is."""
         raise TypeError("a device key does not show its private half")
 
-    def private_bytes(
-        self, encoding: Any, format: Any, encryption_algorithm: Any
-    ) -> NoReturn:  # noqa: A002
+    @override
+    def private_bytes(self, encoding: Any, format: Any, encryption_algorithm: Any) -> NoReturn:
         """Refuse: the private half stays where it is."""
         raise TypeError("a device key does not show its private half")
 

@@ -14,14 +14,18 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import StorageError, TrustError
 from agent.host.clock import wall_ms
 from agent.schema.messages import ReplyStatus
-from agent.trust.policy import Authorised
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agent.trust.policy import Authorised
 
 GENESIS = hashlib.sha256(b"vigil/audit/1").hexdigest()
 _SCHEMA = """
@@ -69,14 +73,8 @@ class Ledger:
         self._path = path
         self._lock = threading.RLock()
         with self._storage_errors():
-            os.close(
-                os.open(
-                    path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-                )
-            )
-            self._db = sqlite3.connect(
-                path, check_same_thread=False, isolation_level=None
-            )
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             try:
                 self._db.execute("pragma journal_mode = wal")
                 self._db.execute("pragma synchronous = full")
@@ -104,12 +102,8 @@ class Ledger:
         names = ", ".join(authorised.approvers)
         with self._transaction():
             if body.ctr <= self.last_counter(body.iss) or self.seen(body.id):
-                raise TrustError(
-                    f"command {body.id!r} was admitted before", code="trust.counter"
-                )
-            self._db.execute(
-                "insert or replace into counters values (?, ?)", (body.iss, body.ctr)
-            )
+                raise TrustError(f"command {body.id!r} was admitted before", code="trust.counter")
+            self._db.execute("insert or replace into counters values (?, ?)", (body.iss, body.ctr))
             values = (
                 body.id,
                 body.iss,
@@ -127,15 +121,11 @@ class Ledger:
         with self._transaction():
             self._append("refused", f"{code}: {reason}", now_ms)
 
-    def finish(
-        self, command_id: str, status: ReplyStatus, code: str, now_ms: int
-    ) -> None:
+    def finish(self, command_id: str, status: ReplyStatus, code: str, now_ms: int) -> None:
         """Record how an admitted command stands or ended; `code` is empty unless it failed."""
         with self._transaction():
             values = (status.value, code, command_id)
-            self._db.execute(
-                "update commands set status = ?, code = ? where id = ?", values
-            )
+            self._db.execute("update commands set status = ?, code = ? where id = ?", values)
             self._append(status.value, f"{command_id} {code}".rstrip(), now_ms)
 
     def unfinished(self) -> list[Unfinished]:
@@ -165,9 +155,7 @@ class Ledger:
             TrustError: `trust.audit`, naming the first row that was edited, removed or cut off.
         """
         with self._lock:
-            rows = self._all(
-                "select number, at_ms, kind, text, hash from audit order by number"
-            )
+            rows = self._all("select number, at_ms, kind, text, hash from audit order by number")
             number, head = self._head()
         last = GENESIS
         for expected, row in enumerate((AuditRow(*values) for values in rows), start=1):
@@ -193,15 +181,13 @@ class Ledger:
         row = AuditRow(number + 1, at_ms, kind, clean, "")
         values = (row.number, at_ms, kind, clean, _chain(last, row))
         self._db.execute("insert into audit values (?, ?, ?, ?, ?)", values)
-        self._db.execute(
-            "insert or replace into head values (1, ?, ?)", (values[0], values[4])
-        )
+        self._db.execute("insert or replace into head values (1, ?, ?)", (values[0], values[4]))
 
-    def _one(self, sql: str, *values: object) -> tuple[object, ...] | None:
+    def _one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
         rows = self._all(sql, *values)
         return rows[0] if rows else None
 
-    def _all(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock, self._storage_errors():
             return self._db.execute(sql, values).fetchall()
 
@@ -229,9 +215,7 @@ class Ledger:
 
 
 def _chain(last: str, row: AuditRow) -> str:
-    content = json.dumps(
-        [row.number, row.at_ms, row.kind, row.text], separators=(",", ":")
-    )
+    content = json.dumps([row.number, row.at_ms, row.kind, row.text], separators=(",", ":"))
     return hashlib.sha256(last.encode() + content.encode()).hexdigest()
 
 

@@ -6,16 +6,20 @@ Keys are therefore compared by their DER SubjectPublicKeyInfo, whatever their id
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from securesystemslib.signer import Key
 from tuf.api.metadata import Root, Targets
 
 from agent.errors import TrustError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from securesystemslib.signer import Key
 
 
 def refuse_repeated_keys(signed: Root | Targets) -> None:
@@ -39,10 +43,12 @@ def refuse_repeated(keys: Iterable[Key], source: str) -> None:
     """
     owners: dict[bytes, str] = {}
     for key in keys:
-        other = owners.setdefault(_public_der(key, source), key.keyid)
-        if other != key.keyid:
-            message = f"{source}: keys {other[:16]!r} and {key.keyid[:16]!r} are one and the same"
+        public = _public_der(key, source)
+        if public in owners:
+            names = f"{owners[public][:16]!r} and {key.keyid[:16]!r}"
+            message = f"{source}: keys {names} are one and the same"
             raise TrustError(message, code="trust.repeated_key")
+        owners[public] = key.keyid
 
 
 def _load_public(keytype: str, text: str) -> PublicKeyTypes:

@@ -23,8 +23,8 @@ import hmac
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -33,6 +33,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from agent.errors import TrustError
 from agent.host.memfd import create_memfd, seal_memfd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
@@ -54,7 +57,7 @@ class Cipher(enum.IntEnum):
     CHACHA20_POLY1305 = 2
 
 
-_AEADS: dict[Cipher, type[AESGCM] | type[ChaCha20Poly1305]] = {
+_AEADS: dict[Cipher, type[AESGCM | ChaCha20Poly1305]] = {
     Cipher.AES_256_GCM: AESGCM,
     Cipher.CHACHA20_POLY1305: ChaCha20Poly1305,
 }
@@ -113,9 +116,7 @@ def seal(
     with memoryview(plaintext) as source, memoryview(result) as target:
         for chunk in _chunks(len(plaintext)):
             nonce = keys.nonce_prefix + chunk.suffix
-            aead.encrypt_into(
-                nonce, source[chunk.plain], associated, target[chunk.sealed]
-            )
+            aead.encrypt_into(nonce, source[chunk.plain], associated, target[chunk.sealed])
     return bytes(result)
 
 
@@ -130,22 +131,18 @@ def open_sealed(blob: Buffer, dek: bytes, release_id: str) -> int:
     with memoryview(blob) as source:
         raw = bytes(source[:HEADER_BYTES])
         header = _decode(raw, len(source))
-        if header.release != _release_field(release_id):
+        if header.release.rstrip(b"\0") != release_id.encode():
             raise _refused(
                 "other_release",
                 f"expected release {release_id!r}, found {_name(header)!r}",
             )
         keys = _derive(dek, header.salt, header.cipher)
         if not hmac.compare_digest(header.commitment, keys.commitment):
-            raise _refused(
-                "wrong_key", f"sealed with another key than that of {release_id!r}"
-            )
+            raise _refused("wrong_key", f"sealed with another key than that of {release_id!r}")
         return _open_chunks(source, header, keys, hashlib.sha256(raw).digest())
 
 
-def _open_chunks(
-    source: memoryview, header: _Header, keys: _Keys, associated: bytes
-) -> int:
+def _open_chunks(source: memoryview, header: _Header, keys: _Keys, associated: bytes) -> int:
     fd, memory = create_memfd("vigil-sealed", header.length)
     try:
         with memory, memoryview(memory) as target:
@@ -171,35 +168,25 @@ def _decrypt(
             try:
                 aead.decrypt_into(nonce, sealed, associated, plain)
             except InvalidTag:
-                raise _refused(
-                    "tampered", f"chunk {index} fails authentication"
-                ) from None
+                raise _refused("tampered", f"chunk {index} fails authentication") from None
 
 
 def _decode(raw: bytes, blob_bytes: int) -> _Header:
     if len(raw) < HEADER_BYTES:
-        raise _refused(
-            "malformed", f"expected at least {HEADER_BYTES} bytes, found {len(raw)}"
-        )
-    magic, version, cipher, chunk, length, salt, commitment, release = _HEADER.unpack(
-        raw
-    )
+        raise _refused("malformed", f"expected at least {HEADER_BYTES} bytes, found {len(raw)}")
+    magic, version, cipher, chunk, length, salt, commitment, release = _HEADER.unpack(raw)
     if (magic, version, chunk) != (_MAGIC, _VERSION, CHUNK_BYTES):
         raise _refused("malformed", "not a sealed container of version 1")
     if cipher not in _AEADS:
         raise _refused("malformed", f"expected cipher 1 or 2, found {cipher}")
     if not 0 < length <= MAX_PLAINTEXT_BYTES or _sealed_bytes(length) != blob_bytes:
-        raise _refused(
-            "malformed", f"{blob_bytes} bytes do not hold {length} bytes of plaintext"
-        )
+        raise _refused("malformed", f"{blob_bytes} bytes do not hold {length} bytes of plaintext")
     return _Header(Cipher(cipher), length, salt, commitment, release)
 
 
 def _derive(dek: bytes, salt: bytes, cipher: Cipher) -> _Keys:
     if (len(dek), len(salt)) != (32, SALT_BYTES):
-        raise ValueError(
-            f"expected 32 bytes of DEK and salt, found {len(dek)} and {len(salt)}"
-        )
+        raise ValueError(f"expected 32 bytes of DEK and salt, found {len(dek)} and {len(salt)}")
     info = b"vigil/sealed/1" + bytes([cipher])
     stream = HKDF(hashes.SHA256(), 71, salt, info).derive(dek)
     return _Keys(stream[:32], stream[32:64], stream[64:])
@@ -211,9 +198,7 @@ def _chunks(length: int) -> Iterator[_Chunk]:
         start, stop = index * CHUNK_BYTES, min((index + 1) * CHUNK_BYTES, length)
         offset = HEADER_BYTES + index * TAG_BYTES
         sealed = slice(offset + start, offset + stop + TAG_BYTES)
-        yield _Chunk(
-            struct.pack(">IB", index, index == count - 1), slice(start, stop), sealed
-        )
+        yield _Chunk(struct.pack(">IB", index, index == count - 1), slice(start, stop), sealed)
 
 
 def _chunk_count(length: int) -> int:
@@ -227,9 +212,7 @@ def _sealed_bytes(length: int) -> int:
 def _release_field(release_id: str) -> bytes:
     data = release_id.encode()
     if not data or len(data) > _RELEASE_BYTES or b"\0" in data:
-        raise ValueError(
-            f"expected a release id of 1 to {_RELEASE_BYTES} bytes, found {len(data)}"
-        )
+        raise ValueError(f"expected a release id of 1 to {_RELEASE_BYTES} bytes, found {len(data)}")
     return data.ljust(_RELEASE_BYTES, b"\0")
 
 

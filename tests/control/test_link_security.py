@@ -13,7 +13,7 @@ from agent.control.link.tls import client_context
 from agent.errors import ConfigError
 from agent.schema.config import BrokerConfig, TlsConfig
 from tests.control.world import DEVICE, TOPICS, mutual, until
-from tests.parts.broker import needs_mosquitto
+from tests.parts.broker import Tls, needs_mosquitto
 from tests.parts.certificates import Authority, Credentials
 
 if TYPE_CHECKING:
@@ -82,10 +82,7 @@ def test_a_broker_of_another_name_is_not_talked_to(
     own: Credentials,
     dial: Callable[[BrokerConfig], Link],
 ) -> None:
-    from tests.parts.broker import Tls
-
-    elsewhere = authority._issue("elsewhere", "elsewhere", _server_usage(), _names("elsewhere"))
-    broker = broker_factory(tls=Tls(authority, elsewhere))
+    broker = broker_factory(tls=Tls(authority, authority.server("elsewhere")))
     link = dial(mutual(broker, authority, own))
     assert until(lambda: "TLS handshake failed" in link.problem)
     assert "Hostname mismatch" in link.problem
@@ -139,15 +136,3 @@ def test_a_key_of_another_certificate_is_noticed(authority: Authority, own: Cred
     tls = TlsConfig(ca=str(authority.certificate), cert=str(own.certificate), key=str(other.key))
     with pytest.raises(ConfigError, match=r"broker\.tls\.key"):
         Link(BrokerConfig(host="localhost", tls=tls), TOPICS)
-
-
-def _server_usage() -> object:
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    return ExtendedKeyUsageOID.SERVER_AUTH
-
-
-def _names(name: str) -> list[object]:
-    from cryptography import x509
-
-    return [x509.DNSName(name)]

@@ -57,12 +57,12 @@ def mutual(broker: Broker, authority: Authority, own: Credentials, **changes: An
 class Observer:
     """Sees every message of a plain broker and can send some."""
 
-    def __init__(self, port: int, *, protocol: int = paho.MQTTv311) -> None:
+    def __init__(self, port: int) -> None:
         self.seen: list[paho.MQTTMessage] = []
         self._news = threading.Condition()
         ready = threading.Event()
         self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, f"observer-{secrets.token_hex(4)}", protocol=protocol
+            CallbackAPIVersion.VERSION2, f"observer-{secrets.token_hex(4)}"
         )
         self._client.on_message = self._take
         self._client.on_subscribe = lambda *_: ready.set()
