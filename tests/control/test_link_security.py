@@ -104,7 +104,7 @@ def test_a_device_the_broker_does_not_know_is_kept_out_and_stays_alive(
     }[fault]()
     if fault == "revoked":
         authority.revoke(own)
-        tls_mosquitto.reload()
+        tls_mosquitto.restart()
     link = dial(mutual(tls_mosquitto, authority, own))
     assert until(lambda: link.problem)
     assert not link.connected

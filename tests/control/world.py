@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -61,8 +62,9 @@ class Observer:
         self.seen: list[paho.MQTTMessage] = []
         self._news = threading.Condition()
         ready = threading.Event()
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, f"observer-{secrets.token_hex(4)}"
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"observer-{secrets.token_hex(4)}")
+        self._client.on_socket_open = lambda _c, _u, sock: sock.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
         )
         self._client.on_message = self._take
         self._client.on_subscribe = lambda *_: ready.set()

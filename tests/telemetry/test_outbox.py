@@ -63,7 +63,9 @@ def test_what_was_committed_survives_a_kill(path: Path) -> None:
         "os.kill(os.getpid(), 9)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}  # noqa: PTH109
-    killed = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", program, str(path)], env=environment, check=False
+    )
     assert killed.returncode == -9
     assert payloads(Outbox(path, LIMITS)) == [b"%d" % number for number in range(5, 20)]
 
