@@ -27,6 +27,7 @@ class BrokenToken:
 
     def exchange(self, peer_public: bytes) -> bytes:
         """Fail, as a token does that was pulled out."""
+        del peer_public
         raise self._error
 
 

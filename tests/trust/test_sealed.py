@@ -17,6 +17,7 @@ from agent.trust.sealed import (
     CHUNK_BYTES,
     HEADER_BYTES,
     TAG_BYTES,
+    Buffer,
     Cipher,
     open_sealed,
     seal,
@@ -33,7 +34,7 @@ SEALED = seal(THREE_CHUNKS, DEK, RELEASE)
 SMALL = seal(b"golden", DEK, RELEASE)
 
 
-def opened(blob: bytes, dek: bytes = DEK, release: str = RELEASE) -> bytes:
+def opened(blob: Buffer, dek: bytes = DEK, release: str = RELEASE) -> bytes:
     """Open a container, return its content and close it."""
     fd = open_sealed(blob, dek, release)
     try:
