@@ -24,7 +24,11 @@ def test_what_is_written_is_read_back_with_the_mode_asked_for(tmp_path: Path) ->
 
 
 def test_the_mode_asked_for_wins_over_the_umask(tmp_path: Path) -> None:
-    REAL_DISK.write_atomic(tmp_path / "open", b"x", 0o644)
+    before = os.umask(0o077)
+    try:
+        REAL_DISK.write_atomic(tmp_path / "open", b"x", 0o644)
+    finally:
+        os.umask(before)
     assert stat.S_IMODE((tmp_path / "open").stat().st_mode) == 0o644
 
 

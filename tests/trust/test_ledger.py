@@ -15,7 +15,8 @@ import pytest
 
 from agent.errors import StorageError, TrustError
 from agent.schema.messages import CommandBody, ReplyStatus
-from agent.trust.ledger import GENESIS, Ledger, Unfinished
+from agent.trust import ledger as ledger_module
+from agent.trust.ledger import GENESIS, AuditRow, Ledger, Unfinished
 from agent.trust.policy import Authorised
 from tests.parts.commands import POLICY, body, command
 
@@ -169,6 +170,19 @@ def test_the_first_row_that_was_touched_is_named(tmp_path: Path, tampering: str,
     with pytest.raises(TrustError, match=f"row {row} ") as caught:
         ledger.verify()
     assert caught.value.code == "trust.audit"
+    ledger.close()
+
+
+def test_a_row_that_was_edited_and_hashed_again_breaks_the_next(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    for number in range(5):
+        ledger.record("event", f"number {number}", NOW_MS)
+    first, second = ledger.rows()[:2]
+    forged = AuditRow(2, second.at_ms, second.kind, "nothing happened", "")
+    values = (forged.text, ledger_module._chain(first.hash, forged))
+    ledger._db.execute("update audit set text = ?, hash = ? where number = 2", values)
+    with pytest.raises(TrustError, match="row 3 "):
+        ledger.verify()
     ledger.close()
 
 
