@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as tfl
 from onnx import TensorProto, helper, numpy_helper
 
 SIZE = 32
-ANCHORS = 8
+ANCHORS = 12
 LABELS = ["red", "green", "blue"]
 BOX = (16.0, 12.0, 16.0, 8.0)  # centre and sides, pixels
 BOX_XYXY = (8.0, 8.0, 24.0, 16.0)
@@ -37,11 +37,18 @@ def mask() -> np.ndarray:
     return values
 
 
-def onnx_model(metadata: dict[str, str] | None = None, gain: float = 1.0) -> bytes:
-    """NCHW RGB in [0, 1], output (1, 7, 8) with boxes in pixels; `gain` multiplies the scores."""
+def onnx_model(
+    metadata: dict[str, str] | None = None, gain: float = 1.0, *, explosive: bool = False
+) -> bytes:
+    """NCHW RGB in [0, 1], output (1, 7, 12) with boxes in pixels; `gain` multiplies the scores.
+
+    An explosive one overflows on any picture that is not black, so it survives its warm-up.
+    """
     nodes = [
         helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
-        helper.make_node("Reshape", ["mean", "shape"], ["column"]),
+        helper.make_node("Mul", ["mean", "fuse"], ["powder"]),
+        helper.make_node("Exp" if explosive else "Identity", ["powder"], ["level"]),
+        helper.make_node("Reshape", ["level", "shape"], ["column"]),
         helper.make_node("Mul", ["column", "mask"], ["scores"]),
         helper.make_node("Concat", ["boxes", "scores"], ["output0"], axis=1),
     ]
@@ -49,6 +56,7 @@ def onnx_model(metadata: dict[str, str] | None = None, gain: float = 1.0) -> byt
         numpy_helper.from_array(np.array([1, 3, 1], np.int64), "shape"),
         numpy_helper.from_array(mask() * np.float32(gain), "mask"),
         numpy_helper.from_array(boxes(), "boxes"),
+        numpy_helper.from_array(np.array(1000.0 if explosive else 1.0, np.float32), "fuse"),
     ]
     image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIZE, SIZE])
     result = helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 7, ANCHORS])
@@ -112,7 +120,7 @@ class _Tfl:
 
 
 def tflite_model(*, quantised: bool = False) -> bytes:
-    """NHWC RGB, output (1, 7, 8) with normalised boxes; float32 or int8 throughout."""
+    """NHWC RGB, output (1, 7, 12) with normalised boxes; float32 or int8 throughout."""
     net = _Tfl(quantised=quantised)
     image = net.tensor("images", (1, SIZE, SIZE, 3))
     axes = net.tensor("axes", (2,), np.array([1, 2], np.int32))
