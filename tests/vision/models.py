@@ -7,7 +7,8 @@ score, in one fixed box; so wrong colour order, scale, quantisation or labels ch
 import zipfile
 from pathlib import Path
 
-import flatbuffers
+import cv2
+import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as tfl
@@ -65,7 +66,7 @@ def onnx_model(
     model.ir_version = 8
     helper.set_model_props(model, METADATA if metadata is None else metadata)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 class _Tfl:
@@ -101,7 +102,13 @@ class _Tfl:
         return len(self.graph.tensors) - 1
 
     def operator(
-        self, code: int, inputs: list[int], output: int, kind: int, options: object, version: int = 1
+        self,
+        code: int,
+        inputs: list[int],
+        output: int,
+        kind: int,
+        options: object,
+        version: int = 1,
     ) -> None:
         entry = tfl.OperatorCodeT()
         entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, code, version
@@ -150,6 +157,14 @@ def with_appended_metadata(path: Path, name: str, text: str) -> None:
     """Append a zip with one file, as Ultralytics' exporter does."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, text)
+
+
+def read_picture(source: Path | bytes) -> np.ndarray:
+    """A BGR picture from a file or its bytes."""
+    data = source.read_bytes() if isinstance(source, Path) else source
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image, np.uint8)
 
 
 def colour_frame(label: int, level: int = 204, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:

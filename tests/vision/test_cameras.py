@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def setup(source: Path | str, age_s: float = 0.0, **config: object) -> CameraSetup:
+def setup(source: Path | str, age_s: float = 0.0, **config: Any) -> CameraSetup:
     """A camera whose source was at frame 0 `age_s` ago."""
     epoch_ns = time.monotonic_ns() - int(age_s * 1e9)
     entry = CameraConfig(name="door", source=str(source), **config)
@@ -49,9 +50,7 @@ epochs = st.integers(0, 2**55)
 
 
 @given(fps, epochs, st.integers(0, 10**6))
-def test_a_tick_is_shown_when_it_is_due_and_not_before(
-    rate: float, epoch: int, tick: int
-) -> None:
+def test_a_tick_is_shown_when_it_is_due_and_not_before(rate: float, epoch: int, tick: int) -> None:
     pace = Pace(rate, epoch)
     due = pace.due_ns(tick)
     assert pace.tick(due) == tick
@@ -78,7 +77,10 @@ def test_a_file_is_shown_from_where_it_would_be_by_now(film: Path) -> None:
 
 def test_two_readers_with_one_epoch_show_the_same_frame(film: Path) -> None:
     first = setup(film, age_s=0.2)
-    cameras = [open_camera(first), open_camera(CameraSetup(first.config, first.epoch_ns, 10.0, first.stop))]
+    cameras = [
+        open_camera(first),
+        open_camera(CameraSetup(first.config, first.epoch_ns, 10.0, first.stop)),
+    ]
     for camera in cameras:
         camera.open()
     for _ in range(4):

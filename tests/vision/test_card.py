@@ -17,7 +17,11 @@ RGB = ("red", "green", "blue")
 
 
 def test_names_may_be_a_python_literal_or_a_list_or_have_text_keys() -> None:
-    for names in ("{0: 'red', 1: 'green', 2: 'blue'}", str(list(RGB)), "{'2': 'blue', '0': 'red', '1': 'green'}"):
+    for names in (
+        "{0: 'red', 1: 'green', 2: 'blue'}",
+        str(list(RGB)),
+        "{'2': 'blue', '0': 'red', '1': 'green'}",
+    ):
         card = read_card({"names": names, "task": "detect"})
         assert card == ModelCard(RGB, "detect", end_to_end=False)
 
@@ -37,7 +41,17 @@ def test_other_metadata_is_no_card() -> None:
 
 @pytest.mark.parametrize(
     "names",
-    ["", "{", "open('/etc/passwd')", "{0: 'a', 2: 'b'}", "{'x': 'a'}", "7", "{}", "(" * 5000, "'" + "a" * 300_000 + "'"],
+    [
+        "",
+        "{",
+        "open('/etc/passwd')",
+        "{0: 'a', 2: 'b'}",
+        "{'x': 'a'}",
+        "7",
+        "{}",
+        "(" * 5000,
+        "'" + "a" * 300_000 + "'",
+    ],
 )
 def test_names_that_are_no_class_names_are_an_error(names: str) -> None:
     with pytest.raises(ModelError) as caught:
@@ -90,9 +104,9 @@ def test_a_damaged_archive_is_an_error(tmp_path: Path) -> None:
 def test_a_silent_file_needs_family_and_labels_to_be_stated(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(models.onnx_model(metadata={}))
-    for stated, hint in (({}, "--family"), ({"family": "ultralytics"}, "--labels")):
+    for family, hint in ((None, "--family"), ("ultralytics", "--labels")):
         with pytest.raises(ModelError) as caught:
-            load_detector(path, **stated)
+            load_detector(path, family=family)
         assert caught.value.code == "model.ambiguous"
         assert hint in caught.value.hint
     load_detector(path, family="ultralytics", labels=models.LABELS)

@@ -59,7 +59,7 @@ def test_annotated_pictures_are_saved(model: Path, pictures: Path, tmp_path: Pat
     run(pictures, "--model", model, "--json", "--save", tmp_path / "out")
     saved = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert saved == ["0-red-000000.jpg", "1-green-000000.jpg", "2-blue-000000.jpg"]
-    drawn = cv2.imread(str(tmp_path / "out" / saved[0]))
+    drawn = models.read_picture(tmp_path / "out" / saved[0])
     assert drawn.shape == (32, 32, 3)
     assert drawn[:, :, 1].max() > 100, "nothing is drawn in green on red"
 
@@ -77,7 +77,13 @@ def test_a_video_gives_every_frame(model: Path, tmp_path: Path) -> None:
     writer.release()
     lines = [json.loads(line) for line in run(film, "--model", model, "--json").splitlines()]
     assert [line["frame"] for line in lines] == [0, 1, 2, 3, 4]
-    assert [line["objects"][0]["label"] for line in lines] == ["red", "green", "blue", "red", "green"]
+    assert [line["objects"][0]["label"] for line in lines] == [
+        "red",
+        "green",
+        "blue",
+        "red",
+        "green",
+    ]
 
 
 def test_family_and_labels_can_be_stated(pictures: Path, tmp_path: Path) -> None:
@@ -90,9 +96,7 @@ def test_family_and_labels_can_be_stated(pictures: Path, tmp_path: Path) -> None
     assert json.loads(line)["objects"][0]["label"] == "blau"
 
 
-def test_faults_are_errors_that_say_what_to_do(
-    model: Path, pictures: Path, tmp_path: Path
-) -> None:
+def test_faults_are_errors_that_say_what_to_do(model: Path, pictures: Path, tmp_path: Path) -> None:
     rubbish, empty = tmp_path / "rubbish.png", tmp_path / "empty"
     rubbish.write_bytes(b"no picture")
     empty.mkdir()

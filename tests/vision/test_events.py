@@ -1,5 +1,7 @@
 """Stable ids, and the life of an object as events."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -114,7 +116,7 @@ def test_an_object_that_moves_is_updated_at_most_once_a_second() -> None:
     events = [e for i in range(40) for e in book.update([seen(left=20.0 * i)], 100 * i)]
     assert [event.type for event in events] == ["new", "update", "update", "update"]
     times = [event.at_ms for event in events]
-    assert all(later - earlier >= 1000 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 1000 for earlier, later in pairwise(times))
     assert len({event.id for event in events}) == 1
 
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -74,11 +75,11 @@ def test_a_datagram_that_is_cut_off_is_refused() -> None:
 
 def test_more_than_one_descriptor_is_refused_and_none_stays_open() -> None:
     raw, sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     socket.send_fds(raw, [b"x"], [0, 1])
     with pytest.raises(WireFaultError):
         Wire(sock).receive(1.0)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_threads_that_send_do_not_mix_their_messages() -> None:
@@ -95,4 +96,6 @@ def test_threads_that_send_do_not_mix_their_messages() -> None:
     received = [right.receive(5.0) for _ in range(200)]
     for thread in threads:
         thread.join()
-    assert sorted(parse_msgpack(got[0], Answer).id for got in received if got) == sorted([0, 1, 2, 3] * 50)
+    assert sorted(parse_msgpack(got[0], Answer).id for got in received if got) == sorted(
+        [0, 1, 2, 3] * 50
+    )
