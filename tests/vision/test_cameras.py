@@ -1,8 +1,12 @@
 """Cameras: pacing, the file as a live source, reconnection, and that no password is told."""
 
+import http.server
 import logging
+import socket
 import threading
 import time
+from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +167,29 @@ def test_a_source_that_is_not_there_is_a_camera_error(source: str, code: str) ->
     with pytest.raises(CameraError) as caught:
         open_camera(setup(source)).open()
     assert caught.value.code == code
+
+
+def test_a_stream_is_read_over_the_network(film: Path) -> None:
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=film.parent)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    camera = open_camera(setup(f"http://127.0.0.1:{server.server_port}/{film.name}"))
+    camera.open()
+    assert [shown(camera.read()) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(CameraError, match="no more pictures") as caught:
+        deque(iter(camera.read, None))
+    assert caught.value.code == "camera.lost"
+    camera.close()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_stream_whose_server_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        camera = open_camera(setup(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/live"))
+        with pytest.raises(CameraError) as caught:
+            camera.open()
+    assert caught.value.code == "camera.unreachable"
 
 
 def test_a_file_that_is_no_video_is_a_camera_error(tmp_path: Path) -> None:
