@@ -7,6 +7,7 @@ form it was; `Origin` cannot, because it is `null` under the page's `no-referrer
 
 from __future__ import annotations
 
+import asyncio
 import time
 from urllib.parse import parse_qs
 
@@ -14,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from agent.console.access import SESSION_S, Access
-from agent.console.guard import COOKIE, MAX_BODY_BYTES, client_address, refusal, too_often
+from agent.console.guard import COOKIE, MAX_BODY_BYTES, client_address, refusal
+
+BODY_S = 10.0
 
 
 class Login:
@@ -37,7 +40,10 @@ class Login:
             return HTMLResponse(self._page)
         if not _own_form(request):
             return refusal(403, "origin", "the login form must be sent from this device's own page")
-        body = await _body(request)
+        try:
+            body = await asyncio.wait_for(_body(request), BODY_S)
+        except asyncio.TimeoutError:
+            return refusal(408, "body", "the form took too long to arrive", Connection="close")
         if body is None:
             return refusal(413, "body", f"a body may have at most {MAX_BODY_BYTES} bytes")
         return self._log_in(request, self._access, _token_in(body))
@@ -45,10 +51,10 @@ class Login:
     def _log_in(self, request: Request, access: Access, token: str) -> Response:
         now_s, address = time.monotonic(), client_address(request.scope)
         if wait_s := access.failures.wait_s(address, now_s):
-            return too_often(wait_s)
+            return self._form("limited", 429, **{"Retry-After": str(int(wait_s) + 1)})
         if not access.token_matches(token):
             access.failures.add(address, now_s)
-            return HTMLResponse(self._page.replace(b"<body>", b'<body class="refused">'), 401)
+            return self._form("refused", 401)
         response = RedirectResponse("/", 303)
         response.set_cookie(
             COOKIE,
@@ -59,6 +65,10 @@ class Login:
             secure=request.url.scheme == "https",
         )
         return response
+
+    def _form(self, look: str, status: int, **headers: str) -> Response:
+        page = self._page.replace(b"<body>", f'<body class="{look}">'.encode())
+        return HTMLResponse(page, status, headers)
 
 
 def _own_form(request: Request) -> bool:

@@ -34,6 +34,7 @@ class Snapshot:
         labels: Class names of the running model, by class id.
         heartbeat_age_s: Seconds since the worker was last heard; None without a worker.
         link_connected: Whether the broker connection is up.
+        link: How it is connected, or what keeps it from being so, for a person.
     """
 
     state: State
@@ -42,6 +43,7 @@ class Snapshot:
     labels: tuple[str, ...]
     heartbeat_age_s: float | None
     link_connected: bool
+    link: str = ""
 
 
 @dataclass(frozen=True)

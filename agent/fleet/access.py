@@ -6,11 +6,12 @@ People's consoles read, and send only envelopes that devices check for themselve
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 
 from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
 CONTROLLER = "controller"
+BULK_SUFFIX = "-bulk"  # client id of a device's second connection, for transfers
 DEVICE_WRITES = (
     "reply",
     "state",
@@ -30,7 +31,7 @@ def device_may_publish(device: str, topic: str, prefix: str = DEFAULT_PREFIX) ->
 
 
 def device_may_receive(
-    device: str, groups: Set[str], topic: str, prefix: str = DEFAULT_PREFIX
+    device: str, groups: AbstractSet[str], topic: str, prefix: str = DEFAULT_PREFIX
 ) -> bool:
     """Return whether `device`, a member of `groups`, may subscribe to and receive `topic`."""
     own = DeviceTopics(device, prefix)

@@ -62,7 +62,9 @@ class FleetAuthority:
         self._key = key
 
     @classmethod
-    def create(cls, folder: Path, name: str = "Vigil fleet", disk: Disk = REAL_DISK) -> FleetAuthority:
+    def create(
+        cls, folder: Path, name: str = "Vigil fleet", disk: Disk = REAL_DISK
+    ) -> FleetAuthority:
         """Create an authority in `folder`.
 
         Raises:
@@ -116,18 +118,14 @@ class FleetAuthority:
         certificate = self._leaf(name, key.public_key(), usage, CERT_LIFETIME)
         return Credentials(certificate.public_bytes(Encoding.PEM), private_pem(key))
 
-    def sign_csr(
-        self, csr_pem: bytes, device: str, life: timedelta = CERT_LIFETIME
-    ) -> Issued:
+    def sign_csr(self, csr_pem: bytes, device: str, life: timedelta = CERT_LIFETIME) -> Issued:
         """Sign a device's request; the certificate's common name is `device`, whatever else it asks for.
 
         Raises:
             TrustError: Not a request, not by the key in it, for another name, or not P-256.
         """
         request = _read_request(csr_pem, device)
-        certificate = self._leaf(
-            device, request, ExtendedKeyUsageOID.CLIENT_AUTH, life
-        )
+        certificate = self._leaf(device, request, ExtendedKeyUsageOID.CLIENT_AUTH, life)
         serial = f"{certificate.serial_number:x}"
         return Issued(certificate.public_bytes(Encoding.PEM), serial)
 

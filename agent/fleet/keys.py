@@ -37,17 +37,31 @@ class KeyService:
     def answer(self, device: str, payload: bytes) -> KeyReply:
         """Answer one request of `device`, the id that the broker vouches for."""
         try:
-            if len(payload) > REQUEST_LIMIT:
-                raise Malformed("$", f"expected at most {REQUEST_LIMIT} bytes")
-            request = parse_json(payload, KeyRequest)
+            request = _read(payload)
         except Malformed as error:
-            return KeyReply(v=MESSAGE_VERSION, id=NO_ID, status=BAD_REQUEST, message=str(error))
+            return _reply(NO_ID, BAD_REQUEST, str(error))
         record = self._registry.device(device)
         dek = self._registry.release_key(request.release)
         status, message = decide(record, request.release, dek)
         grant = b""
         if record is not None and dek is not None and status == OK:
             grant = wrap(dek, record.public_key, request.release, record.device_class, device)
-        return KeyReply(
-            v=MESSAGE_VERSION, id=request.id, status=status, grant=grant, message=message
-        )
+        return _reply(request.id, status, message, grant)
+
+
+def busy(payload: bytes) -> KeyReply:
+    """Return the reply that asks a device to repeat its request later."""
+    try:
+        return _reply(_read(payload).id, BUSY, "try again later")
+    except Malformed as error:
+        return _reply(NO_ID, BAD_REQUEST, str(error))
+
+
+def _read(payload: bytes) -> KeyRequest:
+    if len(payload) > REQUEST_LIMIT:
+        raise Malformed("$", f"expected at most {REQUEST_LIMIT} bytes")
+    return parse_json(payload, KeyRequest)
+
+
+def _reply(identity: str, status: int, message: str, grant: bytes = b"") -> KeyReply:
+    return KeyReply(v=MESSAGE_VERSION, id=identity, status=status, grant=grant, message=message)

@@ -148,7 +148,9 @@ class Registry:
             now_ms,
         )
         if not rows:
-            message = f"device {device}: the enrolment token is unknown, used up, expired or not its own"
+            message = (
+                f"device {device}: the enrolment token is unknown, used up, expired or not its own"
+            )
             raise TrustError(message, code="trust.token", hint="make a new token")
         name, device_class, groups = rows[0]
         return Invitation(name, device_class, tuple(json.loads(groups)))

@@ -12,6 +12,7 @@ from agent.console.server import Console
 from tests.console.scripted import Device
 
 TOKEN = "correct horse battery staple"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - every test that listens there has a token and TLS
 
 
 @pytest.fixture

@@ -17,7 +17,10 @@ from agent.schema.messages import CameraReport, Event, Phase, StageMs, State, Te
 from agent.schema.values import Box
 
 LABELS = ("bolt", "nut", "washer")
-BOXES = [Box(0, 0.93, 40.0, 60.0, 180.0, 150.0, 7), Box(2, 0.71, 300.0, 120.0, 390.0, 210.0, 12)]
+BOXES = [
+    Box(label=0, score=0.93, x_min=40.0, y_min=60.0, x_max=180.0, y_max=150.0, track=7),
+    Box(label=2, score=0.71, x_min=300.0, y_min=120.0, x_max=390.0, y_max=210.0, track=12),
+]
 
 
 def jpeg(shade: int = 90) -> bytes:
@@ -33,7 +36,7 @@ def state(**changes: object) -> State:
         "device": "line-3",
         "online": True,
         "agent": "1.0.0",
-        "release": "parts 1.2.0",
+        "release": "conveyor/parts/1.2.0",
         "variant": "onnx-fp32-320",
         "profile": "generic-x86-64",
         "phase": Phase.IDLE,
@@ -122,6 +125,7 @@ class Device:
             LABELS,
             self.heartbeat_age_s,
             self.link_connected,
+            "connected by MQTT 5",
         )
 
     def grab(self, camera: str, max_width: int, quality: int) -> tuple[FrameGrabbed, bytes]:

@@ -137,8 +137,8 @@ class UpdateDevice:
         self.seen: list[UpdateRecord] = []
         self.progress: list[Progress] = []
         self.key_channel = KeyChannel(device_key().public_bytes)
-        for name in ("journal", "metadata"):
-            (folder / name).mkdir(exist_ok=True, parents=True)
+        disk.make_dirs(folder / "journal")
+        (folder / "metadata").mkdir(exist_ok=True)
         self.store = ModelStore(folder / "models", disk)
         self.floor = Floor(folder / "journal" / "floor", disk)
         self.opener = Opener(device_key(), "cam-1", "pi5")

@@ -3,7 +3,14 @@
 import { byId, colourOf, html, svg } from "/dom.js";
 
 const RETRY_MS = 3000;
-const LABEL_PX = 12;
+const SMALL_PX = 480;
+const ruler = document.createElement("canvas").getContext("2d");
+
+/** Width of a box's label in CSS pixels at `size` CSS pixels. */
+function widthOf(text, size) {
+  ruler.font = `600 ${size}px ${getComputedStyle(document.body).fontFamily}`;
+  return ruler.measureText(text).width;
+}
 
 class Tile {
   constructor(name) {
@@ -50,19 +57,21 @@ class Tile {
 
   drawBoxes(shown, labels) {
     const unit = shown.width / Math.max(1, this.boxes.clientWidth); // picture pixels per CSS pixel
+    const labelPx = this.boxes.clientWidth < SMALL_PX ? 10 : 12;
+    const draw = (box) => drawBox(box, labels, shown.width, unit, labelPx);
     this.boxes.setAttribute("viewBox", `0 0 ${shown.width} ${shown.height}`);
     this.boxes.setAttribute("aria-label", `${shown.boxes.length} objects on ${this.name}`);
-    this.boxes.replaceChildren(...shown.boxes.map((box) => drawBox(box, labels, unit, shown.width)));
+    this.boxes.replaceChildren(...shown.boxes.map(draw));
   }
 }
 
 /** Draw `[class, score, x_min, y_min, x_max, y_max, track]`. */
-function drawBox([label, score, left, top, right, bottom, track], labels, unit, width) {
+function drawBox([label, score, left, top, right, bottom, track], labels, width, unit, labelPx) {
   const colour = colourOf(label);
   const name = labels[label] ?? `class ${label}`;
   const text = `${name} ${Math.round(score * 100)}%${track ? ` #${track}` : ""}`;
-  const size = LABEL_PX * unit;
-  const plateWidth = (text.length * 0.56 + 0.9) * size;
+  const size = labelPx * unit;
+  const plateWidth = widthOf(text, labelPx) * unit + size * 0.9;
   const plateHeight = size * 1.5;
   const plateTop = top >= plateHeight ? top - plateHeight : top;
   const plateLeft = Math.max(0, Math.min(left, width - plateWidth));

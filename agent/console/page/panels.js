@@ -2,9 +2,11 @@
 
 import { byId, bytes, colourOf, duration, html, onChange, svg, time } from "/dom.js";
 
-const STEPS = ["downloading", "staged", "verified", "trial", "probation", "committed"];
+const STEPS = {
+  downloading: "fetch", staged: "staged", verified: "verified", trial: "trial", probation: "probation", committed: "kept",
+};
 const STAGES = ["capture", "queue", "pre", "infer", "post", "publish"];
-const HISTORY = 120;
+const HISTORY = 90;
 const MAX_EVENTS = 40;
 const TONES = {
   committed: "good", streaming: "good", idle: "good",
@@ -14,6 +16,8 @@ const TONES = {
 };
 
 const words = (name) => name.replaceAll("_", " ");
+/** `<class>/<name>/<version>` as people say it. */
+const modelName = (id) => id.split("/").slice(-2).join(" ");
 const badge = (name) => html("span", { className: `badge ${TONES[name] ?? ""}`, textContent: words(name) });
 const nothing = (text) => html("li", { className: "empty", textContent: text });
 
@@ -27,7 +31,7 @@ export function drawHeader({ snapshot, healthy }) {
   const { state, telemetry } = snapshot;
   byId("device").textContent = state.device;
   document.title = `${state.device} · Vigil`;
-  const model = state.release ?? "no model loaded";
+  const model = state.release ? modelName(state.release) : "no model loaded";
   byId("model").textContent = state.variant ? `${model} · ${state.variant}` : model;
   chip("phase", TONES[state.phase] ?? "", words(state.phase));
   chip("link", snapshot.link_connected ? "good" : "bad", snapshot.link_connected ? "broker connected" : "broker offline");
@@ -38,9 +42,9 @@ export function drawHeader({ snapshot, healthy }) {
 export function drawUpdate({ snapshot, updates }) {
   const { phase, progress, problem } = snapshot.state;
   onChange(byId("steps"), phase, () => {
-    const reached = STEPS.indexOf(phase);
+    const reached = Object.keys(STEPS).indexOf(phase);
     byId("steps").replaceChildren(
-      ...STEPS.map((step, index) => {
+      ...Object.values(STEPS).map((step, index) => {
         const place = index < reached ? "done" : index === reached ? "now" : "";
         const item = html("li", { className: place, textContent: step });
         if (place === "now") item.setAttribute("aria-current", "step");
@@ -70,7 +74,7 @@ function outcome(report) {
   const row = html(
     "li",
     {},
-    html("div", { className: "line" }, badge(report.outcome), html("strong", { textContent: report.release }),
+    html("div", { className: "line" }, badge(report.outcome), html("strong", { textContent: modelName(report.release) }),
       html("time", { textContent: time(report.at_ms) })),
   );
   const reason = [report.reason, report.code && `[${report.code}]`].filter(Boolean).join(" ") + gap;
@@ -146,11 +150,11 @@ export function drawSystem({ snapshot }) {
     ["dropped messages", telemetry ? `${telemetry.outbox_dropped}` : "–"],
     ["broker reconnects", telemetry ? `${telemetry.link_reconnects}` : "–"],
     ["worker restarts", telemetry ? `${telemetry.worker_restarts}` : "–"],
+    ["broker", snapshot.link || "–"],
     ["profile", state.profile || "–"],
     ["agent", state.agent || "–"],
     ["release floor", `${state.floor}`],
     ["policy", `${state.policy_ver}`],
-    ["groups", state.groups.join(", ") || "–"],
     ["audit head", state.audit_head.slice(0, 12) || "–"],
   ];
   onChange(byId("system"), facts, () => {

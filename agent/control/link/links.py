@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from agent.control.link import Link
+from agent.control.link.loop import Link
 
 if TYPE_CHECKING:
-    from agent.control.channels import RequestChannel
-    from agent.control.traffic import Presence
+    from agent.control.link.channels import RequestChannel
+    from agent.control.link.traffic import Presence
     from agent.schema.config import BrokerConfig
     from agent.schema.topics import DeviceTopics
 

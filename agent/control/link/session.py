@@ -22,8 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.control.dialling import Ending, Mqtt
-from agent.control.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
+from agent.control.link.dialling import Ending, Mqtt
+from agent.control.link.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ import logging
 import queue
 from typing import Protocol
 
-from agent.control.traffic import Incoming, Subscription, Ticket
+from agent.control.link.traffic import Incoming, Subscription, Ticket
 from agent.errors import TransferError
 
 logger = logging.getLogger(__name__)

@@ -25,11 +25,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from agent.control.channels import RequestChannel
-from agent.control.dialling import Ending, first_dial
-from agent.control.session import MAX_PACKET_BYTES, Ended, Session, Setup
-from agent.control.tls import client_context
-from agent.control.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
+from agent.control.link.channels import RequestChannel
+from agent.control.link.dialling import Ending, first_dial
+from agent.control.link.session import MAX_PACKET_BYTES, Ended, Session, Setup
+from agent.control.link.tls import client_context
+from agent.control.link.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
 from agent.errors import TransferError
 
 if TYPE_CHECKING:
