@@ -18,10 +18,9 @@ import msgspec
 
 from agent.errors import CommandError, ModelError, PackageError, StorageError, VigilError
 from agent.host.clock import wall_ms
-from agent.models.store import InstalledRelease, ModelStore
+from agent.models.store import InstalledRelease
 from agent.schema.manifest import Manifest, ReleaseRef
 from agent.schema.messages import Outcome, Phase, Progress, UpdateReport
-from agent.trust.floor import Floor
 from agent.update import record as records
 from agent.update.endings import end_of, is_over
 from agent.update.journal import Journal

@@ -7,6 +7,7 @@ Whatever happens, the device finds exactly its old or its new model, never none,
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import shutil
@@ -23,6 +24,7 @@ from tests.parts.power_cut_disk import PowerCutDisk, PowerCutError
 from tests.parts.signed_repository import MadeRelease, SignedRepository, make_release
 from tests.parts.update_device import GOOD, UpdateDevice
 
+logger = logging.getLogger(__name__)
 SEEDS = int(os.environ.get("VIGIL_CRASH_SEEDS", "1"))
 RELEASES = {counter: make_release(counter, size=40_000) for counter in (1, 2, 3)}
 DECIDED = {Phase.COMMITTED: "1.2", Phase.ROLLED_BACK: "1.1"}
@@ -82,7 +84,7 @@ def steps_of(story: Story, folder: Path) -> int:
 
 def violation(story: Story, folder: Path, cut: int, seed: int) -> str:
     """Live through one case; return what was wrong, empty when nothing was."""
-    chance = random.Random(f"{cut} {seed}")
+    chance = random.Random(f"{cut} {seed}")  # noqa: S311 - repeatable on purpose
     disk = story.begin(folder)
     device = story.device(disk)
     device.start()
@@ -125,7 +127,9 @@ def recover(story: Story, disk: PowerCutDisk, told: Phase, chance: random.Random
 
 def is_served(device: UpdateDevice, release: MadeRelease) -> bool:
     code = device.deploy(release).code
-    return code == "committed" and device.plaintext(device.updater.record.current) == release.plaintext
+    return (
+        code == "committed" and device.plaintext(device.updater.record.current) == release.plaintext
+    )
 
 
 def after_cut(disk: PowerCutDisk, chance: random.Random) -> PowerCutDisk:
@@ -155,7 +159,7 @@ def test_a_power_cut_leaves_the_old_or_the_new_model(
     good: Story, tmp_path: Path, *, is_sick: bool
 ) -> None:
     cases, found = violations(replace(good, is_sick=is_sick), tmp_path, SEEDS)
-    print(f"{cases} cases, violations: {dict(found)}")
+    logger.info("%d cases, violations: %s", cases, dict(found))
     assert cases > 60 * SEEDS
     assert not found
 
@@ -163,5 +167,5 @@ def test_a_power_cut_leaves_the_old_or_the_new_model(
 @pytest.mark.parametrize("broken", ["syncs_files", "syncs_folders"])
 def test_the_model_finds_a_missing_sync(good: Story, tmp_path: Path, broken: str) -> None:
     cases, found = violations(replace(good, **{broken: False}), tmp_path, SEEDS)
-    print(f"{cases} cases, violations: {dict(found)}")
+    logger.info("%d cases, violations: %s", cases, dict(found))
     assert found
