@@ -51,6 +51,7 @@ class Updater:
         limits_of: What a release must bear on probation.
         observe: Told of every transition, and of progress.
         poll_s: Seconds between two looks at the health on probation.
+        between: Called every now and then while no update is under way, in the updater's thread.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Updater:
         limits_of: Callable[[Manifest], ProbationLimits],
         observe: Observer,
         poll_s: float = 1.0,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self._journal, self._stager, self._host = journal, stager, host
         self._store, self._floor = stager.store, stager.floor
@@ -74,6 +76,7 @@ class Updater:
         self._stop = threading.Event()
         self._is_busy = False
         self._progress_at = 0.0
+        self._between = between
 
     @property
     def record(self) -> UpdateRecord:
@@ -97,6 +100,15 @@ class Updater:
         self._settle()
         self._is_busy = self._recovery is not Recovery.SERVE
         return release
+
+    @property
+    def resumed_command(self) -> str:
+        """Return the id of the command whose update goes on after `resume`; empty when none does."""
+        return self._record.command_id if self._recovery is not Recovery.SERVE else ""
+
+    def adopt(self, replier: Replier) -> None:
+        """Tell `replier` how the resumed update ends; before `run`."""
+        self._replier = replier
 
     def _read_journal(self) -> UpdateRecord:
         """Read the record; where it is lost, take the newest release that was ever committed as current."""
@@ -183,6 +195,7 @@ class Updater:
         self._stop = stop
         self.work()
         while not stop.is_set():
+            self._between()
             if self._wake.wait(_WAKE_S):
                 self._wake.clear()
                 self.work()
