@@ -18,7 +18,7 @@ from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -175,10 +175,10 @@ class SignedRepository:
         """List a release's files under its class's role (or another's, as an attack)."""
         for name, data in release.files.items():
             path = f"{release.folder}/{name}"
-            self.list(role or release.manifest.device_class, path, data)
+            self.enter(role or release.manifest.device_class, path, data)
         return release
 
-    def list(self, role: str, path: str, data: bytes, block: int = BLOCK) -> None:
+    def enter(self, role: str, path: str, data: bytes, block: int = BLOCK) -> None:
         target = listed(path, data, block)
         self.delegated[role].targets[path] = target
         self.files[location(target)] = data
@@ -233,7 +233,9 @@ class SignedRepository:
     def _delegations(self) -> Delegations:
         patterns = {name: [f"models/{name}/*/*/*"] for name in self.classes}
         patterns["policy"] = ["policy/*"]
-        keys = {s.public_key.keyid: s.public_key for name in patterns for s in self.signers[name]}
+        keys: dict[str, Key] = {
+            s.public_key.keyid: s.public_key for name in patterns for s in self.signers[name]
+        }
         roles = {
             name: DelegatedRole(
                 name,

@@ -21,7 +21,7 @@ from agent.host.disk import REAL_DISK, Disk
 from agent.host.memfd import read_memfd
 from agent.models.opening import Opener
 from agent.models.store import InstalledRelease, ModelStore
-from agent.schema.messages import Progress
+from agent.schema.messages import Progress, UpdateReport
 from agent.schema.profile import Choice
 from agent.trust.floor import Floor
 from agent.trust.keys import FileKey
@@ -172,13 +172,17 @@ class UpdateDevice:
 
     # -- life ---------------------------------------------------------------------------------------
 
-    def start(self) -> InstalledRelease | None:
-        """Resume, serve what is to be served, and finish whatever was going on."""
+    def start(self) -> str | None:
+        """Resume, serve what is to be served, and finish whatever was going on.
+
+        Returns:
+            The version that was served first.
+        """
         release = self.updater.resume()
         if release:
             self.host.serve(release)
         self.updater.work()
-        return release
+        return release.ref.version if release else None
 
     def deploy(self, release: MadeRelease, *, force: bool = False) -> RecordedReplier:
         """Deploy a release to its end."""
@@ -202,6 +206,20 @@ class UpdateDevice:
                 return bytes(view)
         finally:
             os.close(fd)
+
+    @property
+    def current(self) -> ReleaseRef:
+        """The current release; there is one."""
+        current = self.updater.record.current
+        assert current is not None
+        return current
+
+    @property
+    def last(self) -> UpdateReport:
+        """How the last update ended; there was one."""
+        last = self.updater.record.last
+        assert last is not None
+        return last
 
     @property
     def phases(self) -> list[str]:

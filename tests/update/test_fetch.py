@@ -198,7 +198,7 @@ def test_35_a_web_server_that_dies_in_mid_file_is_taken_over_by_the_broker(tmp_p
         handler.close_connection = True
 
     with WebServer({TARGET.location: DATA}, dies) as server:
-        roads = [HttpsSource(server.url), BlockSource(channel, clock=channel.clock)]
+        roads: list[Source] = [HttpsSource(server.url), BlockSource(channel, clock=channel.clock)]
         assert fetch(tmp_path, *roads) == DATA
     assert channel.requests[0].o >= 100_000
 

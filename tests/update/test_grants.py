@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.errors import KeyUnavailableError, TransferError, TrustError
+from agent.errors import KeyUnavailableError, TransferError, TrustError, VigilError
 from agent.schema.document import to_json
 from agent.schema.messages import KeyReply
 from agent.trust.grant import unwrap
@@ -45,7 +45,9 @@ def test_noise_and_answers_to_others_are_ignored(channel: KeyChannel, noise: byt
         (999, TransferError, "key.no_answer"),
     ],
 )
-def test_a_refusal_is_named(channel: KeyChannel, status: int, kind: type, code: str) -> None:
+def test_a_refusal_is_named(
+    channel: KeyChannel, status: int, kind: type[VigilError], code: str
+) -> None:
     channel.status = status
     with pytest.raises(kind) as caught:
         broker(channel).grant(RELEASE)
