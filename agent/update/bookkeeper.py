@@ -89,7 +89,20 @@ class Bookkeeper:
         try:
             if record.phase is Phase.COMMITTED and record.current:
                 self._floor.raise_to(counter=record.current.counter)
-            self._store.keep_only([ref for ref in (record.current, record.previous) if ref])
+        except StorageError as error:
+            logger.warning("raising the floor after the update: %s", error)
+        self._clean_up()
+
+    def clear_for(self, ref: ReleaseRef) -> None:
+        """Remove what another failed release left; the same one goes on with its part."""
+        last = self.record.last
+        if last and last.outcome is Outcome.FAILED and last.path not in {ref.path, ""}:
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        try:
+            refs = (self.record.current, self.record.previous)
+            self._store.keep_only([ref for ref in refs if ref])
         except StorageError as error:
             logger.warning("cleaning up after the update: %s", error)
 

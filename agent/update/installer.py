@@ -174,7 +174,15 @@ class Updater:
             self._carry(lambda: self._begin(offer))
 
     def _begin(self, offer: Offer) -> None:
-        self._move(records.offered(self.record, offer.ref, offer.command_id))
+        self._books.clear_for(offer.ref)
+        try:
+            self._move(records.offered(self.record, offer.ref, offer.command_id))
+        except StorageError as error:
+            # Nothing has begun, so there is nothing to end: the record stays as it is.
+            logger.error("%s", error.diagnostics())
+            if self._replier:
+                self._replier.failed(error)
+            return
         self._install()
 
     def _carry(self, work: Callable[[], None]) -> None:

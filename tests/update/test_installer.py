@@ -253,6 +253,37 @@ def test_a_disk_that_cannot_keep_the_decision_goes_back_and_keeps_serving(
     assert device.deploy(make_release(2)).code == "committed"
 
 
+@pytest.mark.parametrize("phase", ["downloading", "staged", "trial", "probation"])
+def test_a_disk_that_fails_at_any_write_leaves_the_old_model_and_a_working_updater(
+    device: UpdateDevice, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    write = device.journal.write
+
+    def full(record: UpdateRecord) -> None:
+        if record.phase.value == phase:
+            raise StorageError("no space", code="storage.full")
+        write(record)
+
+    monkeypatch.setattr(device.journal, "write", full)
+    assert device.deploy(make_release(2)).code == "storage.full"
+    assert device.host.serving == "1.1"
+    assert device.current.version == "1.1"
+    monkeypatch.undo()
+    assert device.deploy(make_release(2)).code == "committed"
+
+
+def test_what_a_failed_release_left_goes_when_another_one_comes(device: UpdateDevice) -> None:
+    device.key_channel.is_silent = True
+    assert device.deploy(make_release(2)).code == "key.no_answer"
+    blob = device.store.blob_path(make_release(2).manifest.variants[0].payload.sha256)
+    assert blob.exists()
+    device.key_channel.is_silent = False
+    device.host.trial_fault = ModelError("no", code="model.golden")
+    device.deploy(make_release(3))
+    assert not blob.exists()
+    assert device.host.serving == "1.1"
+
+
 @pytest.mark.parametrize(
     ("attack", "code"),
     [

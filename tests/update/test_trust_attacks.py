@@ -162,6 +162,18 @@ def test_a_clock_that_went_back_does_not_bring_expired_metadata_to_life(
     assert caught.value.code == "trust.expired"
 
 
+def test_a_torn_cache_is_fetched_again(
+    device: UpdateDevice, repository: SignedRepository, tmp_path: Path
+) -> None:
+    repository.rotate("timestamp")
+    repository.publish()
+    device.trust.check(repository)
+    for path in (tmp_path / "metadata").rglob("*.json"):
+        if not path.is_symlink():
+            path.write_bytes(path.read_bytes()[:50])
+    assert device.deploy(make_release(2)).code == "committed"
+
+
 def test_a_broken_road_is_no_attack(device: UpdateDevice, repository: SignedRepository) -> None:
     repository.files.pop("metadata/timestamp.json")
     with pytest.raises(TransferError):
