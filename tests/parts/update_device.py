@@ -33,11 +33,12 @@ from agent.update.probation import ProbationLimits
 from agent.update.staging import Stager
 from agent.update.trust_client import TrustClient
 from tests.parts.scripted_channels import KeyChannel
+from tests.parts.signed_repository import MadeRelease, SignedRepository
 
 if TYPE_CHECKING:
+    from agent.release.repository import Repository
     from agent.schema.manifest import Manifest, ReleaseRef
     from agent.update.record import UpdateRecord
-    from tests.parts.signed_repository import MadeRelease, SignedRepository
 
 GOOD = Health(frames=1000, errors=0, p95_ms=20.0, restarts=0, seconds=1000.0, temperature_c=50.0)
 
@@ -118,13 +119,17 @@ class RecordedReplier:
         return self.error.code if self.error else str((self.data or {}).get("outcome"))
 
 
+def signed_roads(repository: SignedRepository | Repository) -> list[Source]:
+    return [repository] if isinstance(repository, SignedRepository) else []
+
+
 class UpdateDevice:
     """One life of a device; make another on the same folder for the next life."""
 
     def __init__(
         self,
         folder: Path,
-        repository: SignedRepository,
+        repository: SignedRepository | Repository,
         disk: Disk = REAL_DISK,
         *,
         sources: list[Source] | None = None,
@@ -132,7 +137,7 @@ class UpdateDevice:
         variant: str | None = "onnx-fp32-320",
         limits: ProbationLimits | None = None,
     ) -> None:
-        self.repository, self.disk = repository, disk
+        self.disk = disk
         self.host = ScriptedHost()
         self.seen: list[UpdateRecord] = []
         self.progress: list[Progress] = []
@@ -145,7 +150,7 @@ class UpdateDevice:
         self.trust = TrustClient(folder / "metadata", repository.root_bytes, self.floor, "pi5")
         self.stager = Stager(
             trust=self.trust,
-            sources=sources or [repository],
+            sources=sources or signed_roads(repository),
             store=self.store,
             opener=self.opener,
             keys=KeyBroker(self.key_channel, clock=self.key_channel.clock),

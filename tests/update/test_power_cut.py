@@ -116,7 +116,7 @@ def recover(story: Story, disk: PowerCutDisk, told: Phase, chance: random.Random
     decided = {Phase.COMMITTED: "1.2", Phase.ROLLED_BACK: story.old}
     if found != decided.get(told, found):
         return f"{told.value} was reported, {found} is found"
-    if release and device.plaintext(release.ref) != PLAINTEXTS[found]:
+    if release and device.plaintext(release.ref) != PLAINTEXTS[release.ref.version]:
         return f"{found} is not what was signed"
     device.host.serve(release)
     device.updater.work()

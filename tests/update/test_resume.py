@@ -19,23 +19,6 @@ class KilledError(BaseException):
     """kill -9: nothing of the program runs any more."""
 
 
-@pytest.fixture
-def repository() -> SignedRepository:
-    repository = SignedRepository()
-    for counter in (1, 2, 3):
-        repository.add(make_release(counter))
-    repository.publish()
-    return repository
-
-
-@pytest.fixture
-def device(tmp_path: Path, repository: SignedRepository) -> UpdateDevice:
-    device = UpdateDevice(tmp_path, repository)
-    device.start()
-    assert device.deploy(make_release(1)).code == "committed"
-    return device
-
-
 def killed_when(device: UpdateDevice, phase: Phase) -> None:
     """Kill the device right after it wrote that it is in `phase`."""
     write = device.journal.write

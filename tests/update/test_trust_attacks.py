@@ -30,23 +30,6 @@ from tests.parts.signed_repository import (
 from tests.parts.update_device import UpdateDevice
 
 
-@pytest.fixture
-def repository() -> SignedRepository:
-    repository = SignedRepository()
-    for counter in (1, 2):
-        repository.add(make_release(counter))
-    repository.publish()
-    return repository
-
-
-@pytest.fixture
-def device(tmp_path: Path, repository: SignedRepository) -> UpdateDevice:
-    device = UpdateDevice(tmp_path, repository)
-    device.start()
-    assert device.deploy(make_release(1)).code == "committed"
-    return device
-
-
 @pytest.mark.parametrize(("attack", "code"), [pytest.param(a, c, id=n) for n, a, c in ATTACKS])
 def test_an_attack_is_named_and_changes_nothing(
     device: UpdateDevice, repository: SignedRepository, attack: Attack, code: str
