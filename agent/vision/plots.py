@@ -39,15 +39,18 @@ def require_plots() -> None:
 
 def precision_recall(accuracy: Accuracy, names: dict[int, str]) -> bytes:
     """Return precision over recall at IoU 0.50 as PNG: each class, and the mean of all."""
-    figure, axes = _figure(8, 6)
-    for place, one in enumerate(sorted(accuracy.classes, key=lambda one: -one.objects)):
-        name = f"{names[one.label]} {one.map50:.3f}" if place < _NAMED_CURVES else None
-        axes.plot(_RECALLS, one.precision, linewidth=1, alpha=0.6, label=name)
+    figure, axes = _figure(9, 6)
+    ordered = sorted(accuracy.classes, key=lambda one: -one.objects)
+    for one in ordered[_NAMED_CURVES:]:
+        axes.plot(_RECALLS, one.precision, linewidth=0.5, color="0.85")
+    for one in ordered[:_NAMED_CURVES]:
+        name = f"{names[one.label]} {one.map50:.3f}"
+        axes.plot(_RECALLS, one.precision, linewidth=1, label=name)
     if accuracy.classes:
         mean = np.mean([one.precision for one in accuracy.classes], axis=0)
         label = f"all {len(accuracy.classes)} classes {accuracy.map50:.3f}"
         axes.plot(_RECALLS, mean, linewidth=3, color="black", label=label)
-        axes.legend(fontsize="small", title="mAP50, most frequent classes")
+        axes.legend(fontsize="small", title="mAP50", loc="upper left", bbox_to_anchor=(1, 1))
     axes.set(xlabel="recall", ylabel="precision at IoU 0.50", xlim=(0, 1), ylim=(0, 1.02))
     return _png(figure)
 
