@@ -67,7 +67,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     family: Annotated[
         Family | None, typer.Option(help="How outputs are decoded, if the file is silent.")
     ] = None,
-    baseline_family: Annotated[Family | None, typer.Option(help="The same of the baseline.")] = None,
+    baseline_family: Annotated[
+        Family | None, typer.Option(help="The same of the baseline.")
+    ] = None,
     backend: Annotated[
         Backend | None, typer.Option(help="Runtime, if the file does not show it.")
     ] = None,
@@ -104,9 +106,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     if baseline is not None:
         reference = measure(baseline, baseline_family)
         comparison = compare(judged.report, reference.report, max_drop)
-        document = msgspec.structs.replace(
-            document, baseline=str(baseline), comparison=comparison
-        )
+        document = msgspec.structs.replace(document, baseline=str(baseline), comparison=comparison)
     if plots is not None:
         _draw(plots, judged, truth)
     _report(document, json_file)
@@ -153,7 +153,9 @@ def _overall(document: EvalDocument) -> str:
 
 
 def _verdict(comparison: Comparison) -> str:
-    change = f"lost {comparison.drop:.4f}" if comparison.drop > 0 else f"gained {-comparison.drop:.4f}"
+    change = (
+        f"lost {comparison.drop:.4f}" if comparison.drop > 0 else f"gained {-comparison.drop:.4f}"
+    )
     judged = "within" if comparison.passed else "MORE THAN"
     return (
         f"{change} of mAP50-95 against {comparison.baseline.map50_95:.4f}: "

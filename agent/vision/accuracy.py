@@ -67,7 +67,9 @@ def coco_accuracy(
     """Score `results` against `truth` (a COCO dataset) on the images `image_ids`."""
     with contextlib.redirect_stdout(io.StringIO()):
         expected = _indexed(truth)
-        found = expected.loadRes(list(results)) if results else _indexed({**truth, "annotations": []})
+        found = (
+            expected.loadRes(list(results)) if results else _indexed({**truth, "annotations": []})
+        )
         scoring = COCOeval(expected, found, "bbox")
         scoring.params.imgIds = sorted(image_ids)
         scoring.evaluate()

@@ -173,9 +173,7 @@ def _confuse(matrix: NDArray[np.int64], there: list[Result], found: list[Result]
         matrix[nothing, found[right]["category_id"]] += 1
 
 
-def _overlaps(
-    there: list[Result], found: list[Result], crowds: list[bool]
-) -> NDArray[np.float64]:
+def _overlaps(there: list[Result], found: list[Result], crowds: list[bool]) -> NDArray[np.float64]:
     """Return shape (found, there); for a crowd the share of the found box that lies in it."""
     if not there or not found:
         return np.zeros((len(found), len(there)))
@@ -187,9 +185,7 @@ def _overlaps(
     return overlaps
 
 
-def _pairs(
-    overlaps: NDArray[np.float64], crowds: list[bool]
-) -> tuple[dict[int, int], set[int]]:
+def _pairs(overlaps: NDArray[np.float64], crowds: list[bool]) -> tuple[dict[int, int], set[int]]:
     """Return found by true object, each at most once, and the found ones that lie in a crowd."""
     pairs: dict[int, int] = {}
     in_crowd: set[int] = set()

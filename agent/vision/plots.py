@@ -10,7 +10,7 @@ import numpy as np
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -63,7 +63,9 @@ def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str]) -> bytes:
     labels = [[*names, "background"][place] for place in shown]
     side = 4 + 0.16 * len(labels)
     figure, axes = _figure(side + 1, side)
-    figure.colorbar(axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), label="share of what is there")
+    figure.colorbar(
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1), label="share of what is there"
+    )
     axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.set(xlabel="found", ylabel="there")
@@ -71,6 +73,21 @@ def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str]) -> bytes:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"  # noqa: PLR2004 - half
             axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    return _png(figure)
+
+
+def rates(by_model: Mapping[str, Mapping[str, float]]) -> bytes:
+    """Return frames per second of each model in each mode as PNG."""
+    modes = list(next(iter(by_model.values())))
+    figure, axes = _figure(3 + 1.5 * len(by_model), 4)
+    places, width = np.arange(len(by_model)), 0.8 / len(modes)
+    for number, mode in enumerate(modes):
+        heights = [figures[mode] for figures in by_model.values()]
+        bars = axes.bar(places + (number + 0.5) * width - 0.4, heights, width, label=mode)
+        axes.bar_label(bars, fmt="%.1f", fontsize=7)
+    axes.set_xticks(places, list(by_model), fontsize=7)
+    axes.set(ylabel="frames per second")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return _png(figure)
 
 

@@ -115,7 +115,9 @@ def test_names_that_could_take_over_another_connection_are_refused(
     fleet: Any, tmp_path: Path, device: str
 ) -> None:
     with pytest.raises(ConfigError):
-        invite(tmp_path / "s", fleet.registry, fleet.authority, Invitation(device, "gate", ()), SITE)
+        invite(
+            tmp_path / "s", fleet.registry, fleet.authority, Invitation(device, "gate", ()), SITE
+        )
 
 
 # commands -------------------------------------------------------------------------------------------
@@ -182,7 +184,11 @@ def test_a_damaged_counter_file_is_named(tmp_path: Path) -> None:
         CommandDesk(path).issue(Order("stop", {}, "d/x"), "alice", [], 0)
 
 
-@pytest.mark.parametrize("order", [Order("Not A Name", {}, "d/x"), Order("stop", {"a": "b" * 20_000}, "d/x")])
-def test_commands_that_devices_would_drop_are_refused_at_the_desk(tmp_path: Path, order: Order) -> None:
+@pytest.mark.parametrize(
+    "order", [Order("Not A Name", {}, "d/x"), Order("stop", {"a": "b" * 20_000}, "d/x")]
+)
+def test_commands_that_devices_would_drop_are_refused_at_the_desk(
+    tmp_path: Path, order: Order
+) -> None:
     with pytest.raises(CommandError):
         CommandDesk(tmp_path / "c.json").issue(order, "alice", [CryptoSigner.generate_ed25519()], 0)
