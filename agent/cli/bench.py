@@ -64,7 +64,6 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
     """Compare the bare runtime, frame after frame and the real pipeline, side by side in one run."""
     from agent.cli.bench_report import BenchDocument, measurements
     from agent.vision.benchmark import ModelFile
-
     from agent.vision.plots import require_plots
 
     settings = list(itertools.product(map(_named, model), threads, providers))

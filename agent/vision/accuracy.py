@@ -76,8 +76,9 @@ def coco_accuracy(
         scoring.accumulate()
         scoring.summarize()
     classes = _by_class(scoring, _count_objects(truth, set(image_ids)))
-    means = (max(0.0, float(value)) for value in scoring.stats[:2])
-    return Accuracy(*means, len(image_ids), classes)
+    # pycocotools says -1 where nothing is labelled.
+    map50_95, map50 = (max(0.0, float(value)) for value in scoring.stats[:2])
+    return Accuracy(map50_95, map50, len(image_ids), classes)
 
 
 def _indexed(dataset: dict[str, Any]) -> Any:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pycocotools import mask
 
 from agent.schema.messages import StageMs
+from agent.schema.values import Box
 from agent.vision.accuracy import Accuracy, coco_accuracy, coco_results
 from agent.vision.timing import stage_percentiles
-from agent.schema.values import Box
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
