@@ -90,7 +90,7 @@ def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
     from agent.cli.bench_report import MODES, Measured, sum_up
     from agent.cli.contest import PipelineProcess, Reference
 
-    _be_like_the_agent()
+    be_like_the_agent()
     # Recognised by a process that ends again: a third one would share pages and flatter the figures.
     with Reference(file) as probe:
         loaded = probe.loaded
@@ -114,7 +114,7 @@ def _turns(modes: Sequence[str]) -> Iterator[str]:
         yield from (*modes[place:], *modes[:place])
 
 
-def _be_like_the_agent() -> None:
+def be_like_the_agent() -> None:
     """Load what a control process has loaded, so that this one is as large as a real one."""
     import agent.app  # noqa: F401
 
