@@ -68,9 +68,7 @@ class Agent:
         self._streams = Streams(self._topics, self._outbox, self._links.control)
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
-        self._supervisor = make_supervisor(
-            device, Listeners(self._on_frame, self._on_event, self._worker_watch.heard)
-        )
+        self._supervisor = make_supervisor(device, self._listeners())
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands()
@@ -134,6 +132,14 @@ class Agent:
         for topic in self._commander.topics(self._topics):
             self._links.control.subscribe(Subscription(topic, self._commander.receive))
         self._links.control.subscribe(Subscription(self._topics.hint, self._policy.hint))
+
+    def _listeners(self) -> Listeners:
+        return Listeners(
+            frame=self._on_frame,
+            event=self._on_event,
+            heartbeat=self._worker_watch.heard,
+            restarted=self._meters.restarted,
+        )
 
     def _make_survey(self) -> Survey:
         interval_s = self._device.config.telemetry.interval_s

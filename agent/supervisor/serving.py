@@ -50,6 +50,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._talk = conversation
+        self._listeners = listeners
         self._health = HealthWindow(temperature_c)
         self._router = Router(listeners, self._health)
         self._change = threading.RLock()  # held while the serving worker changes
@@ -59,7 +60,6 @@ class Supervisor:
         self._candidate: Serving | None = None
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
-        self.restarts = 0
         self.pipeline = "stopped"
         self.problem = ""
 
@@ -263,8 +263,8 @@ class Supervisor:
         log.error("worker %d %s; restarting it", dead.worker.pid, reason)
         dead.worker.kill()
         self._router.hear(None)
-        self.restarts += 1
         self._health.restarted()
+        self._listeners.restarted()
         self._set_pipeline("restarting", f"the worker {reason}")
 
     def _restart(self, release: InstalledRelease) -> None:
