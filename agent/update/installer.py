@@ -48,6 +48,9 @@ class Updater:
         observe: Told of every transition, and of progress.
         poll_s: Seconds between two looks at the health on probation.
         between: Called every now and then while no update is under way, in the updater's thread.
+
+    Attributes:
+        problem: Why `resume` found nothing to serve.
     """
 
     def __init__(  # noqa: PLR0913 - the room's composition root
@@ -73,6 +76,7 @@ class Updater:
         self._is_busy = False
         self._progress_at = 0.0
         self._between = between
+        self.problem = "no model is installed; deploy a release"
 
     @property
     def record(self) -> UpdateRecord:
