@@ -88,9 +88,7 @@ class Agent:
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
         release = self._updater.resume()
-        if release is None:
-            log.warning("no model is installed; waiting for an update")
-        self._supervisor.want(release)
+        self._supervisor.want(release, "" if release else self._updater.problem)
         self._commander.report_interrupted(self._adopt_update())
         try:
             return self._life.run(self._parts())

@@ -134,10 +134,11 @@ class Supervisor:
 
     # for the app ------------------------------------------------------------------------------------
 
-    def want(self, release: InstalledRelease | None) -> None:
-        """Say what `run` is to serve from its start on."""
+    def want(self, release: InstalledRelease | None, problem: str = "") -> None:
+        """Say what `run` is to serve from its start on; `problem` is why it is nothing."""
         with self._change:
             self._wanted = release
+            self._set_pipeline("stopped", problem)
         self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
