@@ -49,7 +49,11 @@ def main() -> None:
     try:
         app()
     except VigilError as error:
-        Console(stderr=True).print(f"vigil: {error.diagnostics()}", style="red", markup=False)
+        message = f"vigil: {error.diagnostics()}"
+        # Unwrapped: a path that was broken into lines can neither be copied nor searched for.
+        Console(stderr=True).print(
+            message, style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(error.exit_status)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
