@@ -48,9 +48,6 @@ class Updater:
         observe: Told of every transition, and of progress.
         poll_s: Seconds between two looks at the health on probation.
         between: Called every now and then while no update is under way, in the updater's thread.
-
-    Attributes:
-        problem: Why `resume` found nothing to serve.
     """
 
     def __init__(  # noqa: PLR0913 - the room's composition root
@@ -76,12 +73,16 @@ class Updater:
         self._is_busy = False
         self._progress_at = 0.0
         self._between = between
-        self.problem = "no model is installed; deploy a release"
 
     @property
     def record(self) -> UpdateRecord:
         """Return the present record, a value."""
         return self._books.record
+
+    @property
+    def problem(self) -> str:
+        """Return why `resume` found nothing to serve."""
+        return self._books.problem
 
     # -- before the loops -------------------------------------------------------------------------------
 
