@@ -29,7 +29,9 @@ RoleName = Annotated[str, typer.Argument(help="root, targets, policy or a device
 
 @app.command()
 def keygen(
-    role: Annotated[str, typer.Argument(help="root, targets, release, policy, snapshot or timestamp.")],
+    role: Annotated[
+        str, typer.Argument(help="root, targets, release, policy, snapshot or timestamp.")
+    ],
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     keys: KeysFolder = Path("keys"),
 ) -> None:
@@ -162,7 +164,9 @@ def _online(keys: Path) -> tuple[Sequence[Signer], Sequence[Signer]]:
     from agent.release.charter import SNAPSHOT, TIMESTAMP
     from agent.release.signers import load_signers
 
-    return list(load_signers(keys / SNAPSHOT).values()), list(load_signers(keys / TIMESTAMP).values())
+    return list(load_signers(keys / SNAPSHOT).values()), list(
+        load_signers(keys / TIMESTAMP).values()
+    )
 
 
 def _show_staged(repository: Repository) -> None:
@@ -173,5 +177,7 @@ def _show_staged(repository: Repository) -> None:
     table = Table("staged", "version", "approvals", "expires")
     for standing in standings:
         approvals = f"{len(standing.signed)} of {standing.threshold}"
-        table.add_row(standing.role, str(standing.version), approvals, f"{standing.expires:%Y-%m-%d}")
+        table.add_row(
+            standing.role, str(standing.version), approvals, f"{standing.expires:%Y-%m-%d}"
+        )
     console.print(table)

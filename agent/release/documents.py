@@ -120,7 +120,9 @@ def require_say(role: str, signers: Sequence[Signer], delegator: Delegator) -> N
         raise TrustError(message, code="trust.unknown_key")
 
 
-def collect(role: str, document: Metadata[Any], carried: Metadata[Any], delegator: Delegator) -> None:
+def collect(
+    role: str, document: Metadata[Any], carried: Metadata[Any], delegator: Delegator
+) -> None:
     """Take over the valid approvals that another copy of the same document carries.
 
     Raises:

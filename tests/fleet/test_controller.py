@@ -31,7 +31,11 @@ class Device:
     """An MQTT client with a device's certificate."""
 
     def __init__(
-        self, port: int, tls: TlsConfig, client_id: str = "cam-1", will: tuple[str, bytes] | None = None
+        self,
+        port: int,
+        tls: TlsConfig,
+        client_id: str = "cam-1",
+        will: tuple[str, bytes] | None = None,
     ) -> None:
         self.inbox: queue.Queue[tuple[str, bytes, bool]] = queue.Queue()
         self.codes: queue.Queue[Any] = queue.Queue()
@@ -145,19 +149,22 @@ def test_a_command_travels_to_the_device_and_its_replies_come_back(
     device = join()
     assert device.accepted()
     assert not device.subscribe(f"{PREFIX}/cmd").is_failure
-    command = SignedCommand("command-1", b"an envelope")
-    controller.send(command, "d/cam-1")
+    command = SignedCommand("command-1", "d/cam-1", b"an envelope")
+    controller.send(command)
     assert device.get()[:2] == (f"{PREFIX}/cmd", b"an envelope")
     for status in (ReplyStatus.ACCEPTED, ReplyStatus.SUCCEEDED):
         reply = Reply(v=1, device="cam-1", id="command-1", cmd="stop", status=status, at_ms=0)
         device.publish(f"{PREFIX}/reply", to_json(reply))
     assert controller.inbox.wait_reply("command-1", WAIT_S).status is ReplyStatus.SUCCEEDED
-    assert [r.status.value for r in controller.inbox.replies("command-1")] == ["accepted", "succeeded"]
+    assert [r.status.value for r in controller.inbox.replies("command-1")] == [
+        "accepted",
+        "succeeded",
+    ]
 
 
 def test_a_command_that_nobody_answers_times_out_in_words(controller: Controller) -> None:
     with pytest.raises(TransferError, match="no reply"):
-        controller.ask(SignedCommand("command-2", b"x"), "cam-1", timeout_s=0.3)
+        controller.ask(SignedCommand("command-2", "d/cam-1", b"x"), timeout_s=0.3)
 
 
 def test_a_device_pulls_a_file_in_blocks(controller: Controller, join: Join, fleet: Any) -> None:
@@ -167,7 +174,12 @@ def test_a_device_pulls_a_file_in_blocks(controller: Controller, join: Join, fle
     whole = (fleet.public / "targets/models/big.bin").read_bytes()
     block, received = 128 * 1024, {}
     for number in range(len(whole) // block):
-        request = {"id": f"{number:016x}", "p": "targets/models/big.bin", "o": number * block, "l": block}
+        request = {
+            "id": f"{number:016x}",
+            "p": "targets/models/big.bin",
+            "o": number * block,
+            "l": block,
+        }
         device.publish(f"{PREFIX}/blk/req", to_json(request))
     for _ in range(len(whole) // block):
         reply = BlockReply.decode(device.get()[1])
@@ -189,7 +201,9 @@ def test_a_device_gets_a_key_that_only_it_can_open(
     assert unwrap(reply.grant, key, RELEASE, "gate", "cam-1") == DEK
 
 
-def test_the_hint_is_retained_for_devices_that_come_later(controller: Controller, join: Join) -> None:
+def test_the_hint_is_retained_for_devices_that_come_later(
+    controller: Controller, join: Join
+) -> None:
     controller.hint(7)
     device = join()
     assert device.accepted()
@@ -205,12 +219,14 @@ def test_group_commands_reach_members_only(controller: Controller, join: Join) -
     assert stranger.accepted()
     for device in (member, stranger):
         device.subscribe("vigil/1/g/north/cmd")
-    controller.send(SignedCommand("command-3", b"to the north"), "g/north")
+    controller.send(SignedCommand("command-3", "g/north", b"to the north"))
     assert member.get()[1] == b"to the north"
     assert stranger.silent()
 
 
-def test_a_device_neither_hears_nor_impersonates_another(controller: Controller, join: Join) -> None:
+def test_a_device_neither_hears_nor_impersonates_another(
+    controller: Controller, join: Join
+) -> None:
     spy = join("cam-2")
     assert spy.accepted()
     for pattern in (f"{PREFIX}/cmd", f"{PREFIX}/key/rsp", "vigil/1/d/+/state", "#"):
@@ -218,7 +234,7 @@ def test_a_device_neither_hears_nor_impersonates_another(controller: Controller,
     victim = join("cam-1")
     assert victim.accepted()
     victim.publish(f"{PREFIX}/state", state(), retain=True)
-    controller.send(SignedCommand("command-4", b"secret"), "d/cam-1")
+    controller.send(SignedCommand("command-4", "d/cam-1", b"secret"))
     spy.publish(f"{PREFIX}/state", state(online=False), retain=True)
     assert spy.silent()
     seen = controller.inbox.state("cam-1")
@@ -236,7 +252,9 @@ def test_what_does_not_fit_its_schema_is_dropped(controller: Controller, join: J
     assert controller.inbox.state("cam-2") is None
 
 
-def test_a_client_without_a_certificate_of_the_fleet_is_not_let_in(port: int, fleet: Any, tmp_path: Any) -> None:
+def test_a_client_without_a_certificate_of_the_fleet_is_not_let_in(
+    port: int, fleet: Any, tmp_path: Any
+) -> None:
     from agent.fleet.authority import FleetAuthority
 
     foreign = FleetAuthority.create(tmp_path / "foreign")

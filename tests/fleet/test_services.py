@@ -32,7 +32,9 @@ RECORD = DeviceRecord("cam-1", "gate", (), b"\x04" * 65, "1f")
 
 
 def block_request(**fields: Any) -> bytes:
-    return json.dumps({"id": ID, "p": "targets/models/big.bin", "o": 0, "l": 1024} | fields).encode()
+    return json.dumps(
+        {"id": ID, "p": "targets/models/big.bin", "o": 0, "l": 1024} | fields
+    ).encode()
 
 
 def key_request(release: str = RELEASE) -> bytes:
@@ -174,7 +176,11 @@ def test_a_token_works_once_for_its_device_until_it_expires(tmp_path: Path) -> N
     registry = Registry(tmp_path / "fleet.db")
     invitation = Invitation("cam-1", "gate", ("north",))
     registry.put_token("secret", invitation, expires_ms=1000)
-    for token, device, now_ms in (("other", "cam-1", 0), ("secret", "cam-2", 0), ("secret", "cam-1", 1000)):
+    for token, device, now_ms in (
+        ("other", "cam-1", 0),
+        ("secret", "cam-2", 0),
+        ("secret", "cam-1", 1000),
+    ):
         with pytest.raises(TrustError):
             registry.redeem(token, device, now_ms)
     assert registry.redeem("secret", "cam-1", 999) == invitation
@@ -218,7 +224,9 @@ def test_a_certificate_names_the_device_and_ends(tmp_path: Path) -> None:
     assert FleetAuthority.load(tmp_path / "ca").ca_pem == authority.ca_pem
 
 
-def test_requests_for_another_name_or_with_a_broken_signature_are_not_signed(tmp_path: Path) -> None:
+def test_requests_for_another_name_or_with_a_broken_signature_are_not_signed(
+    tmp_path: Path,
+) -> None:
     authority = FleetAuthority.create(tmp_path / "ca")
     request_pem = create_identity(tmp_path / "device", "cam-1").request_pem
     with pytest.raises(TrustError):
@@ -251,7 +259,9 @@ def test_requests_for_another_name_or_with_a_broken_signature_are_not_signed(tmp
         ("vigil/1/d/cam-1/#", False, False),
     ],
 )
-def test_a_device_uses_only_its_own_topics(topic: str, may_publish: bool, may_receive: bool) -> None:
+def test_a_device_uses_only_its_own_topics(
+    topic: str, may_publish: bool, may_receive: bool
+) -> None:
     assert device_may_publish("cam-1", topic) is may_publish
     assert device_may_receive("cam-1", {"north"}, topic) is may_receive
 
