@@ -44,9 +44,9 @@ class Device:
         self.client.tls_set_context(client_context(tls))
         if will is not None:
             self.client.will_set(*will, qos=1, retain=True)
-        self.client.on_connect = lambda c, d, f, reason, p: self.codes.put(reason)
-        self.client.on_subscribe = lambda c, d, mid, codes, p: self.granted.put(codes)
-        self.client.on_message = lambda c, d, m: self.inbox.put((m.topic, m.payload, m.retain))
+        self.client.on_connect = lambda _c, _d, _f, reason, _p: self.codes.put(reason)
+        self.client.on_subscribe = lambda _c, _d, _m, codes, _p: self.granted.put(codes)
+        self.client.on_message = lambda _c, _d, m: self.inbox.put((m.topic, m.payload, m.retain))
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
 
