@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from agent import __version__
-from agent.cli import run, status
+from agent.cli import demo, detect, run, status
 from agent.errors import VigilError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("demo")(demo.demo)
+app.command("detect")(detect.detect)
 app.command("status")(status.status)
 
 

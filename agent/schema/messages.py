@@ -187,10 +187,14 @@ class CommandBody(Struct):
 
 
 class DeployArgs(Struct):
-    """`deploy`: the manifest's target path and the digest that TUF must list for it."""
+    """`deploy`: the manifest's target path and the digest that TUF must list for it.
+
+    `force` tries a release again that failed on this device before.
+    """
 
     release: TargetPath
     sha256: Sha256
+    force: bool = False
 
 
 class ReplyStatus(str, enum.Enum):

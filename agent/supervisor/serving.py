@@ -21,9 +21,10 @@ from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.supervisor.backoff import Backoff
 from agent.supervisor.conversation import Conversation, WorkerSettings
-from agent.supervisor.health import Health, HealthWindow
+from agent.supervisor.health import HealthWindow
 from agent.supervisor.routing import Listeners, Router, Serving
 from agent.supervisor.worker_process import WorkerProcess
+from agent.update.ports import Health
 
 log = logging.getLogger(__name__)
 _FLOWING_S = 5.0
@@ -48,7 +49,6 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._talk = conversation
-        self._listeners = listeners
         self._health = HealthWindow(temperature_c)
         self._router = Router(listeners, self._health)
         self._change = threading.RLock()  # held while the serving worker changes
@@ -131,6 +131,12 @@ class Supervisor:
         return self._health.read()
 
     # for the app ------------------------------------------------------------------------------------
+
+    def want(self, release: InstalledRelease | None) -> None:
+        """Say what `run` is to serve from its start on."""
+        with self._change:
+            self._wanted = release
+        self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
         """Replace the serving worker whenever it dies or falls silent, until `stop` is set."""
@@ -266,4 +272,4 @@ class Supervisor:
     def _set_pipeline(self, pipeline: str, problem: str) -> None:
         if (pipeline, problem) != (self.pipeline, self.problem):
             self.pipeline, self.problem = pipeline, problem
-            self._listeners.changed()
+            log.info("pipeline %s%s", pipeline, f": {problem}" if problem else "")
