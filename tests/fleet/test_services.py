@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ConfigError, StorageError, TrustError
-from agent.fleet import blocks, keys
+from agent.fleet import keys
 from agent.fleet.access import device_may_publish, device_may_receive, matches
 from agent.fleet.authority import FleetAuthority
-from agent.fleet.blocks import Admission, BlockServer
+from agent.fleet.blocks import RETRY_AFTER_MS, Admission, BlockServer
 from agent.fleet.keys import KeyService
 from agent.fleet.registry import DeviceRecord, Invitation, Registry
+from agent.schema import blocks
 from agent.schema.document import to_json
 from agent.schema.messages import KeyRequest
 from agent.trust.grant import unwrap
@@ -137,8 +139,6 @@ def test_the_last_block_is_as_short_as_the_file(fleet: Any) -> None:
 def test_hostile_block_requests_get_a_status_and_no_bytes(
     fleet: Any, fields: dict[str, Any], status: int
 ) -> None:
-    import os
-
     (fleet.public / "targets/link").symlink_to(fleet.folder / "fleet.db")
     os.mkfifo(fleet.public / "targets/pipe")
     reply = BlockServer(fleet.public).answer("cam-1", block_request(**fields))
@@ -155,7 +155,7 @@ def test_more_devices_than_places_are_told_to_come_back(fleet: Any) -> None:
     server = BlockServer(fleet.public, devices=2, clock=lambda: now[0])
     statuses = [server.answer(f"cam-{n}", block_request()).status for n in (1, 2, 3, 1)]
     assert statuses == [blocks.OK, blocks.OK, blocks.BUSY, blocks.OK]
-    assert server.answer("cam-3", block_request()).total == blocks.RETRY_AFTER_MS
+    assert server.answer("cam-3", block_request()).total == RETRY_AFTER_MS
     now[0] += 11_000_000_000
     assert server.answer("cam-3", block_request()).status == blocks.OK
 

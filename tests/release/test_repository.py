@@ -258,6 +258,13 @@ def test_the_policy_is_a_target_whose_version_rises(
     repository.set_policy(policy(2))
 
 
+def test_a_policy_that_devices_would_refuse_is_not_staged(repository: Repository) -> None:
+    rule = PolicyRule(role=Role.DEPLOYER, approvals=0)
+    with pytest.raises(TrustError):
+        repository.set_policy(Policy(schema=1, version=1, users=[], commands={"deploy": rule}))
+    assert repository.standings() == []
+
+
 def test_refresh_renews_what_expires_with_the_online_keys_alone(
     people: Any, tmp_path: Path
 ) -> None:
