@@ -46,7 +46,9 @@ class Device:
             self.client.will_set(*will, qos=1, retain=True)
         self.client.on_connect = lambda _c, _d, _f, reason, _p: self.codes.put(reason)
         self.client.on_subscribe = lambda _c, _d, _m, codes, _p: self.granted.put(codes)
-        self.client.on_message = lambda _c, _d, m: self.inbox.put((m.topic, m.payload, m.retain))
+        self.client.on_message = lambda _c, _d, m: self.inbox.put(
+            (m.topic, bytes(m.payload), m.retain)
+        )
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
 
@@ -77,8 +79,7 @@ class Device:
     def vanish(self) -> None:
         """Lose the connection without saying goodbye."""
         self.client.reconnect_delay_set(60, 60)
-        connection = self.client.socket()
-        assert connection is not None
+        connection: Any = self.client.socket()
         connection.shutdown(2)
         self.client.loop_stop()
 

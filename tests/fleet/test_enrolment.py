@@ -131,7 +131,7 @@ def policy_for(signers: dict[str, CryptoSigner], approvals: int) -> Policy:
             name=name,
             role=Role.DEPLOYER,
             keys=[
-                signer._private_key.public_key()  # type: ignore[union-attr]
+                signer._private_key.public_key()
                 .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
                 .decode()
             ],

@@ -151,7 +151,7 @@ def test_approvals_made_on_other_machines_are_collected_from_carried_files(
     assert repository.collect("gate", copies[0]).missing == 1
     assert repository.collect("gate", copies[1]).missing == 0
     repository.publish(*people.online)
-    assert find(repository, tmp_path, MANIFEST)
+    assert find(repository, tmp_path, MANIFEST).path == MANIFEST
 
 
 def test_an_approved_copy_of_another_content_is_refused(
