@@ -22,9 +22,9 @@ from agent.app.wiring import (
 from agent.console.server import Console
 from agent.console.sources import Snapshot
 from agent.console.sources import Sources as ConsoleSources
-from agent.control.links import make_links
+from agent.control.link.links import make_links
 from agent.control.replies import Replies
-from agent.control.traffic import Presence, Subscription
+from agent.control.link.traffic import Presence, Subscription
 from agent.host.loop import Loop, Runnable
 from agent.schema.config import Config
 from agent.schema.document import to_json

@@ -11,7 +11,7 @@ from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import Standing, UpdateWatch
 from agent.control.builtin import builtin_handlers
 from agent.control.commander import Audience, Commander
-from agent.control.links import Links
+from agent.control.link.links import Links
 from agent.control.policy_file import PolicyFile
 from agent.control.replies import Replier, Replies, arguments
 from agent.host.clock import boot_id, wall_ms

@@ -91,7 +91,9 @@ class DemoFleet:
         """Gather two of three approvals for everything staged, and publish it."""
         for standing in self.repository.standings():
             role = standing.role if (self.keys / standing.role).exists() else RELEASE
-            self.repository.approve(standing.role, list(load_signers(self.keys / role).values())[:2])
+            self.repository.approve(
+                standing.role, list(load_signers(self.keys / role).values())[:2]
+            )
         self.repository.publish(self.online(SNAPSHOT), self.online(TIMESTAMP))
 
     def online(self, role: str) -> list[Signer]:
@@ -102,9 +104,7 @@ class DemoFleet:
         """Let a new device make its keys in `folder` and join; return its configuration file."""
         bundle = self.folder / "bundles" / device
         site = Site("127.0.0.1", self.broker.port, self.repository.root_bytes)
-        invite(
-            bundle, self.registry, self.authority, Invitation(device, DEVICE_CLASS, ()), site
-        )
+        invite(bundle, self.registry, self.authority, Invitation(device, DEVICE_CLASS, ()), site)
         request(bundle, folder)
         admit(bundle, self.registry, self.authority)
         return join(bundle, folder)

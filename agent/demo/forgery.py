@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tuf.api.metadata import Root
+
 from agent.demo.fleet import DEVICE_CLASS, DemoFleet
 from agent.fleet.blocks import BlockServer
+from agent.host.disk import REAL_DISK
 from agent.release.charter import SNAPSHOT, TIMESTAMP
 from agent.release.online import write_snapshot, write_timestamp
 from agent.release.repository import Repository, utc_now
 from agent.release.shelf import Shelf
 from agent.release.signers import generate
 from agent.schema.manifest import ReleaseRef
-from agent.host.disk import REAL_DISK
-from tuf.api.metadata import Root
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from typing_extensions import Self
+
 from agent import __version__
 from agent.demo.device import DemoDevice
 from agent.demo.fleet import DemoFleet
@@ -47,7 +49,7 @@ class Performance:
         self.last_view = self.view()
         self._problem = ""
 
-    def __enter__(self) -> Performance:
+    def __enter__(self) -> Self:
         """Start fleet, device and story."""
         self.fleet.start()
         try:

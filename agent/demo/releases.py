@@ -101,7 +101,10 @@ def _draft(script: Script) -> ReleaseDraft:
         variants=variants,
         golden=golden_set(encoded, expected, confidence=_CONFIDENCE, iou=_IOU),
         probation=ProbationSpec(seconds=script.probation_s),
-        provenance={"source": "the project's own procedural scene", "files": ", ".join(script.files)},
+        provenance={
+            "source": "the project's own procedural scene",
+            "files": ", ".join(script.files),
+        },
     )
 
 
