@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from agent.errors import CommandError, VigilError
@@ -118,19 +118,22 @@ class Controller:
     def _serve(self, road: _Road, services: Services, topic: ParsedTopic, payload: bytes) -> None:
         if self._places.acquire(blocking=False):
             future = self._pool.submit(self._answer, road, services, topic, payload)
-            future.add_done_callback(lambda _: self._places.release())
+            future.add_done_callback(lambda done: self._served(topic, done))
         else:
             self._put(road, topic.device, road.refuse(payload))
 
     # worker threads --------------------------------------------------------------------------------
 
     def _answer(self, road: _Road, services: Services, topic: ParsedTopic, payload: bytes) -> None:
-        try:
-            self._put(road, topic.device, road.answer(services, topic.device, payload))
-        except VigilError as error:
-            log.warning("%s of %s not answered: %s", topic.leaf, topic.device, error)
-        except Exception:
-            log.exception("%s of %s not answered", topic.leaf, topic.device)
+        self._put(road, topic.device, road.answer(services, topic.device, payload))
+
+    def _served(self, topic: ParsedTopic, done: Future[None]) -> None:
+        self._places.release()
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            # Not answering makes the device ask again.
+            trace = None if isinstance(error, VigilError) else error
+            log.error("%s of %s not answered: %s", topic.leaf, topic.device, error, exc_info=trace)
 
     def _put(self, road: _Road, device: str, payload: bytes) -> None:
         topic = DeviceTopics(device, self._prefix).leaf(road.reply)

@@ -49,9 +49,7 @@ class PowerCutDisk:
         syncs_folders: Whether fsync of a folder does anything.
     """
 
-    def __init__(
-        self, root: Path, *, syncs_files: bool = True, syncs_folders: bool = True
-    ) -> None:
+    def __init__(self, root: Path, *, syncs_files: bool = True, syncs_folders: bool = True) -> None:
         self.root = root
         self.steps = 0
         self._cut_at: int | None = None

@@ -1,7 +1,7 @@
 """A device's update room with real parts on any `Disk`; outside it a scripted model host and a signed fleet.
 
-    device = UpdateDevice(tmp_path, repository)
-    reply = device.deploy(repository.add(make_release(counter=1)))
+device = UpdateDevice(tmp_path, repository)
+reply = device.deploy(repository.add(make_release(counter=1)))
 """
 
 from __future__ import annotations

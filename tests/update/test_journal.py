@@ -17,7 +17,9 @@ from tests.parts.update_device import UpdateDevice
 
 def record(number: int) -> UpdateRecord:
     ref = ReleaseRef(path="models/pi5/a/1/manifest.json", sha256=f"{number:064x}", counter=number)
-    return UpdateRecord(phase=Phase.TRIAL, current=ref, candidate=ref, tries=number, bad={"b" * 64: "ü"})
+    return UpdateRecord(
+        phase=Phase.TRIAL, current=ref, candidate=ref, tries=number, bad={"b" * 64: "ü"}
+    )
 
 
 def test_a_new_device_has_an_empty_record(tmp_path: Path) -> None:

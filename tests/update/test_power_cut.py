@@ -125,7 +125,9 @@ def recover(story: Story, disk: PowerCutDisk, told: Phase, chance: random.Random
 
 def is_served(device: UpdateDevice, release: MadeRelease) -> bool:
     code = device.deploy(release).code
-    return code == "committed" and device.plaintext(device.updater.record.current) == release.plaintext
+    return (
+        code == "committed" and device.plaintext(device.updater.record.current) == release.plaintext
+    )
 
 
 def after_cut(disk: PowerCutDisk, chance: random.Random) -> PowerCutDisk:

@@ -93,7 +93,13 @@ class _Tfl:
         return len(self.graph.tensors) - 1
 
     def operator(
-        self, code: int, inputs: list[int], output: int, kind: int, options: object, version: int = 1
+        self,
+        code: int,
+        inputs: list[int],
+        output: int,
+        kind: int,
+        options: object,
+        version: int = 1,
     ) -> None:
         entry = tfl.OperatorCodeT()
         entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, code, version

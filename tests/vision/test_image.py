@@ -107,7 +107,13 @@ def test_old_padding_does_not_survive_a_change_of_camera() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"width": 96}, {"layout": "nhwc"}, {"colour": "cmyk"}, {"letterbox": "tile"}, {"pad_value": 300}],
+    [
+        {"width": 96},
+        {"layout": "nhwc"},
+        {"colour": "cmyk"},
+        {"letterbox": "tile"},
+        {"pad_value": 300},
+    ],
 )
 def test_a_specification_that_does_not_fit_the_tensor_is_refused(wrong: dict) -> None:
     spec = InputSpec(**({"width": 64, "height": 64} | wrong))
