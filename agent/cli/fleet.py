@@ -51,7 +51,10 @@ def init(
         repository=str(repository.resolve()),
     )
     create_home(home, config).registry.close()
-    console.print(f"{home}: made; start mosquitto with {home}/broker/mosquitto.conf")
+    console.print(f"{home}: made; mosquitto's configuration is {home}/broker/mosquitto.conf")
+    console.print(
+        f"let mosquitto's user read {home}/broker, and keep {home}/ca from everybody else"
+    )
 
 
 @app.command()

@@ -33,6 +33,7 @@ from agent.schema.values import Positive, Struct
 FLEET_SCHEMA = 1
 FLEET_FILE, REGISTRY_FILE = "fleet.yaml", "fleet.db"
 AUTHORITY, BROKER = "ca", "broker"
+MOSQUITTO_STATE = Path("/var/lib/mosquitto")  # where distributions let it write
 _LIMIT = 64 * 1024
 
 
@@ -104,7 +105,9 @@ def create_home(
     authority.server_certificate(names).write(broker, BROKER, disk)
     authority.client_certificate(CONTROLLER).write(folder / CONTROLLER, CONTROLLER, disk)
     disk.write_atomic(broker / CA_CERT, authority.ca_pem, mode=0o644)
-    settings = mosquitto_configuration(broker.resolve(), config.broker_port, config.broker_host)
+    settings = mosquitto_configuration(
+        broker.resolve(), config.broker_port, config.broker_host, MOSQUITTO_STATE
+    )
     disk.write_atomic(broker / "mosquitto.conf", settings.encode(), mode=0o644)
     home = FleetHome(folder, config, authority, Registry(folder / REGISTRY_FILE))
     home.write_access(disk)

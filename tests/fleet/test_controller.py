@@ -15,7 +15,7 @@ from agent.errors import ConfigError, TransferError
 from agent.fleet.connection import client_context
 from agent.fleet.controller import Controller
 from agent.fleet.operators import SignedCommand
-from agent.schema.blocks import OK, BlockReply
+from agent.schema.blocks import BAD_REQUEST, OK, BlockReply
 from agent.schema.config import TlsConfig
 from agent.schema.document import parse_json, to_json
 from agent.schema.messages import KeyReply, KeyRequest, Reply, ReplyStatus, State
@@ -241,6 +241,22 @@ def test_a_device_neither_hears_nor_impersonates_another(
     seen = controller.inbox.state("cam-1")
     assert seen is not None
     assert seen.online
+
+
+def test_a_service_that_fails_is_logged_and_the_others_go_on(
+    controller: Controller, join: Join, fleet: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = join()
+    assert device.accepted()
+    fleet.registry.close()
+    device.subscribe(f"{PREFIX}/blk/rsp", 0)
+    device.publish(f"{PREFIX}/key/req", to_json(KeyRequest(v=1, id="request-1", release=RELEASE)))
+    device.publish(f"{PREFIX}/blk/req", b"{}")
+    assert BlockReply.decode(device.get()[1]).status == BAD_REQUEST
+    deadline = time.monotonic() + WAIT_S
+    while "key/req of cam-1 not answered" not in caplog.text:
+        assert time.monotonic() < deadline, caplog.text
+        time.sleep(0.05)
 
 
 def test_what_does_not_fit_its_schema_is_dropped(controller: Controller, join: Join) -> None:

@@ -18,7 +18,7 @@ from agent.errors import ConfigError, StorageError, TrustError
 from agent.fleet import keys
 from agent.fleet.access import device_may_publish, device_may_receive, matches
 from agent.fleet.authority import FleetAuthority
-from agent.fleet.blocks import RETRY_AFTER_MS, Admission, BlockServer
+from agent.fleet.blocks import RETRY_AFTER_MS, Admission, BlockServer, busy
 from agent.fleet.keys import KeyService
 from agent.fleet.registry import DeviceRecord, Invitation, Registry
 from agent.schema import blocks
@@ -167,6 +167,14 @@ def test_a_device_keeps_its_place_while_it_transfers() -> None:
         assert admission.admit("cam-1")
         now[0] += 9_000_000_000
         assert not admission.admit("cam-2")
+
+
+def test_what_waits_too_long_is_told_to_come_back() -> None:
+    later = busy(block_request())
+    assert (later.id.hex(), later.status, later.total) == (ID, blocks.BUSY, RETRY_AFTER_MS)
+    assert (keys.busy(key_request()).id, keys.busy(key_request()).status) == ("request-1", 503)
+    assert busy(b"?").data == b""
+    assert keys.busy(b"?").status == keys.BAD_REQUEST
 
 
 # registry and authority -----------------------------------------------------------------------------
