@@ -10,6 +10,7 @@ import logging
 from agent import __version__
 from agent.app.device import open_device
 from agent.app.lifecycle import Lifecycle, Part
+from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
@@ -26,6 +27,7 @@ from agent.control.link.links import make_links
 from agent.control.replies import Replies
 from agent.control.link.traffic import Presence, Subscription
 from agent.host.loop import Loop, Runnable
+from agent.host.sandbox import forbid_dumps
 from agent.schema.config import Config
 from agent.schema.document import to_json
 from agent.schema.ipc import FrameResult
@@ -76,11 +78,7 @@ class Agent:
         self._console = Console(
             config.console, ConsoleSources(cameras, self._snapshot, self._supervisor.grab)
         )
-
-    @property
-    def console_url(self) -> str:
-        """Where the local page is, once started."""
-        return self._console.url
+        self._page = Page(self._console)
 
     def run(self) -> int:
         """Run until a signal or a crashed loop; return the exit status.
@@ -88,6 +86,7 @@ class Agent:
         Raises:
             ConfigError: The console's port is in use.
         """
+        forbid_dumps()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
         release = self._updater.resume()
@@ -171,7 +170,7 @@ class Agent:
         )
         trial_s = device.config.update.trial_timeout_s
         return [
-            *([self._console] if device.config.console.enabled else []),
+            *([self._page] if device.config.console.enabled else []),
             *(
                 self._loop(f"link-{number}", link, 60)
                 for number, link in enumerate(self._links.all)

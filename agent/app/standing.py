@@ -101,6 +101,7 @@ class Standing:
             labels=tuple(release.manifest.labels) if release else (),
             heartbeat_age_s=self.worker_watch.age_s,
             link_connected=self.link.connected,
+            link=self.link.description,
         )
 
 

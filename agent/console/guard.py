@@ -10,9 +10,9 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ from agent.console.access import Access
 
 COOKIE = "vigil_session"
 MAX_BODY_BYTES = 4096
+MAX_DIGITS = 9
 OPEN_PATHS = frozenset({"/login", "/healthz", "/style.css", "/icon.svg"})
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -53,7 +54,7 @@ def host_check(listening_on: str) -> Callable[[str], bool]:
     if is_loopback(listening_on):
         return lambda header: is_loopback(_host_of(header))
     own = socket.gethostname().lower()
-    names = {listening_on.lower(), own, f"{own}.local", socket.getfqdn().lower(), "localhost"}
+    names = {listening_on.lower(), own, f"{own}.local", "localhost"}
     return lambda header: _host_of(header) in names or _is_address(_host_of(header))
 
 
@@ -143,15 +144,12 @@ def client_address(scope: Scope) -> str:
 
 def _body_fits(headers: Headers) -> bool:
     length = headers.get("content-length", "0")
-    return length.isascii() and length.isdigit() and int(length) <= MAX_BODY_BYTES
+    return length.isascii() and length.isdigit() and int(length[:MAX_DIGITS]) <= MAX_BODY_BYTES
 
 
 def _session_of(headers: Headers) -> str:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""
+    # Lenient on purpose: cookies of other programs on this host come along, whatever they look like.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
 def _ask_to_log_in(scope: Scope) -> Response:

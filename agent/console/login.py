@@ -7,6 +7,7 @@ form it was; `Origin` cannot, because it is `null` under the page's `no-referrer
 
 from __future__ import annotations
 
+import asyncio
 import time
 from urllib.parse import parse_qs
 
@@ -15,6 +16,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from agent.console.access import SESSION_S, Access
 from agent.console.guard import COOKIE, MAX_BODY_BYTES, client_address, refusal
+
+BODY_S = 10.0
 
 
 class Login:
@@ -37,7 +40,10 @@ class Login:
             return HTMLResponse(self._page)
         if not _own_form(request):
             return refusal(403, "origin", "the login form must be sent from this device's own page")
-        body = await _body(request)
+        try:
+            body = await asyncio.wait_for(_body(request), BODY_S)
+        except asyncio.TimeoutError:
+            return refusal(408, "body", "the form took too long to arrive", Connection="close")
         if body is None:
             return refusal(413, "body", f"a body may have at most {MAX_BODY_BYTES} bytes")
         return self._log_in(request, self._access, _token_in(body))

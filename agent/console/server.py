@@ -21,7 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from agent.console.access import Access, read_token
-from agent.console.connections import BoundedProtocol
+from agent.console.connections import BoundedListener, PromptProtocol
 from agent.console.guard import Guard, host_check, is_loopback
 from agent.console.live import Viewers
 from agent.console.routes import Memory, application
@@ -114,7 +114,7 @@ def _access(config: ConsoleConfig) -> Access | None:
 def _server(app: ASGIApp, config: ConsoleConfig) -> uvicorn.Server:
     settings = uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=PromptProtocol,
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -141,7 +141,7 @@ def _listen(host: str, port: int) -> socket.socket:
     """Return a listening socket, so that the address is known good before any thread starts."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=64)
+        return BoundedListener(socket.create_server(address[:2], family=family, backlog=64))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             message = f"console.port: {port} on {host} is already in use"

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = Callable[[CommandBody, Replier], None]
 QUEUE_COMMANDS = 64
-_WAIT_S = 0.5
+_WAIT_S = 0.2
 _ID = re.compile(r"[0-9A-Za-z_-]{8,64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 

@@ -22,7 +22,7 @@ from agent.demo.fleet import DemoFleet
 from agent.demo.forgery import forged
 from agent.demo.releases import Script
 from agent.demo.screen import Chapter, ChapterStatus
-from agent.errors import TransferError
+from agent.errors import TransferError, VigilError
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import Outcome, State, UpdateReport
 
@@ -118,7 +118,7 @@ class Story:
                 report = self._perform(scene)
                 self.reports[scene.title] = report
                 self._tell(number, _told(scene, report))
-        except TransferError as error:
+        except VigilError as error:
             if not self._stop.is_set():
                 self.problem = str(error)
 

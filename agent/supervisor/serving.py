@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from agent.errors import ModelError, VigilError
 from agent.models.store import InstalledRelease
@@ -53,6 +54,7 @@ class Supervisor:
         self._router = Router(listeners, self._health)
         self._change = threading.RLock()  # held while the serving worker changes
         self._wake = threading.Event()
+        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="worker-spawner")
         self._wanted: InstalledRelease | None = None
         self._candidate: Serving | None = None
         self._making_room = False
@@ -177,7 +179,10 @@ class Supervisor:
     # starting, stopping, swapping -------------------------------------------------------------------
 
     def _spawn(self) -> WorkerProcess:
-        return WorkerProcess(self._settings.memory_mb, self._router.on_message, self._on_death)
+        # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
+        return self._spawner.submit(
+            WorkerProcess, self._settings.memory_mb, self._router.on_message, self._on_death
+        ).result()
 
     def _start(self, release: InstalledRelease) -> None:
         self._set_pipeline("starting", "")

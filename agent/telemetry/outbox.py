@@ -110,6 +110,7 @@ class Outbox:
         with self._reporting_trouble():
             dropped = self._spool.write(fresh, self._finished)
             self._finished.clear()
+            self.problem = ""
             self._count_dropped(dropped)
             with self._news:
                 for one in fresh:
@@ -138,5 +139,3 @@ class Outbox:
             if not self.problem:
                 logger.error("outbox works from memory: %s", error)
             self.problem = str(error)
-        else:
-            self.problem = ""

@@ -30,7 +30,7 @@ _SCHEMA = (
     "PRAGMA journal_size_limit = 4194304",
     (
         "CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY, priority INTEGER NOT NULL,"
-        " topic TEXT NOT NULL, payload BLOB NOT NULL, at_ms INTEGER NOT NULL)"
+        " at_ms INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL)"
     ),
     "CREATE INDEX IF NOT EXISTS urgency ON message (priority, id)",
 )

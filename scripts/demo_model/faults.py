@@ -28,25 +28,12 @@ def crash(healthy: onnx.ModelProto) -> onnx.ModelProto:
     It divides the least 32-bit integer by -1. The result does not fit, and x86 processors trap: the process dies of
     SIGFPE, which no `except` sees. Processors that do not trap (ARM) go on to a loop that never ends: the run hangs.
     """
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["going"], ["still"]),
-            helper.make_node("Add", ["old", "old"], ["new"]),
-        ],
-        "endless",
-        [
-            _value("step", TensorProto.INT64, []),
-            _value("going", TensorProto.BOOL, []),
-            _value("old", TensorProto.INT32, [1]),
-        ],
-        [_value("still", TensorProto.BOOL, []), _value("new", TensorProto.INT32, [1])],
-    )
     nodes = [
         helper.make_node("ReduceMin", ["images"], ["dark"], keepdims=0),
         helper.make_node("Cast", ["dark"], ["dark_level"], to=TensorProto.INT32),
         helper.make_node("Clip", ["dark_level", "minus_one", "minus_one"], ["step_down"]),
         helper.make_node("Div", ["least", "step_down"], ["trap"]),
-        helper.make_node("Loop", ["", "always", "trap"], ["never"], body=body),
+        helper.make_node("Loop", ["", "always", "trap"], ["never"], body=_endless()),
         helper.make_node("Cast", ["never"], ["never_float"], to=TensorProto.FLOAT),
         helper.make_node("Expand", ["never_float", "shape"], ["output0"]),
     ]
@@ -64,6 +51,23 @@ def crash(healthy: onnx.ModelProto) -> onnx.ModelProto:
     )
     broken.metadata_props.extend(healthy.metadata_props)
     return broken
+
+
+def _endless() -> onnx.GraphProto:
+    """A loop body that always wants another round and keeps its memory small."""
+    return helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["still"]),
+            helper.make_node("Add", ["old", "old"], ["new"]),
+        ],
+        "endless",
+        [
+            _value("step", TensorProto.INT64, []),
+            _value("going", TensorProto.BOOL, []),
+            _value("old", TensorProto.INT32, [1]),
+        ],
+        [_value("still", TensorProto.BOOL, []), _value("new", TensorProto.INT32, [1])],
+    )
 
 
 def _value(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:

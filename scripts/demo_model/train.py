@@ -32,10 +32,10 @@ RELEASES: dict[str, dict[str, Any]] = {
     },
     "2": {
         "pretrained": True,
-        "epochs": 22,
+        "epochs": 16,
         "lr0": 0.003,
         "mosaic": 0.2,
-        "close_mosaic": 14,
+        "close_mosaic": 8,
         "scale": 0.25,
     },
 }

@@ -36,7 +36,7 @@ def state(**changes: object) -> State:
         "device": "line-3",
         "online": True,
         "agent": "1.0.0",
-        "release": "parts 1.2.0",
+        "release": "conveyor/parts/1.2.0",
         "variant": "onnx-fp32-320",
         "profile": "generic-x86-64",
         "phase": Phase.IDLE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from agent.console import live
 from agent.console.server import REMEMBERED_EVENTS, Console
 from agent.schema.messages import Outcome, Phase, UpdateReport
 from tests.console.scripted import Device, event, state
+
+ROOT = Path(__file__).parents[2]
 
 
 def events_of(stream: httpx.Response) -> Iterator[tuple[str, Any]]:
@@ -60,7 +63,7 @@ def test_status_shows_state_telemetry_cameras_and_how_updates_ended(
     status = client.get("/api/status").json()
     assert status["cameras"] == ["belt", "door"]
     assert status["healthy"] is True
-    assert status["snapshot"]["state"]["release"] == "parts 1.2.0"
+    assert status["snapshot"]["state"]["release"] == "conveyor/parts/1.2.0"
     assert status["snapshot"]["telemetry"]["stages"]["infer"]["p50"] == 11.0
     assert status["snapshot"]["cameras"][1]["status"] == "opening"
     assert [update["reason"] for update in status["updates"]] == ["rollback", ""]
@@ -233,3 +236,11 @@ def test_metrics_leave_out_what_is_not_known(client: httpx.Client, device: Devic
     found = samples(client.get("/metrics").text)
     assert ("vigil_fps",) not in found
     assert ("vigil_worker_heartbeat_age_seconds",) not in found
+
+
+def test_every_metric_and_address_is_documented(client: httpx.Client) -> None:
+    document = (ROOT / "docs" / "console.md").read_text()
+    names = {family.name for family in text_string_to_metric_families(client.get("/metrics").text)}
+    assert {name for name in names if f"`{name}" not in document} == set()
+    for address in ("/api/status", "/api/events", "/stream/", "/frame/", "/metrics", "/healthz"):
+        assert f"`{address}" in document, address

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.console import connections
+from agent.console import connections, login
 from agent.console.access import FAILURE_WINDOW_S, MAX_FAILURES, SESSION_S, Access, Failures
 from agent.console.guard import host_check
 from agent.console.server import Console
@@ -34,7 +34,7 @@ def test_every_answer_carries_the_security_headers(client: httpx.Client, path: s
 
 
 def test_the_page_has_no_inline_script_or_style_and_no_foreign_address() -> None:
-    page = Path("agent/console/page")
+    page = Path(__file__).parents[2] / "agent" / "console" / "page"
     for file in page.iterdir():
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "//" not in text.replace("// ", ""), file.name
@@ -73,10 +73,14 @@ def test_off_loopback_addresses_and_own_names_are_this_device_and_other_names_ar
     assert not allowed("192.168.4.20.rebound.example")
 
 
+def dial(console: Console) -> socket.socket:
+    port = int(console.url.rstrip("/").rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
 def raw(console: Console, request: bytes) -> bytes:
     """Send exactly these bytes and return the whole answer."""
-    port = int(console.url.rstrip("/").rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with dial(console) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -136,8 +140,7 @@ def test_connections_beyond_the_limit_are_dropped_and_the_rest_go_on(
 ) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     assert client.get("/healthz").status_code == 200
-    port = int(console.url.rstrip("/").rpartition(":")[2])
-    held = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(6)]
+    held = [dial(console) for _ in range(6)]
     assert client.get("/healthz").status_code == 200
     assert held[-1].recv(1) == b""
     for connection in held:
@@ -147,10 +150,41 @@ def test_connections_beyond_the_limit_are_dropped_and_the_rest_go_on(
 def test_a_connection_that_asks_nothing_is_dropped(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "FIRST_REQUEST_S", 0.2)
-    port = int(console.url.rstrip("/").rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    monkeypatch.setattr(connections, "REQUEST_S", 0.2)
+    with dial(console) as connection:
         assert connection.recv(1) == b""
+
+
+def test_a_request_that_never_ends_is_dropped_the_second_one_too(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_S", 0.3)
+    with dial(console) as connection:
+        connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHo")
+        assert connection.recv(1) == b""
+
+
+def test_a_live_view_is_not_dropped_for_sending_nothing(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_S", 0.2)
+    with dial(console) as connection:
+        connection.sendall(b"GET /stream/belt HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            assert connection.recv(65536)
+
+
+def test_a_form_that_never_arrives_is_given_up(
+    locked: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login, "BODY_S", 0.2)
+    with dial(locked) as connection:
+        head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +235,14 @@ def test_a_forged_session_opens_nothing(stranger: httpx.Client, cookie: str) -> 
     assert stranger.get("/api/status", headers=headers).status_code == 401
 
 
+def test_strange_cookies_of_other_programs_do_not_lock_anybody_out(
+    stranger: httpx.Client,
+) -> None:
+    own = stranger.post("/login", data={"token": TOKEN}).headers["set-cookie"].partition(";")[0]
+    headers = {"Cookie": f'x={{"a": [1, "b"]}}; @=; {own}'}
+    assert stranger.get("/api/status", headers=headers).status_code == 200
+
+
 def test_too_many_wrong_tokens_are_answered_with_429_even_for_the_right_one(
     stranger: httpx.Client,
 ) -> None:
@@ -242,7 +284,7 @@ def test_the_token_is_never_logged(
     assert TOKEN not in caplog.text
 
 
-def test_a_slow_status_does_not_keep_others_from_an_answer(device: Device) -> None:
+def test_many_questions_ask_the_agent_for_its_status_only_now_and_then(device: Device) -> None:
     console = device.console()
     console.start()
     with httpx.Client(base_url=console.url) as client:

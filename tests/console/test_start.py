@@ -13,6 +13,7 @@ import httpx
 import pytest
 import trustme
 
+from agent.config import load_config
 from agent.errors import ConfigError
 from tests.console.conftest import EVERYWHERE, TOKEN
 from tests.console.scripted import Device
@@ -114,6 +115,19 @@ def test_a_certificate_without_its_key_is_refused(device: Device, tls: dict[str,
     error = refused(device, tls_cert=tls["tls_cert"], tls_key=tls["tls_cert"])
     assert error.code == "console.tls"
     assert refused(device, tls_cert="/nowhere.pem", tls_key="/nowhere.key").code == "console.tls"
+
+
+def test_paths_in_the_configuration_file_are_relative_to_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "vigil.yaml"
+    path.write_text(
+        "schema: 1\n"
+        "device: {id: line-3, class: conveyor}\n"
+        "broker: {host: localhost, port: 1883, allow_plaintext: true}\n"
+        "console: {token_file: token, tls_cert: tls/cert.pem, tls_key: tls/key.pem}\n"
+    )
+    console = load_config(path).console
+    found = (console.token_file, console.tls_cert, console.tls_key)
+    assert found == tuple(str(tmp_path / name) for name in ("token", "tls/cert.pem", "tls/key.pem"))
 
 
 @pytest.mark.parametrize(("text", "mode"), [("short", 0o600), (TOKEN, 0o644), ("x" * 2000, 0o600)])

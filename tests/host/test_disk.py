@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from agent.errors import StorageError
 from agent.host.disk import REAL_DISK
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_what_is_written_is_read_back_with_the_mode_asked_for(tmp_path: Path) -> None:
@@ -24,7 +21,11 @@ def test_what_is_written_is_read_back_with_the_mode_asked_for(tmp_path: Path) ->
 
 
 def test_the_mode_asked_for_wins_over_the_umask(tmp_path: Path) -> None:
-    REAL_DISK.write_atomic(tmp_path / "open", b"x", 0o644)
+    before = os.umask(0o077)
+    try:
+        REAL_DISK.write_atomic(tmp_path / "open", b"x", 0o644)
+    finally:
+        os.umask(before)
     assert stat.S_IMODE((tmp_path / "open").stat().st_mode) == 0o644
 
 
@@ -62,18 +63,18 @@ def test_data_and_rename_are_synced_in_this_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    real_fsync, real_replace = os.fsync, os.replace
+    real_fsync, real_replace = os.fsync, Path.replace
 
     def fsync(fd: int) -> None:
         steps.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
         real_fsync(fd)
 
-    def replace(source: Path, target: Path) -> None:
+    def replace(source: Path, target: Path) -> Path:
         steps.append("rename")
-        real_replace(source, target)
+        return real_replace(source, target)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(Path, "replace", replace)
     REAL_DISK.write_atomic(tmp_path / "state", b"x")
     assert steps == ["file", "rename", "folder"]
 
@@ -95,7 +96,7 @@ def test_every_fault_of_the_system_has_its_code(
     def broken(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "replace", broken)
+    monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(StorageError) as caught:
         REAL_DISK.write_atomic(tmp_path / "state", b"x")
     assert caught.value.code == code

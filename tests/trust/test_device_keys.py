@@ -24,7 +24,7 @@ STORES: dict[str, Callable[[Path], DeviceKey]] = {
 }
 
 
-@pytest.fixture(params=STORES.values(), ids=STORES)
+@pytest.fixture(params=STORES.values(), ids=list(STORES))
 def key(request: pytest.FixtureRequest, tmp_path: Path) -> DeviceKey:
     made: DeviceKey = request.param(tmp_path)
     return made
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_p256_key_is_named(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "device.key"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match="device.key") as caught:
+    with pytest.raises(ConfigError, match=r"device\.key") as caught:
         FileKey.load(path)
     assert caught.value.code == "key.malformed"
     assert "PRIVATE" not in caught.value.diagnostics()

@@ -17,7 +17,7 @@ from tests.parts.commands import ADAM, ANN, STRANGER
 
 KIND = "application/vnd.vigil.test+json"
 SIGNERS = [*ANN.signers, *ADAM.signers]
-KEYS: dict[str, SSlibKey] = {s.public_key.keyid: s.public_key for s in SIGNERS}  # type: ignore[misc]
+KEYS: dict[str, SSlibKey] = {s.public_key.keyid: s.public_key for s in SIGNERS}
 GOOD = sign_envelope(b'{"a":1}', KIND, [SIGNERS[0]])
 
 
@@ -38,7 +38,7 @@ def test_the_payload_comes_back_with_every_key_that_signed_it() -> None:
 
 def test_a_second_person_can_add_a_signature_later() -> None:
     data = add_signature(GOOD, KIND, SIGNERS[2])
-    expected = {SIGNERS[0].public_key.keyid, SIGNERS[2].public_key.keyid}
+    expected = frozenset({SIGNERS[0].public_key.keyid, SIGNERS[2].public_key.keyid})
     assert open_envelope(data, KIND, KEYS) == (b'{"a":1}', expected)
 
 

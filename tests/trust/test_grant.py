@@ -27,6 +27,7 @@ class BrokenToken:
 
     def exchange(self, peer_public: bytes) -> bytes:
         """Fail, as a token does that was pulled out."""
+        del peer_public
         raise self._error
 
 
@@ -107,6 +108,7 @@ def test_a_token_that_fails_is_not_tampering_and_its_cause_is_kept(error: Except
         unwrap(GRANT, BrokenToken(error), *PLACE)
     assert caught.value is error or caught.value.__cause__ is error
     assert str(error) in str(caught.value)
+    assert caught.value.code == getattr(error, "code", "key.unavailable")
 
 
 def test_wrapping_to_bytes_that_are_no_key_is_refused() -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from agent.errors import StorageError, TrustError
 from agent.schema.messages import CommandBody, ReplyStatus
-from agent.trust.ledger import GENESIS, Ledger, Unfinished
+from agent.trust import ledger as ledger_module
+from agent.trust.ledger import GENESIS, AuditRow, Ledger, Unfinished
 from agent.trust.policy import Authorised
 from tests.parts.commands import POLICY, body, command
 
@@ -172,6 +173,19 @@ def test_the_first_row_that_was_touched_is_named(tmp_path: Path, tampering: str,
     ledger.close()
 
 
+def test_a_row_that_was_edited_and_hashed_again_breaks_the_next(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    for number in range(5):
+        ledger.record("event", f"number {number}", NOW_MS)
+    first, second = ledger.rows()[:2]
+    forged = AuditRow(2, second.at_ms, second.kind, "nothing happened", "")
+    values = (forged.text, ledger_module._chain(first.hash, forged))
+    ledger._db.execute("update audit set text = ?, hash = ? where number = 2", values)
+    with pytest.raises(TrustError, match="row 3 "):
+        ledger.verify()
+    ledger.close()
+
+
 def test_a_file_that_is_no_database_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(b"not a database" * 100)
     with pytest.raises(StorageError, match=r"ledger\.db"):
@@ -182,8 +196,7 @@ def test_a_full_disk_admits_nothing_and_says_so(ledger: Ledger) -> None:
     ledger.record("event", "before")
     ledger._db.execute("pragma max_page_count = 1")
     with pytest.raises(StorageError) as caught:
-        for number in range(1000):
-            ledger.record("event", "x" * 1000 + str(number))
+        ledger.record("event", "x" * 100_000)
     assert caught.value.code == "storage.full"
     ledger.verify()
 

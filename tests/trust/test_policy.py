@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -181,7 +182,7 @@ def test_a_clock_that_is_wrong_refuses_every_command(now_s: int) -> None:
 
 
 def test_a_small_difference_of_clocks_is_borne() -> None:
-    assert authorise(command(iat=NOW_S + CLOCK_SKEW_S), POLICY, HERE)
+    assert authorise(command(iat=NOW_S + CLOCK_SKEW_S), POLICY, HERE).body.cmd == "deploy"
 
 
 def test_a_person_who_left_the_policy_has_no_more_say() -> None:
@@ -199,7 +200,7 @@ def test_a_person_whose_role_was_lowered_has_less_say() -> None:
 
 
 def test_a_command_made_under_an_older_policy_is_judged_by_the_present_one() -> None:
-    assert authorise(command(policy_ver=3), POLICY, HERE)
+    assert authorise(command(policy_ver=3), POLICY, HERE).body.policy_ver == 3
 
 
 # the policy itself ------------------------------------------------------------------------------
@@ -273,8 +274,5 @@ JSON = st.recursive(
 @given(st.sampled_from(sorted(body())), JSON)
 def test_any_value_in_any_field_gives_a_command_or_a_trust_error(name: str, value: Any) -> None:
     data = command(**{name: value})
-    try:
-        authorise(data, POLICY, HERE)
-    except TrustError as error:
-        assert error.code.startswith("trust.")
-        str(error).encode()
+    with contextlib.suppress(TrustError):
+        assert authorise(data, POLICY, HERE).body.iss == "dora"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +21,7 @@ from agent.trust.sealed import (
     CHUNK_BYTES,
     HEADER_BYTES,
     TAG_BYTES,
+    Buffer,
     Cipher,
     open_sealed,
     seal,
@@ -33,7 +38,7 @@ SEALED = seal(THREE_CHUNKS, DEK, RELEASE)
 SMALL = seal(b"golden", DEK, RELEASE)
 
 
-def opened(blob: bytes, dek: bytes = DEK, release: str = RELEASE) -> bytes:
+def opened(blob: Buffer, dek: bytes = DEK, release: str = RELEASE) -> bytes:
     """Open a container, return its content and close it."""
     fd = open_sealed(blob, dek, release)
     try:
@@ -92,6 +97,23 @@ def test_equal_content_is_sealed_differently_each_time() -> None:
 def test_a_given_salt_reproduces_the_container() -> None:
     salt = b"s" * 32
     assert seal(b"same", DEK, RELEASE, salt=salt) == seal(b"same", DEK, RELEASE, salt=salt)
+
+
+def test_the_layout_is_the_one_that_is_written_down() -> None:
+    magic, version, cipher, size, length = struct.unpack(">6sBBIQ", SEALED[:20])
+    assert (magic, version, cipher, size, length) == (b"VGSEAL", 1, 1, 2**20, len(THREE_CHUNKS))
+    salt, commitment, release = SEALED[20:52], SEALED[52:84], SEALED[84:HEADER_BYTES]
+    assert release == RELEASE.encode().ljust(192, b"\0")
+    stream = HKDF(SHA256(), 71, salt, b"vigil/sealed/1\x01").derive(DEK)
+    assert commitment == stream[32:64]
+    associated = hashlib.sha256(header(SEALED)).digest()
+    plain = b"".join(
+        AESGCM(stream[:32]).decrypt(
+            stream[64:] + struct.pack(">IB", index, index == 2), chunk(SEALED, index), associated
+        )
+        for index in range(3)
+    )
+    assert plain == THREE_CHUNKS
 
 
 def test_a_wrong_key_is_named_as_such() -> None:

@@ -16,6 +16,8 @@ const TONES = {
 };
 
 const words = (name) => name.replaceAll("_", " ");
+/** `<class>/<name>/<version>` as people say it. */
+const modelName = (id) => id.split("/").slice(-2).join(" ");
 const badge = (name) => html("span", { className: `badge ${TONES[name] ?? ""}`, textContent: words(name) });
 const nothing = (text) => html("li", { className: "empty", textContent: text });
 
@@ -29,7 +31,7 @@ export function drawHeader({ snapshot, healthy }) {
   const { state, telemetry } = snapshot;
   byId("device").textContent = state.device;
   document.title = `${state.device} · Vigil`;
-  const model = state.release ?? "no model loaded";
+  const model = state.release ? modelName(state.release) : "no model loaded";
   byId("model").textContent = state.variant ? `${model} · ${state.variant}` : model;
   chip("phase", TONES[state.phase] ?? "", words(state.phase));
   chip("link", snapshot.link_connected ? "good" : "bad", snapshot.link_connected ? "broker connected" : "broker offline");
@@ -72,7 +74,7 @@ function outcome(report) {
   const row = html(
     "li",
     {},
-    html("div", { className: "line" }, badge(report.outcome), html("strong", { textContent: report.release }),
+    html("div", { className: "line" }, badge(report.outcome), html("strong", { textContent: modelName(report.release) }),
       html("time", { textContent: time(report.at_ms) })),
   );
   const reason = [report.reason, report.code && `[${report.code}]`].filter(Boolean).join(" ") + gap;
