@@ -9,7 +9,8 @@ import pytest
 
 from agent.errors import TransferError
 from agent.fleet.broker import EmbeddedBroker
-from tests.fleet.test_controller import PREFIX, WAIT_S, Device, state
+from tests.fleet.mqtt_device import WAIT_S, Device
+from tests.fleet.test_controller import PREFIX, state
 
 
 def test_unregistered_and_revoked_devices_are_not_let_in(

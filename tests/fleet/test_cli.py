@@ -25,7 +25,7 @@ from agent.release.repository import Repository
 from agent.schema.document import to_json
 from agent.schema.messages import Reply, ReplyStatus
 from tests.fleet.conftest import free_port
-from tests.fleet.test_controller import WAIT_S, Device
+from tests.fleet.mqtt_device import WAIT_S, Device
 
 Vigil = Callable[..., str]
 PROJECT = Path(__file__).parents[2]
