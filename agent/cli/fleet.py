@@ -65,6 +65,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve keys and blocks until stopped."""
+    from agent.fleet.access import CONTROLLER
     from agent.fleet.blocks import BlockServer
     from agent.fleet.broker import EmbeddedBroker
     from agent.fleet.controller import Controller, Services
@@ -76,7 +77,7 @@ def serve(
         level="INFO", stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
     opened = open_home(home)
-    broker, registry = opened.broker, opened.registry
+    broker, registry = opened.broker(CONTROLLER), opened.registry
     if embedded_broker:
         EmbeddedBroker(
             home / BROKER, opened.authority, members_of(registry), broker.prefix, broker.port
@@ -230,10 +231,11 @@ def _sign(
 
 def _relay(opened: FleetHome, command: SignedCommand, wait_s: float) -> None:
     from agent.errors import CommandError
+    from agent.fleet.access import DESK
     from agent.fleet.controller import Controller
     from agent.schema.messages import ReplyStatus
 
-    controller = Controller(opened.broker, services=None)
+    controller = Controller(opened.broker(DESK), services=None)
     controller.start()
     try:
         reply = controller.ask(command, wait_s)

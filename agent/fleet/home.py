@@ -5,7 +5,7 @@ fleet.yaml        broker, topic prefix and repository
 fleet.db          devices, release keys, tokens (mode 0600)
 ca/               the authority: ca.key never leaves this folder
 broker/           ca.crt, broker.crt, broker.key, acl, mosquitto.conf: what mosquitto needs
-controller/       the controller's own client certificate
+controller/       the controller's own client certificates
 ```
 """
 
@@ -20,7 +20,7 @@ import yaml
 from msgspec.structs import asdict
 
 from agent.errors import ConfigError
-from agent.fleet.access import CONTROLLER
+from agent.fleet.access import CONTROLLER, CONTROLLERS
 from agent.fleet.authority import CA_CERT, FleetAuthority
 from agent.fleet.mosquitto import access_file, mosquitto_configuration
 from agent.fleet.registry import Registry
@@ -56,14 +56,13 @@ class FleetHome:
     authority: FleetAuthority
     registry: Registry
 
-    @property
-    def broker(self) -> BrokerConfig:
-        """How the controller itself connects."""
+    def broker(self, name: str) -> BrokerConfig:
+        """Return how the controller connects under one of its names, see `agent.fleet.access`."""
         own = self.folder / CONTROLLER
         tls = TlsConfig(
             ca=str(self.folder / AUTHORITY / CA_CERT),
-            cert=str(own / f"{CONTROLLER}.crt"),
-            key=str(own / f"{CONTROLLER}.key"),
+            cert=str(own / f"{name}.crt"),
+            key=str(own / f"{name}.key"),
         )
         config = self.config
         return BrokerConfig(
@@ -103,7 +102,8 @@ def create_home(
     names = [config.broker_host, *hosts]
     broker = folder / BROKER
     authority.server_certificate(names).write(broker, BROKER, disk)
-    authority.client_certificate(CONTROLLER).write(folder / CONTROLLER, CONTROLLER, disk)
+    for name in CONTROLLERS:
+        authority.client_certificate(name).write(folder / CONTROLLER, name, disk)
     disk.write_atomic(broker / CA_CERT, authority.ca_pem, mode=0o644)
     settings = mosquitto_configuration(
         broker.resolve(), config.broker_port, config.broker_host, MOSQUITTO_STATE
