@@ -40,6 +40,9 @@ def init(
     repository: Annotated[Path, typer.Option(help="Folder of the release repository.")],
     host: Annotated[str, typer.Option(help="Broker's name or address, as devices reach it.")],
     port: Annotated[int, typer.Option(help="Broker's port.")] = 8883,
+    bulk_port: Annotated[
+        int, typer.Option(help="Port of a second mosquitto for transfers; 0 for none.")
+    ] = 0,
 ) -> None:
     """Make a fleet: authority, certificates, registry and mosquitto's configuration."""
     from agent.fleet.home import FLEET_SCHEMA, FleetConfig, create_home
@@ -49,6 +52,7 @@ def init(
         broker_host=host,
         broker_port=port,
         repository=str(repository.resolve()),
+        bulk_port=bulk_port,
     )
     create_home(home, config).registry.close()
     console.print(f"{home}: made; mosquitto's configuration is {home}/broker/mosquitto.conf")
@@ -84,12 +88,15 @@ def serve(
         ).start()
     repository = Repository(opened.repository)
     services = Services(KeyService(registry), BlockServer(repository.public))
-    controller = Controller(broker, services)
-    controller.start()
-    controller.hint(repository.timestamp_version)
+    bulk = opened.bulk_broker
+    controllers = [Controller(place, services) for place in (broker, bulk) if place is not None]
+    for controller in controllers:
+        controller.start()
+        controller.hint(repository.timestamp_version)
     console.print(f"serving on {broker.host}:{broker.port}")
     _until_stopped()
-    controller.stop()
+    for controller in controllers:
+        controller.stop()
 
 
 @app.command("enrol-token")
@@ -109,7 +116,7 @@ def enrol_token(
     opened = open_home(home)
     config = opened.config
     root = Repository(opened.repository).root_bytes
-    site = Site(config.broker_host, config.broker_port, root, config.prefix)
+    site = Site(config.broker_host, config.broker_port, root, config.prefix, config.bulk_port)
     invitation = Invitation(device, device_class, tuple(group))
     invite(out, opened.registry, opened.authority, invitation, site)
     console.print(f"{out}: carry it to the device and run `vigil enroll --bundle` there")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from agent.errors import ConfigError
 from agent.fleet.access import CONTROLLER, CONTROLLERS
@@ -28,7 +28,7 @@ from agent.host.disk import REAL_DISK, Disk
 from agent.schema.config import BrokerConfig, TlsConfig
 from agent.schema.document import config_from_yaml
 from agent.schema.topics import DEFAULT_PREFIX
-from agent.schema.values import Positive, Struct
+from agent.schema.values import Counter, Positive, Struct
 
 FLEET_SCHEMA = 1
 FLEET_FILE, REGISTRY_FILE = "fleet.yaml", "fleet.db"
@@ -38,13 +38,17 @@ _LIMIT = 64 * 1024
 
 
 class FleetConfig(Struct):
-    """`fleet.yaml`: the broker as devices reach it, and the repository whose public folder is served."""
+    """`fleet.yaml`: the broker as devices reach it, and the repository whose public folder is served.
+
+    `bulk_port` is that of a second broker on the same host, for transfers; 0 where there is none.
+    """
 
     schema: int
     broker_host: str
     broker_port: Positive
     repository: str
     prefix: str = DEFAULT_PREFIX
+    bulk_port: Counter = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class FleetHome:
     config: FleetConfig
     authority: FleetAuthority
     registry: Registry
+
+    @property
+    def bulk_broker(self) -> BrokerConfig | None:
+        """How the controller connects to the broker for transfers, None where there is none."""
+        port = self.config.bulk_port
+        return replace(self.broker(CONTROLLER), port=port) if port else None
 
     def broker(self, name: str) -> BrokerConfig:
         """Return how the controller connects under one of its names, see `agent.fleet.access`."""
@@ -109,6 +119,9 @@ def create_home(
         broker.resolve(), config.broker_port, config.broker_host, MOSQUITTO_STATE
     )
     disk.write_atomic(broker / "mosquitto.conf", settings.encode(), mode=0o644)
+    if config.bulk_port:
+        bulk = mosquitto_configuration(broker.resolve(), config.bulk_port, config.broker_host)
+        disk.write_atomic(broker / "mosquitto-bulk.conf", bulk.encode(), mode=0o644)
     home = FleetHome(folder, config, authority, Registry(folder / REGISTRY_FILE))
     home.write_access(disk)
     text = yaml.safe_dump(asdict(config), sort_keys=False)
