@@ -45,6 +45,7 @@ from agent.release.shelf import Shelf, kind_of
 from agent.schema.document import to_json
 from agent.schema.manifest import MANIFEST_FILE, ReleaseRef
 from agent.schema.messages import Policy
+from agent.trust.policy import check_policy
 
 POLICY_PATH = "policy/commands.json"
 
@@ -129,7 +130,9 @@ class Repository:
 
         Raises:
             PackageError: Its version does not rise.
+            TrustError: Devices would refuse it.
         """
+        check_policy(policy)
         draft = self._draft(POLICY)
         listed = draft.signed.targets.get(POLICY_PATH)
         before = -1 if listed is None else listed.custom["policy_ver"]
