@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -13,16 +13,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from agent.errors import CameraError, ConfigError, StorageError
+from agent.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
-    import cv2
-    import numpy as np
-    from numpy.typing import NDArray
-
     from agent.vision.detector import Detector
-
-_GREEN_BGR = (80, 220, 60)
+    from agent.vision.gallery import Picture
 
 
 class Backend(str, enum.Enum):
@@ -61,14 +56,6 @@ class PictureResult(msgspec.Struct, frozen=True):
     stages_ms: dict[str, float]
 
 
-class Picture(NamedTuple):
-    """One input: `image` is BGR, shape (H, W, 3), uint8."""
-
-    source: Path
-    frame: int
-    image: NDArray[np.uint8]
-
-
 def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
     source: Annotated[
         Path, typer.Argument(exists=True, help="A picture, a folder of them, or a video.")
@@ -101,6 +88,7 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
 ) -> None:
     """Find objects in pictures or a video with a model file."""
     from agent.vision.detector import load_detector
+    from agent.vision.gallery import open_source
 
     detector = load_detector(
         model,
@@ -114,47 +102,6 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
     total, pictures = open_source(source)
     steps = pictures if as_json else track(pictures, "Detecting", total, console=_stderr())
     _report(_results(detector, steps, save), as_json=as_json)
-
-
-def open_source(source: Path) -> tuple[int, Iterator[Picture]]:
-    """Return how many pictures a file or folder holds, and the pictures.
-
-    Raises:
-        CameraError: It holds none; later, a picture cannot be decoded.
-    """
-    import cv2
-
-    from agent.vision.cameras.folder import IMAGE_SUFFIXES, pictures_in
-
-    if source.is_dir() or source.suffix.lower() in IMAGE_SUFFIXES:
-        paths = pictures_in(source) if source.is_dir() else [source]
-        if not paths:
-            raise CameraError(f"{source}: holds no pictures", code="camera.unreadable")
-        return len(paths), (_read_picture(path) for path in paths)
-    video = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
-    frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
-    if frames <= 0:
-        raise CameraError(f"{source}: neither picture nor video", code="camera.unreadable")
-    return frames, _read_video(source, video)
-
-
-def _read_picture(path: Path) -> Picture:
-    import cv2
-
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise CameraError(f"{path}: no picture that can be read", code="camera.unreadable")
-    return Picture(path, 0, image)  # type: ignore[arg-type] # cv2 cannot say uint8
-
-
-def _read_video(source: Path, video: cv2.VideoCapture) -> Iterator[Picture]:
-    number = 0
-    while True:
-        good, image = video.read()
-        if not good:
-            return
-        yield Picture(source, number, image)  # type: ignore[arg-type] # cv2 cannot say uint8
-        number += 1
 
 
 def _read_labels(path: Path) -> list[str]:
@@ -189,20 +136,15 @@ def _results(
 
 
 def _save(picture: Picture, result: PictureResult, folder: Path) -> None:
-    import cv2
+    from agent.vision.gallery import annotated
 
-    canvas = picture.image.copy()
-    for found in result.objects:
-        x_min, y_min, x_max, y_max = (round(side) for side in found.box)
-        cv2.rectangle(canvas, (x_min, y_min), (x_max, y_max), _GREEN_BGR, 2)
-        text, place = f"{found.label} {found.score:.2f}", (x_min + 2, max(12, y_min - 4))
-        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _GREEN_BGR, 1)
-    name = f"{picture.source.stem}-{picture.frame:06d}.jpg"
+    captions = [(f"{found.label} {found.score:.2f}", found.box) for found in result.objects]
+    path = folder / f"{picture.source.stem}-{picture.frame:06d}.jpg"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(cv2.imencode(".jpg", canvas)[1].tobytes())
+        path.write_bytes(annotated(picture.image, captions))
     except OSError as error:
-        raise StorageError(f"{folder / name}: {error.strerror}") from error
+        raise StorageError(f"{path}: {error.strerror}") from error
 
 
 def _report(results: Iterator[PictureResult], *, as_json: bool) -> None:

@@ -115,13 +115,16 @@ class Supervisor:
             self._take_room_back()
 
     def serve(self, release: InstalledRelease | None) -> None:
-        """Serve `release` from now on, or nothing.
+        """Serve `release` from now on, or nothing; a worker that serves it already goes on.
 
         Raises:
             ModelError: It could not be started; the supervisor keeps trying with back-off.
         """
         with self._change:
             self._wanted = release
+            serving = self._router.serving
+            if serving and release and serving.worker.alive and serving.release.ref == release.ref:
+                return
             self._backoff.reset()
             self._health.begin()
             self._retire()

@@ -14,25 +14,20 @@ import threading
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from agent.errors import CommandError, ModelError, PackageError, StorageError, VigilError
-from agent.host.clock import wall_ms
-from agent.models.store import InstalledRelease, ModelStore
+from agent.models.store import InstalledRelease
 from agent.schema.manifest import Manifest, ReleaseRef
-from agent.schema.messages import Outcome, Phase, Progress, UpdateReport
-from agent.trust.floor import Floor
+from agent.schema.messages import Outcome, Phase, Progress
 from agent.update import record as records
-from agent.update.endings import end_of, is_over
+from agent.update.bookkeeper import Bookkeeper, Observer, report_of
 from agent.update.journal import Journal
 from agent.update.ports import ModelHost, Offer, Replier
 from agent.update.probation import Judgement, ProbationLimits, judge
 from agent.update.record import UpdateRecord
 from agent.update.staging import Stager
-from agent.update.states import Happening, Recovery
+from agent.update.states import RESTING, Happening, Recovery
 
 logger = logging.getLogger(__name__)
-Observer = Callable[[UpdateRecord, Progress | None], None]
 
 _WAKE_S = 0.5
 _PROGRESS_S = 0.5
@@ -55,20 +50,20 @@ class Updater:
         between: Called every now and then while no update is under way, in the updater's thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the room's composition root
         self,
         journal: Journal,
         stager: Stager,
         host: ModelHost,
         limits_of: Callable[[Manifest], ProbationLimits],
         observe: Observer,
+        *,
         poll_s: float = 1.0,
         between: Callable[[], None] = lambda: None,
     ) -> None:
-        self._journal, self._stager, self._host = journal, stager, host
-        self._store, self._floor = stager.store, stager.floor
+        self._books = Bookkeeper(journal, stager.store, stager.floor, observe)
+        self._stager, self._host = stager, host
         self._limits_of, self._observe, self._poll_s = limits_of, observe, poll_s
-        self._record = UpdateRecord()
         self._recovery = Recovery.SERVE
         self._replier: Replier | None = None
         self._lock = threading.Lock()
@@ -82,7 +77,7 @@ class Updater:
     @property
     def record(self) -> UpdateRecord:
         """Return the present record, a value."""
-        return self._record
+        return self._books.record
 
     # -- before the loops -------------------------------------------------------------------------------
 
@@ -91,71 +86,35 @@ class Updater:
 
         Called once, before `run`. None only when no release that was ever committed can be loaded.
         """
-        record, self._recovery, problem = records.resume(self._read_journal())
-        self._record = record
+        books = self._books
+        record, self._recovery, problem = records.resume(books.read())
+        books.record = record
         if problem:
-            self._give_up(ModelError(problem, code="update.crash_loop"))
+            books.end(ModelError(problem, code="update.crash_loop"))
         elif self._recovery is not Recovery.SERVE:
             self._count_or_undo(record)
-        release = self._loadable()
-        self._settle()
+        release = books.load_current()
+        if books.record.phase in RESTING:
+            self._recovery = Recovery.SERVE
+        books.settle()
         self._is_busy = self._recovery is not Recovery.SERVE
         return release
-
-    @property
-    def resumed_command(self) -> str:
-        """Return the id of the command whose update goes on after `resume`; empty when none does."""
-        return self._record.command_id if self._recovery is not Recovery.SERVE else ""
-
-    def adopt(self, replier: Replier) -> None:
-        """Tell `replier` how the resumed update ends; before `run`."""
-        self._replier = replier
-
-    def _read_journal(self) -> UpdateRecord:
-        """Read the record; where it is lost, take the newest release that was ever committed as current."""
-        try:
-            record = self._journal.read()
-        except StorageError as error:
-            logger.error("%s", error.diagnostics())
-            record = UpdateRecord(last=_report(None, Outcome.FAILED, error))
-        if record.phase is Phase.IDLE and record.current is None:
-            record = msgspec.structs.replace(record, current=self._newest_committed())
-        return record
-
-    def _newest_committed(self) -> ReleaseRef | None:
-        try:
-            found = [ref for ref in self._store.installed() if ref.counter <= self._floor.counter]
-        except VigilError as error:
-            logger.error("the releases on disk cannot be listed: %s", error)
-            return None
-        return max(found, key=lambda ref: ref.counter, default=None)
 
     def _count_or_undo(self, record: UpdateRecord) -> None:
         """Write that the candidate is tried once more; what cannot be counted is not tried."""
         try:
-            self._move(record)
+            self._books.move(record)
         except StorageError as error:
-            self._give_up(error)
+            self._books.end(error)
 
-    def _give_up(self, error: VigilError) -> None:
-        self._recovery = Recovery.SERVE
-        self._write_end(error)
+    @property
+    def resumed_command(self) -> str:
+        """Return the id of the command whose update goes on after `resume`; empty when none does."""
+        return self.record.command_id if self._recovery is not Recovery.SERVE else ""
 
-    def _loadable(self) -> InstalledRelease | None:
-        """Load the current release, or the one before where its files do not load."""
-        while (current := self._record.current) is not None:
-            try:
-                return self._store.load(current)
-            except VigilError as error:
-                logger.error("%s cannot be loaded: %s", current.label, error)
-                self._leave_current(error)
-        return None
-
-    def _leave_current(self, error: VigilError) -> None:
-        if self._record.phase is Phase.PROBATION:
-            self._give_up(error)
-        else:
-            self._keep_in_memory(records.without_current(self._record))
+    def adopt(self, replier: Replier) -> None:
+        """Tell `replier` how the resumed update ends; before `run`."""
+        self._replier = replier
 
     # -- from other threads -----------------------------------------------------------------------------
 
@@ -168,12 +127,12 @@ class Updater:
         """
         with self._lock:
             if self._is_busy:
-                message = f"an update is under way ({self._record.phase.value})"
+                message = f"an update is under way ({self.record.phase.value})"
                 raise CommandError(
                     message, code="command.busy", hint="send it again when it is over"
                 )
             self._refuse_bad(offer)
-            is_needed = offer.force or not _is_same(offer.ref, self._record.current)
+            is_needed = offer.force or not _is_same(offer.ref, self.record.current)
             self._is_busy = is_needed
             self._inbox = (offer, replier) if is_needed else None
         replier.accepted()
@@ -183,7 +142,7 @@ class Updater:
             replier.succeeded(release=offer.ref.path, outcome=Outcome.COMMITTED.value)
 
     def _refuse_bad(self, offer: Offer) -> None:
-        reason = self._record.bad.get(offer.ref.sha256)
+        reason = self.record.bad.get(offer.ref.sha256)
         if reason is not None and not offer.force:
             message = f"{offer.ref.path} failed on this device before: {reason}"
             hint = "deploy a newer release, or force this one"
@@ -215,20 +174,27 @@ class Updater:
             self._carry(lambda: self._begin(offer))
 
     def _begin(self, offer: Offer) -> None:
-        self._move(records.offered(self._record, offer.ref, offer.command_id))
+        self._books.clear_for(offer.ref)
+        try:
+            self._move(records.offered(self.record, offer.ref, offer.command_id))
+        except StorageError as error:
+            # Nothing has begun, so there is nothing to end: the record stays as it is.
+            logger.error("%s", error.diagnostics())
+            if self._replier:
+                self._replier.failed(error)
+            return
         self._install()
 
     def _carry(self, work: Callable[[], None]) -> None:
         try:
             work()
         except _StoppingError:
-            logger.info("stopped while %s; the next start goes on", self._record.phase.value)
+            logger.info("stopped while %s; the next start goes on", self.record.phase.value)
             return
         except VigilError as error:
-            if (
-                self._stop.is_set()
-            ):  # the host was taken away under the model, which is not its fault
-                logger.info("stopped while %s: %s", self._record.phase.value, error)
+            if self._stop.is_set():
+                # The host was taken away under the model, which is not the model's fault.
+                logger.info("stopped while %s: %s", self.record.phase.value, error)
                 return
             self._end(error)
         finally:
@@ -238,23 +204,23 @@ class Updater:
 
     def _install(self) -> None:
         """Carry the candidate from download to its end; every failure is an exception."""
-        candidate = self._record.candidate
+        candidate = self.record.candidate
         if candidate is None:
             raise PackageError("the journal names no candidate", code="package.none")
         staged = self._stager.fetch(candidate, self._progress)
-        self._move(records.fetched(self._record, staged.ref, staged.variant.id))
+        self._move(records.fetched(self.record, staged.ref, staged.variant.id))
         release = self._stager.open(staged)
-        self._move(records.moved(self._record, Happening.OPENED))
-        self._move(records.trying(self._record))
+        self._move(records.moved(self.record, Happening.OPENED))
+        self._move(records.trying(self.record))
         self._host.trial(release)
-        self._move(records.on_probation(self._record))
+        self._move(records.on_probation(self.record))
         self._watch(release, self._host.swap())
 
     def _watch_again(self) -> None:
-        current = self._record.current
+        current = self.record.current
         if current is None:
             raise PackageError("the journal names no current release", code="package.none")
-        self._watch(self._store.load(current), None)
+        self._watch(self._stager.store.load(current), None)
 
     def _watch(self, release: InstalledRelease, gap_ms: float | None) -> None:
         """Look at the new model's health until it is good or bad enough."""
@@ -264,9 +230,9 @@ class Updater:
                 raise _StoppingError
         if verdict.judgement is Judgement.FAILED:
             raise ModelError(f"{release.ref.label}: {verdict.reason}", code=verdict.code)
-        report = _report(self._record.candidate, Outcome.COMMITTED, None, gap_ms)
-        self._move(records.committed(self._record, report))
-        self._settle()
+        report = report_of(self.record.candidate, Outcome.COMMITTED, None, gap_ms)
+        self._move(records.committed(self.record, report))
+        self._books.settle()
         if self._replier:
             data = {"release": report.path, "outcome": report.outcome.value, "swap_gap_ms": gap_ms}
             self._replier.succeeded(**data)
@@ -275,55 +241,26 @@ class Updater:
 
     def _end(self, error: VigilError) -> None:
         """End the update: journal, then the serving model, then the reply."""
-        phase = self._record.phase
-        self._write_end(error)
+        phase = self.record.phase
+        self._books.end(error)
         if phase is Phase.PROBATION:
             self._go_back()
         elif phase is Phase.TRIAL:
             self._host.discard()
-        self._settle()
+        self._books.settle()
         if self._replier:
             self._replier.failed(error)
 
-    def _write_end(self, error: VigilError) -> None:
-        ending = end_of(self._record.phase, error)
-        report = _report(self._record.candidate, ending.outcome, error)
-        logger.warning("update ended: %s: %s", ending.outcome.value, error.diagnostics())
-        record = ending.apply(self._record, report)
-        try:
-            self._move(record)
-        except StorageError as fault:
-            # The disk keeps the step before; the next start finishes or undoes it from there.
-            logger.error("the end of the update could not be written: %s", fault)
-            self._keep_in_memory(record)
-
     def _go_back(self) -> None:
         try:
-            self._host.serve(self._loadable())
+            self._host.serve(self._books.load_current())
         except ModelError as error:
             logger.error("the previous release does not serve: %s", error.diagnostics())
 
-    def _settle(self) -> None:
-        """Do what follows from a resting record; repeated after a crash, so every step may repeat."""
-        record = self._record
-        if not is_over(record):
-            return
-        try:
-            if record.phase is Phase.COMMITTED and record.current:
-                self._floor.raise_to(counter=record.current.counter)
-            self._store.keep_only([ref for ref in (record.current, record.previous) if ref])
-        except StorageError as error:
-            logger.warning("cleaning up after the update: %s", error)
-
     def _move(self, record: UpdateRecord) -> None:
-        self._journal.write(record)
-        self._keep_in_memory(record)
+        self._books.move(record)
         if self._replier and record.candidate:
             self._replier.running(record.phase.value)
-
-    def _keep_in_memory(self, record: UpdateRecord) -> None:
-        self._record = record
-        self._observe(record, None)
 
     def _progress(self, progress: Progress) -> None:
         if self._stop.is_set():
@@ -331,22 +268,8 @@ class Updater:
         now = time.monotonic()
         if now - self._progress_at >= _PROGRESS_S or progress.done == progress.total:
             self._progress_at = now
-            self._observe(self._record, progress)
+            self._observe(self.record, progress)
 
 
 def _is_same(ref: ReleaseRef, current: ReleaseRef | None) -> bool:
     return current is not None and (ref.path, ref.sha256) == (current.path, current.sha256)
-
-
-def _report(
-    ref: ReleaseRef | None, outcome: Outcome, error: VigilError | None, gap_ms: float | None = None
-) -> UpdateReport:
-    return UpdateReport(
-        release=ref.label if ref else "",
-        path=ref.path if ref else "",
-        outcome=outcome,
-        code=error.code if error else "",
-        reason=str(error) if error else "",
-        at_ms=wall_ms(),
-        swap_gap_ms=gap_ms,
-    )

@@ -84,21 +84,27 @@ class TrustClient:
                 bootstrap=self._bootstrap,
             )
             updater.refresh()
-            self._lint_roots()
-            rank = self._check_timestamp()
+            rank = self._check_timestamp(self._lint_roots())
         self._floor.raise_to(timestamp_version=rank)
         return Trusted(updater, self._folder, self._class)
 
-    def _lint_roots(self) -> None:
-        """Refuse roots that list one key twice, those that a chain only passed through included."""
-        for path in sorted((self._folder / "root_history").glob("*.root.json")):
-            refuse_repeated_keys(Metadata[Root].from_bytes(path.read_bytes()).signed)
+    def _lint_roots(self) -> int:
+        """Refuse roots that list one key twice, those that the chain only passed through included.
 
-    def _check_timestamp(self) -> int:
+        Returns:
+            The version of the newest root.
+        """
+        first = Metadata[Root].from_bytes(self._bootstrap).signed.version
+        newest = Metadata[Root].from_bytes((self._folder / "root.json").read_bytes()).signed.version
+        for version in range(first, newest + 1):
+            path = self._folder / "root_history" / f"{version}.root.json"
+            refuse_repeated_keys(Metadata[Root].from_bytes(path.read_bytes()).signed)
+        return newest
+
+    def _check_timestamp(self, root_version: int) -> int:
         """Hold the verified timestamp against the floor; return its rank."""
         timestamp = Metadata[Timestamp].from_bytes((self._folder / "timestamp.json").read_bytes())
-        root = Metadata[Root].from_bytes((self._folder / "root.json").read_bytes())
-        rank = timestamp_rank(root.signed.version, timestamp.signed.version)
+        rank = timestamp_rank(root_version, timestamp.signed.version)
         if rank < self._floor.timestamp_version:
             message = "repository metadata: older than what this device has seen before"
             raise TrustError(message, code="trust.rollback")

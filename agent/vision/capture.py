@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _STALLED_AFTER_S = 5.0
 _FIRST_DELAY_S = 0.5
-_LONGEST_DELAY_S = 4.0
+_LONGEST_DELAY_S = 2.0
 
 
 class Mailbox:
@@ -119,6 +119,7 @@ class CaptureLoop:
     def _fail(self, error: CameraError) -> None:
         level = logging.DEBUG if self._status == "failed" else logging.WARNING
         log.log(level, "%s", error)
+        self._recent_ns.clear()
         self._status, self._problem = "failed", str(error)
 
     def _rate(self) -> float:

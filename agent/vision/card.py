@@ -23,6 +23,15 @@ _MAX_TEXT_BYTES = 256 * 1024
 _MAX_LABELS = 10_000
 _ARCHIVE_NAMES = ("metadata.json", "temp_meta.txt")
 _LITERAL_FAULTS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+_ARCHIVE_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -62,15 +71,15 @@ def appended_metadata(path: str) -> dict[str, str]:
         ModelError: `model.metadata` when the archive is there but damaged or too large.
     """
     try:
+        if not zipfile.is_zipfile(path):
+            return {}
         with zipfile.ZipFile(path) as archive:
             names = [name for name in _ARCHIVE_NAMES if name in archive.namelist()]
             if not names:
                 return {}
             with archive.open(names[0]) as file:
                 data = file.read(_MAX_TEXT_BYTES + 1)
-    except zipfile.BadZipFile:
-        return {}
-    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, ValueError) as error:
+    except _ARCHIVE_FAULTS as error:
         raise _unreadable(f"archive: {error}") from error
     return _texts(data)
 

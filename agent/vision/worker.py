@@ -45,7 +45,7 @@ class Worker:
         self._release = ""
         self._pipeline: Pipeline | None = None
         self._publisher = Publisher(wire, self._progresses, self._reports)
-        self._failure: BaseException | None = None
+        self._failed = False
         self._handlers: dict[type[ipc.Request], Callable[..., None]] = {
             ipc.LoadModel: self._load_model,
             ipc.RunGolden: self._run_golden,
@@ -68,7 +68,7 @@ class Worker:
             log.info("the control process closed its end")
         finally:
             self._stop.set()
-        return 1 if self._failure else 0
+        return 1 if self._failed else 0
 
     def _answer(self, data: bytes, fd: int | None) -> None:
         number = 0
@@ -194,10 +194,10 @@ class Worker:
             target()
         except WireClosedError:
             self._stop.set()
-        except Exception as error:
-            log.exception("thread %s ended", threading.current_thread().name)
-            self._failure = error
+        except Exception:
+            self._failed = True
             self._stop.set()
+            raise
 
     def _fail(self, number: int, kind: str, code: str, message: str) -> None:
         log.warning("request %d failed: %s [%s]", number, message, code)

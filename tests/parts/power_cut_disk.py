@@ -69,7 +69,9 @@ class PowerCutDisk:
         """Return a copy of this disk, all of it safe, in another folder."""
         copy = PowerCutDisk(root, syncs_files=syncs_files, syncs_folders=syncs_folders)
         for path, inode in self._live.items():
-            copy._settle(root / path.relative_to(self.root), bytes(inode.live), inode.is_folder)
+            copy._settle(
+                root / path.relative_to(self.root), bytes(inode.live), is_folder=inode.is_folder
+            )
         return copy
 
     def after_cut(self, chance: random.Random) -> PowerCutDisk:
@@ -89,10 +91,10 @@ class PowerCutDisk:
         for path in sorted(names):
             if path.parent == self.root or path.parent in names:
                 inode = names[path]
-                disk._settle(path, _survivor(inode, chance), inode.is_folder)
+                disk._settle(path, _survivor(inode, chance), is_folder=inode.is_folder)
         return disk
 
-    def _settle(self, path: Path, data: bytes, is_folder: bool) -> None:
+    def _settle(self, path: Path, data: bytes, *, is_folder: bool) -> None:
         self._live[path] = self._safe[path] = Inode(bytearray(data), data, is_folder)
         if is_folder:
             path.mkdir(exist_ok=True)
@@ -142,7 +144,7 @@ class PowerCutDisk:
             raise StorageError(f"{path}: too long", code="storage.too_long")
         return data
 
-    def write_atomic(self, path: Path, data: bytes, mode: int = 0o600) -> None:
+    def write_atomic(self, path: Path, data: bytes, mode: int = 0o600) -> None:  # noqa: ARG002
         temporary, inode = path.with_name(f".{path.name}.tmp"), Inode()
         self._name(temporary, inode)
         self.put(temporary, inode, 0, data)
@@ -189,7 +191,7 @@ class PowerCutDisk:
                 place.mkdir(exist_ok=True)
                 self.sync_folder(place.parent)
 
-    def free_bytes(self, folder: Path) -> int:
+    def free_bytes(self, folder: Path) -> int:  # noqa: ARG002
         return 1 << 40
 
     def _inode(self, path: Path) -> Inode:

@@ -12,12 +12,13 @@ policy 2 of 3, snapshot and timestamp online. Files lie where consistent snapsho
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -67,16 +68,23 @@ def make_release(
     name: str = "shapes",
     device_class: str = DEVICE_CLASS,
     size: int = 150_000,
+    replaced: Mapping[str, bytes] = MappingProxyType({}),
     **changes: Any,
 ) -> MadeRelease:
-    """Seal a payload of `size` bytes that depends on the counter, and describe it in a manifest."""
+    """Seal a payload of `size` bytes that depends on the counter, and describe it in a manifest.
+
+    `replaced` puts other sealed files in place of its own; `changes` are fields of the manifest.
+    """
     version = f"1.{counter}"
     release_id = f"{device_class}/{name}/{version}"
     dek = hashlib.sha256(f"dek {release_id}".encode()).digest()
     plaintext = (f"model {release_id} ".encode() * (size // 10))[:size]
-    payload = seal(plaintext, dek, release_id, salt=hashlib.sha256(b"payload" + dek).digest())
     golden_text = f"golden {release_id}".encode()
-    golden = seal(golden_text, dek, release_id, salt=hashlib.sha256(b"golden" + dek).digest())
+    sealed = {
+        "onnx-fp32-320.sealed": seal(plaintext, dek, release_id, salt=_salt(b"payload", dek)),
+        "golden.sealed": seal(golden_text, dek, release_id, salt=_salt(b"golden", dek)),
+        **replaced,
+    }
     fields: dict[str, Any] = {
         "schema": 1,
         "name": name,
@@ -85,16 +93,17 @@ def make_release(
         "release_counter": counter,
         "min_agent": "0.1",
         "labels": ["circle", "square"],
-        "variants": [_variant(payload)],
-        "golden": GoldenSpec(payload=_sealed_file("golden.sealed", golden)),
+        "variants": [_variant(sealed["onnx-fp32-320.sealed"])],
+        "golden": GoldenSpec(payload=_sealed_file("golden.sealed", sealed["golden.sealed"])),
     }
     manifest = Manifest(**(fields | changes))
-    files = {
-        "manifest.json": to_json(manifest),
-        "onnx-fp32-320.sealed": payload,
-        "golden.sealed": golden,
-    }
+    files = {"manifest.json": to_json(manifest), **sealed}
     return MadeRelease(manifest, files, dek, plaintext)
+
+
+def _salt(purpose: bytes, dek: bytes) -> bytes:
+    """A fixed salt, so that the same release is the same bytes."""
+    return hashlib.sha256(purpose + dek).digest()
 
 
 def _variant(payload: bytes) -> Variant:
@@ -166,10 +175,10 @@ class SignedRepository:
         """List a release's files under its class's role (or another's, as an attack)."""
         for name, data in release.files.items():
             path = f"{release.folder}/{name}"
-            self.list(role or release.manifest.device_class, path, data)
+            self.enter(role or release.manifest.device_class, path, data)
         return release
 
-    def list(self, role: str, path: str, data: bytes, block: int = BLOCK) -> None:
+    def enter(self, role: str, path: str, data: bytes, block: int = BLOCK) -> None:
         target = listed(path, data, block)
         self.delegated[role].targets[path] = target
         self.files[location(target)] = data
@@ -224,7 +233,9 @@ class SignedRepository:
     def _delegations(self) -> Delegations:
         patterns = {name: [f"models/{name}/*/*/*"] for name in self.classes}
         patterns["policy"] = ["policy/*"]
-        keys = {s.public_key.keyid: s.public_key for name in patterns for s in self.signers[name]}
+        keys: dict[str, Key] = {
+            s.public_key.keyid: s.public_key for name in patterns for s in self.signers[name]
+        }
         roles = {
             name: DelegatedRole(
                 name,

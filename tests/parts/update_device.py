@@ -21,7 +21,7 @@ from agent.host.disk import REAL_DISK, Disk
 from agent.host.memfd import read_memfd
 from agent.models.opening import Opener
 from agent.models.store import InstalledRelease, ModelStore
-from agent.schema.messages import Progress
+from agent.schema.messages import Progress, UpdateReport
 from agent.schema.profile import Choice
 from agent.trust.floor import Floor
 from agent.trust.keys import FileKey
@@ -33,11 +33,12 @@ from agent.update.probation import ProbationLimits
 from agent.update.staging import Stager
 from agent.update.trust_client import TrustClient
 from tests.parts.scripted_channels import KeyChannel
+from tests.parts.signed_repository import MadeRelease, SignedRepository
 
 if TYPE_CHECKING:
+    from agent.release.repository import Repository
     from agent.schema.manifest import Manifest, ReleaseRef
     from agent.update.record import UpdateRecord
-    from tests.parts.signed_repository import MadeRelease, SignedRepository
 
 GOOD = Health(frames=1000, errors=0, p95_ms=20.0, restarts=0, seconds=1000.0, temperature_c=50.0)
 
@@ -118,13 +119,17 @@ class RecordedReplier:
         return self.error.code if self.error else str((self.data or {}).get("outcome"))
 
 
+def signed_roads(repository: SignedRepository | Repository) -> list[Source]:
+    return [repository] if isinstance(repository, SignedRepository) else []
+
+
 class UpdateDevice:
     """One life of a device; make another on the same folder for the next life."""
 
     def __init__(
         self,
         folder: Path,
-        repository: SignedRepository,
+        repository: SignedRepository | Repository,
         disk: Disk = REAL_DISK,
         *,
         sources: list[Source] | None = None,
@@ -132,7 +137,7 @@ class UpdateDevice:
         variant: str | None = "onnx-fp32-320",
         limits: ProbationLimits | None = None,
     ) -> None:
-        self.repository, self.disk = repository, disk
+        self.disk = disk
         self.host = ScriptedHost()
         self.seen: list[UpdateRecord] = []
         self.progress: list[Progress] = []
@@ -145,7 +150,7 @@ class UpdateDevice:
         self.trust = TrustClient(folder / "metadata", repository.root_bytes, self.floor, "pi5")
         self.stager = Stager(
             trust=self.trust,
-            sources=sources or [repository],
+            sources=sources or signed_roads(repository),
             store=self.store,
             opener=self.opener,
             keys=KeyBroker(self.key_channel, clock=self.key_channel.clock),
@@ -172,13 +177,17 @@ class UpdateDevice:
 
     # -- life ---------------------------------------------------------------------------------------
 
-    def start(self) -> InstalledRelease | None:
-        """Resume, serve what is to be served, and finish whatever was going on."""
+    def start(self) -> str | None:
+        """Resume, serve what is to be served, and finish whatever was going on.
+
+        Returns:
+            The version that was served first.
+        """
         release = self.updater.resume()
         if release:
             self.host.serve(release)
         self.updater.work()
-        return release
+        return release.ref.version if release else None
 
     def deploy(self, release: MadeRelease, *, force: bool = False) -> RecordedReplier:
         """Deploy a release to its end."""
@@ -202,6 +211,20 @@ class UpdateDevice:
                 return bytes(view)
         finally:
             os.close(fd)
+
+    @property
+    def current(self) -> ReleaseRef:
+        """The current release; there is one."""
+        current = self.updater.record.current
+        assert current is not None
+        return current
+
+    @property
+    def last(self) -> UpdateReport:
+        """How the last update ended; there was one."""
+        last = self.updater.record.last
+        assert last is not None
+        return last
 
     @property
     def phases(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,12 @@ def channel() -> BlockChannel:
     return BlockChannel({"a/b": DATA, "empty": b"", "exact": DATA[: 2 * BLOCK]})
 
 
-def pull(at: BlockChannel, path: str = "a/b", start: int = 0, **limits: object) -> bytes:
+def pull(at: BlockChannel, path: str = "a/b", start: int = 0, **limits: Any) -> bytes:
     source = BlockSource(at, dataclasses.replace(BlockLimits(), **limits), at.clock)
     return b"".join(source.read(path, start))
 
 
-def changed(**changes: object) -> Fault:
+def changed(**changes: Any) -> Fault:
     return lambda _request, reply: [dataclasses.replace(reply, **changes).encode()]
 
 

@@ -11,31 +11,14 @@ from pathlib import Path
 import pytest
 
 from agent.errors import CommandError, ModelError, StorageError, TransferError
+from agent.models.store import InstalledRelease
 from agent.schema.messages import Outcome, Phase
 from agent.update.ports import Offer
+from agent.update.record import UpdateRecord
 from tests.parts.signed_repository import BLOCK, SignedRepository, make_release
 from tests.parts.update_device import GOOD, RecordedReplier, UpdateDevice
 
 HAPPY = ["downloading", "staged", "verified", "trial", "probation", "committed"]
-
-
-@pytest.fixture
-def repository() -> SignedRepository:
-    repository = SignedRepository()
-    for counter in (1, 2, 3):
-        repository.add(make_release(counter))
-    repository.publish()
-    return repository
-
-
-@pytest.fixture
-def device(tmp_path: Path, repository: SignedRepository) -> UpdateDevice:
-    """A device that serves release 1."""
-    device = UpdateDevice(tmp_path, repository)
-    assert device.start() is None
-    assert device.deploy(make_release(1)).code == "committed"
-    device.seen.clear()
-    return device
 
 
 def test_a_good_release_is_committed(device: UpdateDevice) -> None:
@@ -47,12 +30,13 @@ def test_a_good_release_is_committed(device: UpdateDevice) -> None:
         "swap_gap_ms": 12.5,
     }
     assert device.phases == HAPPY
-    record = device.updater.record
-    assert (record.current.version, record.previous.version) == ("1.2", "1.1")
-    assert (record.last.outcome, record.last.swap_gap_ms) == (Outcome.COMMITTED, 12.5)
+    previous = device.updater.record.previous
+    assert previous is not None
+    assert (device.current.version, previous.version) == ("1.2", "1.1")
+    assert (device.last.outcome, device.last.swap_gap_ms) == (Outcome.COMMITTED, 12.5)
     assert device.host.serving == "1.2"
     assert device.floor.counter == 2
-    assert device.plaintext(record.current) == make_release(2).plaintext
+    assert device.plaintext(device.current) == make_release(2).plaintext
 
 
 def test_old_releases_go_and_the_previous_one_stays(device: UpdateDevice) -> None:
@@ -75,7 +59,7 @@ def test_a_failed_trial_is_rejected_and_the_old_model_is_not_touched(device: Upd
     reply = device.deploy(make_release(2))
     assert reply.code == "model.golden"
     assert device.updater.record.phase is Phase.REJECTED
-    assert device.updater.record.last.outcome is Outcome.REJECTED
+    assert device.last.outcome is Outcome.REJECTED
     assert device.host.told == ["trial 1.2", "discard"]
     assert device.host.serving == "1.1"
     assert device.floor.counter == 1
@@ -108,10 +92,9 @@ def test_a_sick_release_is_rolled_back(device: UpdateDevice, change: dict, code:
     assert reply.code == code
     assert device.phases == [*HAPPY[:-1], "rolled_back"]
     assert device.host.told == ["trial 1.2", "swap", "serve 1.1"]
-    record = device.updater.record
-    assert record.current.version == "1.1"
-    assert record.last.outcome is Outcome.ROLLED_BACK
-    assert set(record.bad) == {make_release(2).ref.sha256}
+    assert device.current.version == "1.1"
+    assert device.last.outcome is Outcome.ROLLED_BACK
+    assert set(device.updater.record.bad) == {make_release(2).ref.sha256}
     assert device.floor.counter == 1
     device.host.healths = deque([GOOD])
     assert device.deploy(make_release(3)).code == "committed"
@@ -163,7 +146,7 @@ def test_a_broken_road_fails_and_the_next_deploy_keeps_the_good_blocks(
     cut_off(repository, monkeypatch, lambda start, count: start > 0 or count == 2)
     reply = device.deploy(make_release(2))
     assert reply.code == "transfer.failed"
-    assert device.updater.record.last.outcome is Outcome.FAILED
+    assert device.last.outcome is Outcome.FAILED
     assert device.updater.record.bad == {}
     monkeypatch.undo()
     repository.asked.clear()
@@ -197,10 +180,11 @@ def test_a_revoked_device_is_refused_and_a_silent_key_service_is_only_a_failure(
 ) -> None:
     device.key_channel.status = 403
     assert device.deploy(make_release(2)).code == "key.revoked"
-    assert device.updater.record.last.outcome is Outcome.REFUSED
+    outcomes = [device.last.outcome]
     device.key_channel.status, device.key_channel.is_silent = 200, True
     assert device.deploy(make_release(2)).code == "key.no_answer"
-    assert device.updater.record.last.outcome is Outcome.FAILED
+    outcomes.append(device.last.outcome)
+    assert outcomes == [Outcome.REFUSED, Outcome.FAILED]
     assert device.updater.record.phase is Phase.IDLE
     device.key_channel.is_silent = False
     assert device.deploy(make_release(2)).code == "committed"
@@ -230,7 +214,7 @@ def test_stopping_in_probation_leaves_the_candidate_to_the_next_life(
     assert not thread.is_alive()
     assert device.updater.record.phase is Phase.PROBATION
     again = UpdateDevice(tmp_path, repository)
-    assert again.start().ref.version == "1.2"
+    assert again.start() == "1.2"
     assert again.updater.record.phase is Phase.COMMITTED
 
 
@@ -239,7 +223,7 @@ def test_a_disk_that_cannot_keep_the_decision_goes_back_and_keeps_serving(
 ) -> None:
     write = device.journal.write
 
-    def full_at_commit(record: object) -> None:
+    def full_at_commit(record: UpdateRecord) -> None:
         if device.updater.record.phase is Phase.PROBATION:
             raise StorageError("no space", code="storage.full")
         write(record)
@@ -249,3 +233,54 @@ def test_a_disk_that_cannot_keep_the_decision_goes_back_and_keeps_serving(
     assert device.host.serving == "1.1"
     monkeypatch.undo()
     assert device.deploy(make_release(2)).code == "committed"
+
+
+@pytest.mark.parametrize("phase", ["downloading", "staged", "trial", "probation"])
+def test_a_disk_that_fails_at_any_write_leaves_the_old_model_and_a_working_updater(
+    device: UpdateDevice, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    write = device.journal.write
+
+    def full(record: UpdateRecord) -> None:
+        if record.phase.value == phase:
+            raise StorageError("no space", code="storage.full")
+        write(record)
+
+    monkeypatch.setattr(device.journal, "write", full)
+    assert device.deploy(make_release(2)).code == "storage.full"
+    assert device.host.serving == "1.1"
+    assert device.current.version == "1.1"
+    monkeypatch.undo()
+    assert device.deploy(make_release(2)).code == "committed"
+
+
+def test_what_a_failed_release_left_goes_when_another_one_comes(device: UpdateDevice) -> None:
+    device.key_channel.is_silent = True
+    assert device.deploy(make_release(2)).code == "key.no_answer"
+    blob = device.store.blob_path(make_release(2).manifest.variants[0].payload.sha256)
+    assert blob.exists()
+    device.key_channel.is_silent = False
+    device.host.trial_fault = ModelError("no", code="model.golden")
+    device.deploy(make_release(3))
+    assert not blob.exists()
+    assert device.host.serving == "1.1"
+
+
+def test_a_model_that_fails_because_the_agent_stops_is_not_blamed(
+    device: UpdateDevice, tmp_path: Path, repository: SignedRepository
+) -> None:
+    stop = threading.Event()
+
+    def taken_away(_release: InstalledRelease) -> None:
+        stop.set()
+        raise ModelError("the worker is gone", code="model.died")
+
+    device.host.trial = taken_away  # type: ignore[method-assign,assignment]
+    device.key_channel.deks[make_release(2).manifest.release_id] = make_release(2).dek
+    device.updater.submit(Offer(make_release(2).ref), RecordedReplier())
+    device.updater.run(stop)
+    assert device.updater.record.phase is Phase.TRIAL
+    again = UpdateDevice(tmp_path, repository)
+    again.key_channel.deks = device.key_channel.deks
+    assert again.start() == "1.1"
+    assert again.current.version == "1.2"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -35,9 +37,9 @@ NEW = ReleaseRef(path="models/pi5/a/2/manifest.json", sha256="b" * 64, counter=2
 REPORT = UpdateReport(release="a 2", path=NEW.path, outcome=Outcome.REJECTED, reason="why")
 
 
-def at(phase: Phase, **changes: object) -> UpdateRecord:
+def at(phase: Phase, **changes: Any) -> UpdateRecord:
     """A record as the device has it in `phase` of the update from OLD to NEW."""
-    fields: dict[str, object] = {"phase": phase, "current": OLD}
+    fields: dict[str, Any] = {"phase": phase, "current": OLD}
     if phase in WORKING:
         fields["candidate"] = NEW
     if phase is Phase.TRIAL:

@@ -7,14 +7,15 @@ score, in one fixed box; so wrong colour order, scale, quantisation or labels ch
 import zipfile
 from pathlib import Path
 
-import flatbuffers
+import cv2
+import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as tfl
 from onnx import TensorProto, helper, numpy_helper
 
 SIZE = 32
-ANCHORS = 8
+ANCHORS = 12
 LABELS = ["red", "green", "blue"]
 BOX = (16.0, 12.0, 16.0, 8.0)  # centre and sides, pixels
 BOX_XYXY = (8.0, 8.0, 24.0, 16.0)
@@ -37,11 +38,18 @@ def mask() -> np.ndarray:
     return values
 
 
-def onnx_model(metadata: dict[str, str] | None = None, gain: float = 1.0) -> bytes:
-    """NCHW RGB in [0, 1], output (1, 7, 8) with boxes in pixels; `gain` multiplies the scores."""
+def onnx_model(
+    metadata: dict[str, str] | None = None, gain: float = 1.0, *, explosive: bool = False
+) -> bytes:
+    """NCHW RGB in [0, 1], output (1, 7, 12) with boxes in pixels; `gain` multiplies the scores.
+
+    An explosive one overflows on any picture that is not black, so it survives its warm-up.
+    """
     nodes = [
         helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
-        helper.make_node("Reshape", ["mean", "shape"], ["column"]),
+        helper.make_node("Mul", ["mean", "fuse"], ["powder"]),
+        helper.make_node("Exp" if explosive else "Identity", ["powder"], ["level"]),
+        helper.make_node("Reshape", ["level", "shape"], ["column"]),
         helper.make_node("Mul", ["column", "mask"], ["scores"]),
         helper.make_node("Concat", ["boxes", "scores"], ["output0"], axis=1),
     ]
@@ -49,6 +57,7 @@ def onnx_model(metadata: dict[str, str] | None = None, gain: float = 1.0) -> byt
         numpy_helper.from_array(np.array([1, 3, 1], np.int64), "shape"),
         numpy_helper.from_array(mask() * np.float32(gain), "mask"),
         numpy_helper.from_array(boxes(), "boxes"),
+        numpy_helper.from_array(np.array(1000.0 if explosive else 1.0, np.float32), "fuse"),
     ]
     image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIZE, SIZE])
     result = helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 7, ANCHORS])
@@ -57,7 +66,7 @@ def onnx_model(metadata: dict[str, str] | None = None, gain: float = 1.0) -> byt
     model.ir_version = 8
     helper.set_model_props(model, METADATA if metadata is None else metadata)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 class _Tfl:
@@ -118,7 +127,7 @@ class _Tfl:
 
 
 def tflite_model(*, quantised: bool = False) -> bytes:
-    """NHWC RGB, output (1, 7, 8) with normalised boxes; float32 or int8 throughout."""
+    """NHWC RGB, output (1, 7, 12) with normalised boxes; float32 or int8 throughout."""
     net = _Tfl(quantised=quantised)
     image = net.tensor("images", (1, SIZE, SIZE, 3))
     axes = net.tensor("axes", (2,), np.array([1, 2], np.int32))
@@ -148,6 +157,14 @@ def with_appended_metadata(path: Path, name: str, text: str) -> None:
     """Append a zip with one file, as Ultralytics' exporter does."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, text)
+
+
+def read_picture(source: Path | bytes) -> np.ndarray:
+    """A BGR picture from a file or its bytes."""
+    data = source.read_bytes() if isinstance(source, Path) else source
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image, np.uint8)
 
 
 def colour_frame(label: int, level: int = 204, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:

@@ -75,7 +75,8 @@ def test_objects_come_out_as_they_went_in_best_first(family: str) -> None:
     assert found.xyxy == pytest.approx(np.array([[40, 40, 48, 48], [15, 17, 25, 23]]), abs=1e-3)
     assert found.scores == pytest.approx([0.9, 0.5])
     assert found.labels.tolist() == [3, 1]
-    assert (found.xyxy.dtype, found.scores.dtype, found.labels.dtype) == ("f4", "f4", "i4")
+    dtypes = [values.dtype.str for values in (found.xyxy, found.scores, found.labels)]
+    assert dtypes == ["<f4", "<f4", "<i4"]
 
 
 @families

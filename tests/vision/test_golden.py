@@ -34,7 +34,7 @@ def test_match(expected: list[GoldenBox], found: list[GoldenBox], pairs: int) ->
 
 def test_shares_are_taken_over_all_frames() -> None:
     total = match([A, B], [A], RULE) + match([A], [A, B], RULE)
-    assert (total.recall, total.precision) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert [total.recall, total.precision] == pytest.approx([2 / 3, 2 / 3])
 
 
 def test_an_empty_set_matches_wholly() -> None:

@@ -54,7 +54,8 @@ class FailoverSource:
                     yield data
                     pace.add(len(data))
             except TransferError as error:
-                logger.info("%s: road %d failed at byte %d: %s", path, self._turn, position, error)
+                level = logging.DEBUG if error.code == "transfer.not_found" else logging.INFO
+                logger.log(level, "%s: road %d at byte %d: %s", path, self._turn, position, error)
                 if error.code == "transfer.deadline":
                     raise
                 failures = [*failures, error] if position == begin else []

@@ -55,19 +55,27 @@ class BackendOptions:
 
 
 class Backend(Protocol):
-    """A loaded model.
+    """A loaded model."""
 
-    Attributes:
-        input: The only input tensor.
-        outputs: Output tensors in the model's order.
-        metadata: Texts that the model's makers embedded, unread; see `agent.vision.card`.
-        buffer: Array of `input.shape` and `input.dtype`, reused for every frame.
-    """
+    @property
+    def input(self) -> TensorInfo:
+        """The only input tensor."""
+        ...
 
-    input: TensorInfo
-    outputs: tuple[TensorInfo, ...]
-    metadata: Mapping[str, str]
-    buffer: NDArray[Any]
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """Output tensors in the model's order."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Texts that the model's makers embedded, unread; see `agent.vision.card`."""
+        ...
+
+    @property
+    def buffer(self) -> NDArray[Any]:
+        """Array of `input.shape` and `input.dtype`, filled in place and reused for every frame."""
+        ...
 
     def infer(self) -> list[Float32]:
         """Run the model on `buffer`; the arrays are valid until the next call.

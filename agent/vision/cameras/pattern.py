@@ -68,7 +68,7 @@ class PatternCamera:
         """Do nothing."""
 
     def _paint(self, tick: int) -> NDArray[np.uint8]:
-        image = self._background.copy()
+        image: NDArray[np.uint8] = self._background.copy()
         height, width = image.shape[:2]
         side = height // 4
         left = (width - side) * (tick % _PERIOD_FRAMES) // _PERIOD_FRAMES
