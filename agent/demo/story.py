@@ -156,8 +156,9 @@ class Story:
 def _told(scene: Scene, report: UpdateReport) -> Chapter:
     is_right = report.outcome is scene.expected
     reason = report.reason
-    if report.outcome is Outcome.COMMITTED and report.swap_gap_ms is not None:
-        reason = f"{report.release} serves; gap in results {report.swap_gap_ms:.0f} ms"
+    if report.outcome is Outcome.COMMITTED:
+        gap_ms = report.swap_gap_ms
+        reason = f"{report.release} serves" + (f", gap {gap_ms:.0f} ms" if gap_ms is not None else "")
     return Chapter(
         scene.title,
         ChapterStatus.DONE if is_right else ChapterStatus.FAILED,
