@@ -181,7 +181,14 @@ class Agent:
             ),
             self._loop("reporter", reporter, 30),
             self._loop("supervisor", self._supervisor, 180),
-            self._loop("updater", self._updater, 60 + 4 * trial_s),
+            Loop(
+                "updater",
+                self._updater,
+                60 + 4 * trial_s,
+                self._life.on_crash,
+                stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
+                interrupt=self._supervisor.abandon_trial,
+            ),
             self._loop("commander", self._commander, 30),
             self._loop("status", status, 30),
         ]
