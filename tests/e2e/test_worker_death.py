@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable
 
-
 from agent.schema.messages import Detections, State, Telemetry
 from tests.parts.processes import until
 from tests.parts.site import Device, Site

@@ -50,3 +50,11 @@ def is_alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+
+
+def is_confined(pid: int) -> bool:
+    """Whether a process has given up gaining privileges, which a worker does before anything else."""
+    try:
+        return "\nNoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False

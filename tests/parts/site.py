@@ -28,12 +28,12 @@ from agent.fleet.blocks import BlockServer
 from agent.fleet.operators import SignedCommand
 from agent.schema.blocks import BlockReply
 from agent.schema.manifest import ReleaseRef
-from agent.schema.messages import Reply, State
+from agent.schema.messages import Phase, Reply, State
 from agent.schema.topics import ParsedTopic
 from agent.telemetry.status_file import Status, read_status
 from agent.update.journal import Journal
 from agent.update.record import UpdateRecord
-from tests.parts.processes import children, is_alive, until, vigil
+from tests.parts.processes import children, is_alive, is_confined, until, vigil
 
 T = TypeVar("T")
 MODEL = releases.BUNDLED / "parts-1.onnx"
@@ -75,6 +75,19 @@ class Device(DemoDevice):
     def journal(self) -> UpdateRecord:
         """What the journal on disk says."""
         return Journal(self.folder / "state").read()
+
+    def wait_phase(self, phase: Phase, timeout_s: float = 20.0) -> None:
+        """Wait until the journal on disk is in this phase: sooner known than by any message."""
+        until(lambda: self.journal.phase is phase, timeout_s, f"phase {phase.value}", every_s=0.002)
+
+    def wait_candidate(self) -> int:
+        """Wait until a second worker is confined, as it is before it sees a model; return its id."""
+
+        def confined() -> list[int]:
+            return [pid for pid in children(self.pid) if is_confined(pid)]
+
+        until(lambda: len(confined()) > 1, 10.0, "a candidate's worker", every_s=0.002)
+        return max(confined())
 
     @property
     def status(self) -> Status:
@@ -168,7 +181,7 @@ class Site:
     def release(self, version: str, script: Script | None = None) -> ReleaseRef:
         """Build and publish a release once; of the small ONNX model unless a script says otherwise."""
         if version not in self._refs:
-            counter = int(version.split(".")[0])
+            counter = int(version.split(".", maxsplit=1)[0])
             script = script or Script(version, counter, (MODEL.name,))
             script = replace(script, version=version, counter=counter)
             folder = releases.build(self.fleet, script)
@@ -188,15 +201,6 @@ class Site:
     def end_of(self, command: SignedCommand, timeout_s: float = 40.0) -> Reply:
         """Wait for a command's last reply."""
         return self.fleet.controller.inbox.wait_reply(command.id, timeout_s)
-
-    def wait_phase(self, command: SignedCommand, phase: str, timeout_s: float = 20.0) -> None:
-        """Wait until a deploy command has reported that it entered this phase."""
-        inbox = self.fleet.controller.inbox
-
-        def is_reported() -> bool:
-            return any(reply.message == phase for reply in inbox.replies(command.id))
-
-        until(is_reported, timeout_s, f"{phase} is reported", every_s=0.002)
 
     def wait(
         self, device: Device, wanted: Callable[[State], bool], timeout_s: float = 20.0
