@@ -105,6 +105,12 @@ def _absolute_camera(camera: CameraConfig, folder: Path) -> CameraConfig:
 
 
 def _absolute_console(console: ConsoleConfig, folder: Path) -> ConsoleConfig:
-    if console.token_file is None:
-        return console
-    return replace(console, token_file=str(folder / console.token_file))
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(folder / path)
+
+    return replace(
+        console,
+        token_file=absolute(console.token_file),
+        tls_cert=absolute(console.tls_cert),
+        tls_key=absolute(console.tls_key),
+    )

@@ -29,16 +29,25 @@ may_install() {
     [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null
 }
 
+# Runs a command as root and shows what it printed only when it fails.
+quietly_as_root() {
+    local output
+    output=$(as_root "$@" 2>&1) || {
+        say "$output"
+        say "failed: $*"
+        return 1
+    }
+}
+
 # Installs Debian packages by name; those the archive does not know are left out. Never fails.
 apt_install() {
     local known=() name
-    as_root apt-get -qq update >&2 || say "apt-get update failed; trying with the lists that are there"
+    quietly_as_root apt-get -qq update || say "going on with the package lists that are there"
     for name in "$@"; do
         if apt-cache show "$name" >/dev/null 2>&1; then known+=("$name"); else say "no Debian package named $name here"; fi
     done
     [ "${#known[@]}" -eq 0 ] ||
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${known[@]}" >&2 ||
-        say "apt-get could not install: ${known[*]}"
+        quietly_as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${known[@]}" || true
 }
 
 # Installs what the tests use of the system, or says what is missing and goes on: those tests then skip.
@@ -115,7 +124,7 @@ environment() {
 pip_install() {
     local folder=$1
     shift
-    "$folder/bin/python" -m pip --disable-pip-version-check install --quiet "$@" >&2
+    "$folder/bin/python" -m pip --disable-pip-version-check install -qq "$@" >&2
 }
 
 test_environment() { environment "$root/.venv" "$root/requirements-dev.lock"; }

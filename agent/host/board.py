@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.schema.profile import BoardFacts
 from agent.schema.values import BackendName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DISTRIBUTIONS: dict[BackendName, tuple[str, ...]] = {
     BackendName.ONNXRUNTIME: ("onnxruntime", "onnxruntime-gpu"),
@@ -55,12 +59,14 @@ def installed_backends() -> dict[BackendName, str]:
 
 
 def _first_version(distributions: Iterable[str]) -> str:
-    for distribution in distributions:
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
+    return next(filter(None, map(_version, distributions)), "")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _text(path: Path) -> str:
@@ -86,11 +92,8 @@ def _cores(cpu: str) -> int:
 
 
 def _memory_mb(meminfo: str) -> int:
-    for line in meminfo.splitlines():
-        fields = line.split()
-        if len(fields) >= 2 and fields[0] == "MemTotal:" and fields[1].isdigit():
-            return int(fields[1]) // 1024
-    return 0
+    found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return int(found[1]) // 1024 if found else 0
 
 
 def _has_aes(cpu: str) -> bool:

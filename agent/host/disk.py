@@ -13,11 +13,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _FAULTS = {
     errno.ENOSPC: ("storage.full", "free some space on this file system"),
@@ -28,7 +30,10 @@ _FAULTS = {
     ),
     errno.EACCES: ("storage.denied", "give the agent's user access to this path"),
     errno.EPERM: ("storage.denied", "give the agent's user access to this path"),
-    errno.ELOOP: ("storage.denied", "remove the symbolic link; it is not followed on purpose"),
+    errno.ELOOP: (
+        "storage.denied",
+        "remove the symbolic link; it is not followed on purpose",
+    ),
     errno.ENOENT: ("storage.missing", ""),
 }
 

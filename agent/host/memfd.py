@@ -26,8 +26,8 @@ def create_memfd(name: str, size: int) -> tuple[int, mmap.mmap]:
     except OSError as error:
         raise _no_memory(size, error) from error
     try:
-        # Reserved now: without it a later page fault on a full tmpfs is a fatal SIGBUS, not an error.
-        os.posix_fallocate(fd, 0, size)
+        # Not posix_fallocate: memfds have no size limit, it would run into the OOM killer, not an error.
+        os.ftruncate(fd, size)
         return fd, mmap.mmap(fd, size)
     except OSError as error:
         os.close(fd)

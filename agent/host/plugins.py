@@ -1,17 +1,20 @@
 """Plug-ins: a literal table of lazy imports first, then entry points of third parties.
 
-KEY_STORES = {"file": "agent.trust.keys:FileKey"}
-store = load_plugin(KEY_STORES, "file", "vigil.key_stores")
+Example:
+    >>> stores = {"file": "agent.trust.keys:FileKey"}
+    >>> store = load_plugin(stores, "file", "vigil.key_stores")
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def load_plugin(table: Mapping[str, str], name: str, group: str) -> Any:

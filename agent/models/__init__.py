@@ -1,1 +1,1 @@
-"""A release on disk: choose the variant that fits, keep staged, active and previous ones."""
+"""A release on disk: recognise the board's profile, choose a variant, store it and open it."""

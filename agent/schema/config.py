@@ -28,8 +28,27 @@ class TlsConfig(Struct):
     key: str
 
 
+class BulkConfig(Struct):
+    """A connection of its own for block transfers, so that they never stand before a command.
+
+    Its client id is the device's with `-bulk` behind. A broker that forces the client id to be the
+    certificate's name would let the two connections of one device throw each other out: name a second
+    broker process (`port`) for bulk there.
+
+    Attributes:
+        host: Host of the bulk broker, empty for the control broker's.
+        port: Port of the bulk broker, 0 for the control broker's.
+    """
+
+    host: str = ""
+    port: Port = 0
+
+
 class BrokerConfig(Struct):
-    """Where the broker is; `protocol` is `auto` (5, falling back to 3.1.1), `5` or `3.1.1`."""
+    """Where the broker is; `protocol` is `auto` (5, falling back to 3.1.1), `5` or `3.1.1`.
+
+    Without `bulk`, transfers share the control connection.
+    """
 
     host: str
     port: Port = 8883
@@ -38,6 +57,7 @@ class BrokerConfig(Struct):
     prefix: str = "vigil/1"
     keepalive_s: Positive = 30
     allow_plaintext: bool = False
+    bulk: BulkConfig | None = None
 
 
 class CameraConfig(Struct):
@@ -111,12 +131,21 @@ class TelemetryConfig(Struct):
 
 
 class ConsoleConfig(Struct):
-    """The local web page; off loopback it needs a token file."""
+    """The local web page; off loopback it needs a token file and TLS.
+
+    Attributes:
+        port: 0 picks a free one.
+        token_file: The secret that opens the page, one line of at least 16 characters, mode 0600.
+        tls_cert: Certificate chain (PEM); with `tls_key`, the page is served over https.
+        tls_key: Private key (PEM) of `tls_cert`.
+    """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = 8088
     token_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
 
 
 class Config(Struct):

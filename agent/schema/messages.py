@@ -17,7 +17,7 @@ MESSAGE_VERSION = 1
 COMMAND_MAX_BYTES = 16 * 1024
 COMMAND_TYPE = "application/vnd.vigil.command.v1+json"
 
-CommandId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_-]{8,64}$")]
+CommandId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_-]{8,64}$(?!\n)")]
 
 
 class Phase(str, enum.Enum):
@@ -187,10 +187,14 @@ class CommandBody(Struct):
 
 
 class DeployArgs(Struct):
-    """`deploy`: the manifest's target path and the digest that TUF must list for it."""
+    """`deploy`: the manifest's target path and the digest that TUF must list for it.
+
+    `force` tries a release again that failed on this device before.
+    """
 
     release: TargetPath
     sha256: Sha256
+    force: bool = False
 
 
 class ReplyStatus(str, enum.Enum):

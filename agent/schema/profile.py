@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from agent.schema.values import (
     BackendName,
     Fraction,
@@ -36,7 +40,7 @@ class Preference(Struct):
 
     backend: BackendName
     precision: Precision
-    sizes: list[Positive]
+    sizes: Annotated[list[Positive], msgspec.Meta(min_length=1)]
 
 
 class Limits(Struct):

@@ -14,11 +14,17 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A value that crosses a boundary: immutable, unknown fields refused."""
 
 
-Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+){0,3}([a-z0-9.+-]{0,20})$")]
+# `$` alone would let a line break through at the end: names become paths and topics.
+Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$(?!\n)")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+Version = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+){0,3}([a-z0-9.+-]{0,20})$(?!\n)", max_length=64)
+]
 TargetPath = Annotated[
-    str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*){1,7}$", max_length=255)
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*){1,7}$(?!\n)", max_length=255
+    ),
 ]
 Positive = Annotated[int, msgspec.Meta(gt=0, le=2**53)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

@@ -5,24 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agent.host.clock import monotonic_ns
 from agent.schema.ipc import FrameResult
+from agent.update.ports import Health
 
 _LATENCIES = 512
-
-
-@dataclass(frozen=True)
-class Health:
-    """Counts since the last swap or serve; `p95_ms` is of inference over the last 512 frames."""
-
-    frames: int
-    errors: int
-    p95_ms: float
-    restarts: int
-    seconds: float
-    temperature_c: float | None
 
 
 class HealthWindow:
@@ -61,7 +49,7 @@ class HealthWindow:
             self._restarts += 1
 
     def read(self) -> Health:
-        """Return the counts as they are now."""
+        """Return the counts as they are now; `p95_ms` is of inference over the last 512 frames."""
         with self._lock:
             ordered = sorted(self._latencies_ms)
             p95_ms = ordered[int(0.95 * (len(ordered) - 1))] if ordered else 0.0

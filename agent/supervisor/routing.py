@@ -27,7 +27,6 @@ class Listeners:
     frame: Callable[[ipc.FrameResult, str], None]
     event: Callable[[Event], None]
     heartbeat: Callable[[ipc.Heartbeat], None]
-    changed: Callable[[], None]
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from agent.errors import ModelError, VigilError
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.supervisor.backoff import Backoff
 from agent.supervisor.conversation import Conversation, WorkerSettings
-from agent.supervisor.health import Health, HealthWindow
+from agent.supervisor.health import HealthWindow
 from agent.supervisor.routing import Listeners, Router, Serving
 from agent.supervisor.worker_process import WorkerProcess
+from agent.update.ports import Health
 
 log = logging.getLogger(__name__)
 _FLOWING_S = 5.0
@@ -48,11 +50,11 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._talk = conversation
-        self._listeners = listeners
         self._health = HealthWindow(temperature_c)
         self._router = Router(listeners, self._health)
         self._change = threading.RLock()  # held while the serving worker changes
         self._wake = threading.Event()
+        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="worker-spawner")
         self._wanted: InstalledRelease | None = None
         self._candidate: Serving | None = None
         self._making_room = False
@@ -113,13 +115,16 @@ class Supervisor:
             self._take_room_back()
 
     def serve(self, release: InstalledRelease | None) -> None:
-        """Serve `release` from now on, or nothing.
+        """Serve `release` from now on, or nothing; a worker that serves it already goes on.
 
         Raises:
             ModelError: It could not be started; the supervisor keeps trying with back-off.
         """
         with self._change:
             self._wanted = release
+            serving = self._router.serving
+            if serving and release and serving.worker.alive and serving.release.ref == release.ref:
+                return
             self._backoff.reset()
             self._health.begin()
             self._retire()
@@ -131,6 +136,12 @@ class Supervisor:
         return self._health.read()
 
     # for the app ------------------------------------------------------------------------------------
+
+    def want(self, release: InstalledRelease | None) -> None:
+        """Say what `run` is to serve from its start on."""
+        with self._change:
+            self._wanted = release
+        self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
         """Replace the serving worker whenever it dies or falls silent, until `stop` is set."""
@@ -171,7 +182,10 @@ class Supervisor:
     # starting, stopping, swapping -------------------------------------------------------------------
 
     def _spawn(self) -> WorkerProcess:
-        return WorkerProcess(self._settings.memory_mb, self._router.on_message, self._on_death)
+        # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
+        return self._spawner.submit(
+            WorkerProcess, self._settings.memory_mb, self._router.on_message, self._on_death
+        ).result()
 
     def _start(self, release: InstalledRelease) -> None:
         self._set_pipeline("starting", "")
@@ -266,4 +280,4 @@ class Supervisor:
     def _set_pipeline(self, pipeline: str, problem: str) -> None:
         if (pipeline, problem) != (self.pipeline, self.problem):
             self.pipeline, self.problem = pipeline, problem
-            self._listeners.changed()
+            log.info("pipeline %s%s", pipeline, f": {problem}" if problem else "")

@@ -19,7 +19,7 @@ from typing import TypeVar
 from agent import errors
 from agent.errors import ModelError, VigilError
 from agent.host.clock import monotonic_ns
-from agent.host.seqpacket import Wire
+from agent.host.seqpacket import Wire, WireClosedError, WireFaultError
 from agent.schema import ipc
 from agent.schema.document import Malformed, parse_msgpack
 
@@ -89,7 +89,7 @@ class WorkerProcess:
         pending = self._answers.expect(request.id)
         try:
             self._wire.send(request, fd)
-        except OSError as error:
+        except WireClosedError as error:
             raise self._crashed(request) from error
         if not pending.done.wait(timeout_s):
             self.kill()
@@ -110,7 +110,7 @@ class WorkerProcess:
             try:
                 self._wire.send(ipc.Shutdown(id=self.next_id()))
                 self._process.wait(timeout_s)
-            except (OSError, subprocess.TimeoutExpired):
+            except (WireClosedError, subprocess.TimeoutExpired):
                 self.kill()
         self._reader.join(timeout_s)
 
@@ -141,10 +141,10 @@ class WorkerProcess:
     def _read_one(self) -> bool:
         try:
             received = self._wire.receive(_POLL_S)
-        except TimeoutError:
-            return self.alive
-        except (EOFError, OSError):
+        except (WireClosedError, WireFaultError):
             return False
+        if received is None:
+            return self.alive
         data, fd = received
         try:
             message: ipc.Answer = parse_msgpack(data, ipc.Answer)

@@ -1,4 +1,4 @@
-"""Everything that decides whom to believe: keys, sealed containers, envelopes, policy, audit, floor.
+"""Keys, sealed containers, grants, signed envelopes, policy, ledger and floor: no network, no threads.
 
-Verification returns the decoded thing or raises. No network and no threads live here.
+Hostile bytes end in `TrustError`; a key store that cannot be used now ends in `KeyUnavailableError`.
 """

@@ -1,1 +1,7 @@
-"""From a hint to a committed model, or back: state tables, journal, sources, installer, trial."""
+"""From an offer to a committed or rolled back release.
+
+Rules
+- Trust decides, transports never do: python-tuf and the floor say what may be installed; sources bring bytes.
+- Journal first, act second; what the journal says is enough to finish or undo after a power cut.
+- There is always exactly the old or the new model, never none.
+"""

@@ -1,0 +1,207 @@
+"""The agent: its parts, and how they are connected.
+
+The flows do not know each other; what they need of one another is handed to them here as plain callables.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from agent import __version__
+from agent.app.device import open_device
+from agent.app.lifecycle import Lifecycle, Part
+from agent.app.page import Page
+from agent.app.policy_keeper import PolicyKeeper
+from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
+from agent.app.wiring import (
+    make_commander,
+    make_stager,
+    make_supervisor,
+    make_updater,
+    policy_path,
+)
+from agent.console.server import Console
+from agent.console.sources import Snapshot
+from agent.console.sources import Sources as ConsoleSources
+from agent.control.link.links import make_links
+from agent.control.link.traffic import Presence, Subscription
+from agent.control.replies import Replies
+from agent.host.loop import Loop, Runnable
+from agent.host.sandbox import forbid_dumps
+from agent.schema.config import Config
+from agent.schema.document import to_json
+from agent.schema.ipc import FrameResult
+from agent.schema.messages import Event, UpdateReport
+from agent.schema.topics import DeviceTopics
+from agent.supervisor import Listeners
+from agent.telemetry.meters import Meters
+from agent.telemetry.outbox import Outbox
+from agent.telemetry.reporter import Reporter
+from agent.telemetry.reporter import Sources as ReportSources
+from agent.telemetry.spool import Priority
+from agent.telemetry.status_file import StatusFile
+from agent.telemetry.streams import Streams
+from agent.telemetry.survey import Ports, Survey
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """All parts of one device, connected but not started.
+
+    Args:
+        config: As `agent.config.load_config` returns it, with absolute paths.
+
+    Raises:
+        ConfigError: The configuration cannot work on this device.
+        StorageError: The state folder cannot be used.
+        KeyUnavailableError: The device key cannot be read.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._life = Lifecycle()
+        self._device = device = open_device(config)
+        self._topics = DeviceTopics(device.id, config.broker.prefix)
+        self._meters = Meters()
+        self._links = make_links(config.broker, self._topics, self._presence())
+        self._outbox = Outbox(device.folder / "outbox.db", config.telemetry.outbox)
+        self._streams = Streams(self._topics, self._outbox, self._links.control)
+        self._worker_watch = WorkerWatch(self._meters)
+        self._update_watch = UpdateWatch(self._on_report)
+        self._supervisor = make_supervisor(
+            device, Listeners(self._on_frame, self._on_event, self._worker_watch.heard)
+        )
+        self._survey = self._make_survey()
+        self._connect_updates()
+        self._connect_commands()
+        cameras = tuple(camera.name for camera in config.cameras)
+        self._console = Console(
+            config.console, ConsoleSources(cameras, self._snapshot, self._supervisor.grab)
+        )
+        self._page = Page(self._console)
+
+    def run(self) -> int:
+        """Run until a signal or a crashed loop; return the exit status.
+
+        Raises:
+            ConfigError: The console's port is in use.
+        """
+        forbid_dumps()
+        device = self._device
+        log.info("vigil %s starts as %s", __version__, device.id)
+        release = self._updater.resume()
+        if release is None:
+            log.warning("no model is installed; waiting for an update")
+        self._supervisor.want(release)
+        self._commander.report_interrupted(self._adopt_update())
+        try:
+            return self._life.run(self._parts())
+        finally:
+            self._outbox.close()
+            device.ledger.close()
+
+    # how the parts are connected ----------------------------------------------------------------------
+
+    def _connect_updates(self) -> None:
+        device = self._device
+        stager = make_stager(device, self._links)
+        self._policy = PolicyKeeper(
+            policy_path(device), stager, lambda: self._links.control.connected, device.disk
+        )
+        self._updater = make_updater(
+            device, stager, self._supervisor, self._update_watch, self._policy
+        )
+        self._standing = Standing(
+            device=device,
+            supervisor=self._supervisor,
+            updater=self._updater,
+            update_watch=self._update_watch,
+            worker_watch=self._worker_watch,
+            policy=self._policy,
+            link=self._links.control,
+        )
+
+    def _connect_commands(self) -> None:
+        reply_topic = self._topics.reply
+        self._replies = Replies(
+            self._device.id,
+            self._device.ledger,
+            lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
+        )
+        self._commander = make_commander(
+            self._device, self._replies, self._updater, self._standing, self._survey
+        )
+        for topic in self._commander.topics(self._topics):
+            self._links.control.subscribe(Subscription(topic, self._commander.receive))
+        self._links.control.subscribe(Subscription(self._topics.hint, self._policy.hint))
+
+    def _make_survey(self) -> Survey:
+        interval_s = self._device.config.telemetry.interval_s
+        ports = Ports(
+            worker_pid=self._worker_pid, reconnects=lambda: self._links.control.reconnects
+        )
+        return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)
+
+    def _presence(self) -> Presence:
+        offline = to_json(offline_state(self._device.config.device))
+        return Presence(self._topics.state, lambda: to_json(self._standing.state()), offline)
+
+    def _adopt_update(self) -> set[str]:
+        """Let an update of the previous life go on under its own command; return its id."""
+        command_id = self._updater.resumed_command
+        if not command_id:
+            return set()
+        self._updater.adopt(self._replies.of(command_id, "deploy"))
+        return {command_id}
+
+    def _parts(self) -> list[Part]:
+        device, telemetry = self._device, self._device.config.telemetry
+        sources = ReportSources(self._standing.state, self._survey)
+        reporter = Reporter(
+            self._topics, self._links.control, self._outbox, sources, telemetry.interval_s
+        )
+        status = StatusFile(
+            folder=device.runtime_folder,
+            state=self._standing.state,
+            telemetry=self._survey,
+            worker_pid=self._worker_pid,
+            link=lambda: self._links.control.description,
+            disk=device.disk,
+        )
+        trial_s = device.config.update.trial_timeout_s
+        return [
+            *([self._page] if device.config.console.enabled else []),
+            *(
+                self._loop(f"link-{number}", link, 60)
+                for number, link in enumerate(self._links.all)
+            ),
+            self._loop("reporter", reporter, 30),
+            self._loop("supervisor", self._supervisor, 180),
+            self._loop("updater", self._updater, 60 + 4 * trial_s),
+            self._loop("commander", self._commander, 30),
+            self._loop("status", status, 30),
+        ]
+
+    def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
+        return Loop(name, body, patience_s, self._life.on_crash)
+
+    # what the parts say to each other -------------------------------------------------------------------
+
+    def _on_frame(self, result: FrameResult, release: str) -> None:
+        self._meters.frame(result)
+        if self._device.config.telemetry.detections:
+            self._streams.detections(result, release)
+
+    def _on_event(self, event: Event) -> None:
+        self._streams.event(event)
+        self._console.events.add(event)
+
+    def _on_report(self, report: UpdateReport) -> None:
+        self._console.updates.add(report)
+        self._device.ledger.record("update", f"{report.path} {report.outcome.value} {report.code}")
+
+    def _worker_pid(self) -> int:
+        return self._supervisor.worker_pid or 0
+
+    def _snapshot(self) -> Snapshot:
+        return self._standing.snapshot(self._survey())

@@ -1,0 +1,119 @@
+"""One function per flow: takes what the flow needs, returns it connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from agent import __version__
+from agent.app.device import Device
+from agent.app.policy_keeper import PolicyKeeper
+from agent.app.standing import Standing, UpdateWatch
+from agent.control.builtin import builtin_handlers
+from agent.control.commander import Audience, Commander
+from agent.control.link.links import Links
+from agent.control.policy_file import PolicyFile
+from agent.control.replies import Replier, Replies, arguments
+from agent.host.clock import boot_id, wall_ms
+from agent.host.sensors import temperature_c
+from agent.schema.manifest import Manifest, ReleaseRef
+from agent.schema.messages import CommandBody, DeployArgs, Telemetry
+from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
+from agent.update.grants import KeyBroker
+from agent.update.installer import Updater
+from agent.update.journal import Journal
+from agent.update.pace import PaceLimits
+from agent.update.ports import Offer
+from agent.update.probation import ProbationLimits, limits_for
+from agent.update.sources.blocks import BlockLimits, BlockSource
+from agent.update.staging import Stager
+from agent.update.trust_client import TrustClient
+
+
+def make_supervisor(device: Device, listeners: Listeners) -> Supervisor:
+    """Return the supervisor of the workers; it starts them once its loop runs."""
+    config, profile = device.config, device.profile
+    settings = WorkerSettings(
+        device=device.id,
+        boot=boot_id(),
+        cameras=config.cameras,
+        detect=config.detect,
+        default_fps=profile.camera.fps,
+        threads=min(profile.runtime.threads, device.facts.cores),
+        memory_mb=config.update.worker_memory_mb,
+        two_models=profile.limits.two_models,
+        trial_timeout_s=config.update.trial_timeout_s,
+    )
+    conversation = Conversation(settings, device.opener.payload, device.opener.golden)
+    return Supervisor(settings, conversation, listeners, temperature_c)
+
+
+def make_stager(device: Device, links: Links) -> Stager:
+    """Return what brings releases from the repository to the store, over MQTT blocks."""
+    limits, identity = device.config.update, device.config.device
+    pace = PaceLimits(limits.min_rate_kib_s * 1024, deadline_s=limits.transfer_timeout_s)
+    trust = TrustClient(
+        device.folder / "tuf", device.trust_root, device.floor, identity.device_class
+    )
+    return Stager(
+        trust=trust,
+        sources=[BlockSource(links.channel("blk"), BlockLimits(pace=pace))],
+        store=device.store,
+        opener=device.opener,
+        keys=KeyBroker(links.channel("key")),
+        floor=device.floor,
+        choose=device.choose,
+        device_class=identity.device_class,
+        agent_version=__version__,
+        disk=device.disk,
+        deadline_s=limits.transfer_timeout_s,
+    )
+
+
+def make_updater(
+    device: Device, stager: Stager, host: Supervisor, watch: UpdateWatch, policy: PolicyKeeper
+) -> Updater:
+    """Return the updater; between updates its thread keeps the command policy new."""
+
+    def limits_of(manifest: Manifest) -> ProbationLimits:
+        config = device.config
+        limits = limits_for(
+            config.update.probation, manifest.probation, device.profile.limits.latency_ms
+        )
+        return limits if config.cameras else ProbationLimits(seconds=limits.seconds, frames=0)
+
+    return Updater(
+        Journal(device.folder, device.disk),
+        stager,
+        host,
+        limits_of,
+        watch.observe,
+        between=policy.refresh_if_due,
+    )
+
+
+def make_commander(
+    device: Device,
+    replies: Replies,
+    updater: Updater,
+    standing: Standing,
+    telemetry: Callable[[], Telemetry],
+) -> Commander:
+    """Return the commander with every command that this agent knows."""
+
+    def deploy(body: CommandBody, replier: Replier) -> None:
+        asked = arguments(body, DeployArgs)
+        ref = ReleaseRef(path=asked.release, sha256=asked.sha256)
+        updater.submit(Offer(ref, command_id=body.id, force=asked.force), replier)
+
+    config = device.config.device
+    audience = Audience(
+        config.id, frozenset(config.groups), lambda: max(wall_ms() // 1000, device.floor.time_s)
+    )
+    handlers = {**builtin_handlers(standing.state, telemetry), "deploy": deploy}
+    return Commander(audience, replies, PolicyFile(policy_path(device)), handlers)
+
+
+def policy_path(device: Device) -> Path:
+    """Return where the verified command policy lies."""
+    return device.folder / "policy.json"

@@ -1,0 +1,170 @@
+"""`vigil detect`: run a model on pictures, folders and videos, without any configuration."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from agent.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from agent.vision.detector import Detector
+    from agent.vision.gallery import Picture
+
+
+class Backend(str, enum.Enum):
+    """Runtimes that can be asked for by name."""
+
+    ONNXRUNTIME = "onnxruntime"
+    LITERT = "litert"
+
+
+class Family(str, enum.Enum):
+    """Decoders that can be asked for by name."""
+
+    ULTRALYTICS = "ultralytics"
+    ULTRALYTICS_V5 = "ultralytics-v5"
+    ULTRALYTICS_E2E = "ultralytics-e2e"
+    YOLOX = "yolox"
+    SSD_POSTPROCESS = "ssd-postprocess"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One object in one picture; `box` is (x_min, y_min, x_max, y_max) in its pixels."""
+
+    label: str
+    score: float
+    box: list[float]
+
+
+class PictureResult(msgspec.Struct, frozen=True):
+    """What was found in one picture; `frame` is its number in a video, 0 for pictures."""
+
+    source: str
+    frame: int
+    width: int
+    height: int
+    objects: list[Finding]
+    stages_ms: dict[str, float]
+
+
+def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
+    source: Annotated[
+        Path, typer.Argument(exists=True, help="A picture, a folder of them, or a video.")
+    ],
+    model: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="An .onnx or .tflite file.")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document a picture, no table.")
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for annotated pictures.")
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Least score of an object.")
+    ] = 0.25,
+    iou: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Overlap above which two boxes are one.")
+    ] = 0.6,
+    family: Annotated[
+        Family | None, typer.Option(help="How outputs are decoded, if the file is silent.")
+    ] = None,
+    backend: Annotated[
+        Backend | None, typer.Option(help="Runtime, if the file does not show it.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(exists=True, help="Class names, one a line.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runtime.")] = 2,
+) -> None:
+    """Find objects in pictures or a video with a model file."""
+    from agent.vision.detector import load_detector
+    from agent.vision.gallery import open_source
+
+    detector = load_detector(
+        model,
+        backend=backend.value if backend else None,
+        family=family.value if family else None,
+        labels=_read_labels(labels) if labels else None,
+        threads=threads,
+        confidence=confidence,
+        iou=iou,
+    )
+    total, pictures = open_source(source)
+    steps = pictures if as_json else track(pictures, "Detecting", total, console=_stderr())
+    _report(_results(detector, steps, save), as_json=as_json)
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as class names: {error}") from error
+    if not names:
+        raise ConfigError(f"{path}: expected one class name a line, found none")
+    return names
+
+
+def _results(
+    detector: Detector, pictures: Iterable[Picture], save: Path | None
+) -> Iterator[PictureResult]:
+    for picture in pictures:
+        found = detector.detect(picture.image)
+        result = PictureResult(
+            source=str(picture.source),
+            frame=picture.frame,
+            width=picture.image.shape[1],
+            height=picture.image.shape[0],
+            objects=[
+                Finding(detector.labels[label], round(score, 4), [round(side, 1) for side in box])
+                for label, score, *box in found.golden()
+            ],
+            stages_ms={stage: round(spent, 3) for stage, spent in found.stages_ms.items()},
+        )
+        if save is not None:
+            _save(picture, result, save)
+        yield result
+
+
+def _save(picture: Picture, result: PictureResult, folder: Path) -> None:
+    from agent.vision.gallery import annotated
+
+    captions = [(f"{found.label} {found.score:.2f}", found.box) for found in result.objects]
+    path = folder / f"{picture.source.stem}-{picture.frame:06d}.jpg"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(annotated(picture.image, captions))
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
+def _report(results: Iterator[PictureResult], *, as_json: bool) -> None:
+    if as_json:
+        for result in results:
+            typer.echo(msgspec.json.encode(result).decode())
+        return
+    table = Table("picture", "frame", "objects", "pre ms", "infer ms", "post ms")
+    for result in results:
+        times = [f"{result.stages_ms[stage]:.1f}" for stage in ("pre", "infer", "post")]
+        name = Path(result.source).name
+        table.add_row(name, str(result.frame), _summary(result.objects), *times)
+    Console().print(table)
+
+
+def _summary(objects: Sequence[Finding]) -> str:
+    names = sorted({found.label for found in objects})
+    counts = [(sum(found.label == name for found in objects), name) for name in names]
+    return ", ".join(f"{count} {name}" for count, name in counts) or "-"
+
+
+def _stderr() -> Console:
+    return Console(stderr=True)

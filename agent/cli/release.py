@@ -1,0 +1,183 @@
+"""`vigil release`: on the workstation, from models to a published repository."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from securesystemslib.signer import Signer
+
+    from agent.release.repository import Repository
+
+app = typer.Typer(
+    name="release", help="Seal, sign and publish models (workstation).", no_args_is_help=True
+)
+console = Console(highlight=False)
+
+RepositoryFolder = Annotated[Path, typer.Argument(help="Folder of the repository.")]
+KeysFolder = Annotated[Path, typer.Option("--keys", help="Folder with a key folder per role.")]
+RoleName = Annotated[str, typer.Argument(help="root, targets, policy or a device class.")]
+
+
+@app.command()
+def keygen(
+    role: Annotated[
+        str, typer.Argument(help="root, targets, release, policy, snapshot or timestamp.")
+    ],
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    keys: KeysFolder = Path("keys"),
+) -> None:
+    """Make a person's key pair for a role."""
+    from agent.release.signers import generate
+
+    signer = generate(keys / role, name)
+    console.print(f"{keys / role / name}.key  keep it private")
+    console.print(f"{keys / role / name}.pub  key id {signer.public_key.keyid[:12]}")
+
+
+@app.command()
+def init(
+    repository: RepositoryFolder,
+    device_class: Annotated[list[str], typer.Option("--class", help="A device class; repeatable.")],
+    keys: KeysFolder = Path("keys"),
+    threshold: Annotated[int, typer.Option(help="People who must sign for offline roles.")] = 2,
+) -> None:
+    """Stage a new repository from everybody's public keys; approve and publish it next."""
+    from agent.release.charter import charter_from_keys
+    from agent.release.repository import Repository
+
+    charter = charter_from_keys(keys, tuple(device_class), threshold)
+    _show_staged(Repository.create(repository, charter))
+
+
+@app.command()
+def build(
+    draft: Annotated[Path, typer.Argument(help="Draft of the release (YAML).")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+    key_out: Annotated[Path, typer.Option("--key-out", help="File for the release's key.")],
+) -> None:
+    """Seal a release's files with a new key; give the key's file to the controller only."""
+    from agent.errors import ConfigError
+    from agent.host.disk import REAL_DISK
+    from agent.release.build import DEK_BYTES, build_release
+    from agent.release.draft_file import load_draft
+
+    if key_out.exists():
+        raise ConfigError(f"{key_out}: a key is there already", hint="choose another file")
+    loaded, dek = load_draft(draft), os.urandom(DEK_BYTES)
+    # The key first: sealed files whose key was lost are worth nothing.
+    REAL_DISK.write_atomic(key_out, dek)
+    manifest = build_release(out, loaded, dek)
+    console.print(f"{loaded.release_id}: {manifest.parent}, key in {key_out}")
+
+
+@app.command()
+def stage(
+    repository: RepositoryFolder,
+    release: Annotated[Path | None, typer.Option(help="Folder that build made.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Command policy (YAML).")] = None,
+    renew: Annotated[str, typer.Option(help="A role whose document shall live longer.")] = "",
+) -> None:
+    """Stage a release, a policy or a renewal, to be approved."""
+    from agent.release.policy_file import load_policy
+    from agent.release.repository import Repository
+
+    opened = Repository(repository)
+    if release is not None:
+        ref = opened.add_release(release)
+        console.print(f"{ref.label}: {ref.path} sha256 {ref.sha256}")
+    if policy is not None:
+        opened.set_policy(load_policy(policy))
+    if renew:
+        opened.renew(renew)
+    _show_staged(opened)
+
+
+@app.command()
+def approve(
+    repository: RepositoryFolder,
+    role: RoleName,
+    key: Annotated[list[Path], typer.Option("--key", help="Your private key; repeatable.")] = [],  # noqa: B006
+    carried: Annotated[
+        Path | None, typer.Option(help="Copy of the staged document, approved elsewhere.")
+    ] = None,
+) -> None:
+    """Approve a staged document with your key, or take over approvals from a carried copy."""
+    from agent.host.disk import REAL_DISK
+    from agent.release.repository import Repository
+    from agent.release.shelf import DOCUMENT_LIMIT
+    from agent.release.signers import load_signer
+
+    opened = Repository(repository)
+    if carried is not None:
+        opened.collect(role, REAL_DISK.read(carried, DOCUMENT_LIMIT))
+    if key:
+        opened.approve(role, [load_signer(path) for path in key])
+    _show_staged(opened)
+
+
+@app.command()
+def publish(repository: RepositoryFolder, keys: KeysFolder = Path("keys")) -> None:
+    """Publish everything staged, with the online keys."""
+    from agent.release.repository import Repository
+
+    opened = Repository(repository)
+    opened.publish(*_online(keys))
+    console.print(f"published; timestamp version {opened.timestamp_version}")
+
+
+@app.command()
+def refresh(repository: RepositoryFolder, keys: KeysFolder = Path("keys")) -> None:
+    """Renew timestamp and snapshot with the online keys; run it at least daily."""
+    from agent.release.repository import Repository
+
+    opened = Repository(repository)
+    opened.refresh(*_online(keys))
+    console.print(f"refreshed; timestamp version {opened.timestamp_version}")
+
+
+@app.command()
+def inspect(repository: RepositoryFolder) -> None:
+    """Show what is published and what waits for approval."""
+    from agent.release.charter import POLICY
+    from agent.release.repository import Repository
+
+    opened = Repository(repository)
+    table = Table("class", "release", "counter", "manifest", "sha256")
+    for role in opened.roles():
+        if role != POLICY:
+            for ref in opened.releases(role):
+                table.add_row(role, ref.label, str(ref.counter), ref.path, ref.sha256)
+    console.print(table)
+    _show_staged(opened)
+
+
+def _online(keys: Path) -> tuple[Sequence[Signer], Sequence[Signer]]:
+    from agent.release.charter import SNAPSHOT, TIMESTAMP
+    from agent.release.signers import load_signers
+
+    return list(load_signers(keys / SNAPSHOT).values()), list(
+        load_signers(keys / TIMESTAMP).values()
+    )
+
+
+def _show_staged(repository: Repository) -> None:
+    standings = repository.standings()
+    if not standings:
+        console.print("nothing is staged")
+        return
+    table = Table("staged", "version", "approvals", "expires")
+    for standing in standings:
+        approvals = f"{len(standing.signed)} of {standing.threshold}"
+        table.add_row(
+            standing.role, str(standing.version), approvals, f"{standing.expires:%Y-%m-%d}"
+        )
+    console.print(table)

@@ -1,0 +1,96 @@
+"""`vigil status`: what the agent on this machine does right now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.config import DEFAULT_PATH
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from agent.schema.messages import Telemetry
+    from agent.telemetry.status_file import Status
+
+
+def status(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="Configuration file.")
+    ] = DEFAULT_PATH,
+    json: Annotated[bool, typer.Option("--json", help="Print the status file as it is.")] = False,
+) -> None:
+    """Show model, update, cameras, speed and connection of the running agent."""
+    from rich.console import Console
+
+    from agent.config import load_config
+    from agent.schema.document import to_json
+    from agent.telemetry.status_file import read_status
+
+    found = read_status(Path(load_config(config).runtime_dir))
+    if json:
+        typer.echo(to_json(found).decode())
+        return
+    console = Console()
+    console.print(_overview(found))
+    console.print(_cameras(found.telemetry))
+    if found.telemetry.stages:
+        console.print(_stages(found.telemetry))
+
+
+def _overview(found: Status) -> Table:
+    state, measured = found.state, found.telemetry
+    update = state.last_update
+    temperature_c = measured.temperature_c
+    rows = {
+        "device": f"{state.device} ({state.profile})",
+        "agent": f"{state.agent}, process {found.pid}, worker {found.worker_pid or 'none'}",
+        "model": f"{state.release or 'none'} {state.variant or ''}".rstrip(),
+        "pipeline": " ".join(filter(None, (state.pipeline, state.problem))),
+        "update": state.phase.value,
+        "last update": f"{update.release} {update.outcome.value} {update.reason}" if update else "",
+        "broker": found.link,
+        "spool": f"{measured.outbox_messages} waiting, {measured.outbox_dropped} dropped",
+        "speed": f"{measured.fps:.1f} frames/s, {measured.worker_restarts} worker restarts",
+        "memory": f"{measured.control_pss_mb:.0f} MB + worker {measured.worker_pss_mb:.0f} MB",
+        "temperature": "unknown" if temperature_c is None else f"{temperature_c:.0f} °C",
+    }
+    table = _table("", "")
+    table.show_header = False
+    for row in rows.items():
+        _add(table, *row)
+    return table
+
+
+def _cameras(measured: Telemetry) -> Table:
+    table = _table("camera", "status", "frames/s", "processed", "dropped", "reconnects", "problem")
+    for one in measured.cameras:
+        counts = (one.processed, one.dropped, one.reconnects)
+        _add(table, one.name, one.status, f"{one.fps:.1f}", *map(str, counts), one.problem)
+    return table
+
+
+def _stages(measured: Telemetry) -> Table:
+    table = _table("stage", "p50 ms", "p95 ms", "p99 ms")
+    for name, stage in measured.stages.items():
+        _add(table, name, *(f"{value:.2f}" for value in (stage.p50, stage.p95, stage.p99)))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE)
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    from rich.text import Text
+
+    # Text, so that brackets in a problem's description are not taken for markup.
+    table.add_row(*(Text(cell) for cell in cells))

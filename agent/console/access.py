@@ -1,0 +1,107 @@
+"""Who may look: the token, sessions made from it, and how often a wrong one may be tried.
+
+Rules
+- The token is compared in constant time and never logged, stored or sent back.
+- A session is `<expiry>.<HMAC-SHA256 of the expiry>` under a key that lives as long as the process, so
+  there is nothing to store and a restart logs everybody out.
+- An address that tried wrong tokens too often is refused without looking at what it sends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import stat
+from collections import OrderedDict, deque
+from pathlib import Path
+
+from agent.errors import ConfigError
+
+MIN_TOKEN_CHARS = 16
+MAX_TOKEN_BYTES = 1024
+SESSION_S = 12 * 3600
+MAX_FAILURES = 5
+FAILURE_WINDOW_S = 60.0
+MAX_ADDRESSES = 1024
+
+
+def read_token(path: Path) -> str:
+    """Return the token: the file's only line.
+
+    Raises:
+        ConfigError: The file is missing, readable by others, too short or too long.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        data = path.read_bytes()[: MAX_TOKEN_BYTES + 1]
+    except OSError as error:
+        message = f"console.token_file: {path}: {error.strerror}"
+        raise ConfigError(message, code="console.token", hint=_HOW_TO_MAKE_ONE) from error
+    if mode & 0o077:
+        message = f"console.token_file: {path} has mode {mode:04o}, expected 0600"
+        raise ConfigError(message, code="console.token", hint=f"run: chmod 600 {path}")
+    token = data.decode("utf-8", "replace").strip()
+    if not MIN_TOKEN_CHARS <= len(token) <= MAX_TOKEN_BYTES or not token.isprintable():
+        message = (
+            f"console.token_file: {path}: expected one line of {MIN_TOKEN_CHARS} to "
+            f"{MAX_TOKEN_BYTES} characters, found {len(token)}"
+        )
+        raise ConfigError(message, code="console.token", hint=_HOW_TO_MAKE_ONE)
+    return token
+
+
+_HOW_TO_MAKE_ONE = "make one: (umask 077; head -c 24 /dev/urandom | base64 > FILE)"
+
+
+class Failures:
+    """Wrong tokens by address: `MAX_FAILURES` per `FAILURE_WINDOW_S`; the oldest address is forgotten first."""
+
+    def __init__(self) -> None:
+        self._times_s: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def wait_s(self, address: str, now_s: float) -> float:
+        """Return how long `address` must wait before it may try again; 0 when it may now."""
+        times = self._times_s.get(address, deque())
+        if len(times) < MAX_FAILURES:
+            return 0.0
+        return max(0.0, times[0] + FAILURE_WINDOW_S - now_s)
+
+    def add(self, address: str, now_s: float) -> None:
+        """Remember a wrong token from `address`."""
+        times = self._times_s.pop(address, deque(maxlen=MAX_FAILURES))
+        times.append(now_s)
+        self._times_s[address] = times
+        if len(self._times_s) > MAX_ADDRESSES:
+            self._times_s.popitem(last=False)
+
+
+class Access:
+    """Checks tokens and sessions. Times are monotonic seconds: a session dies with its process anyway."""
+
+    def __init__(self, token: str) -> None:
+        self._token_digest = _digest(token)
+        self._session_key = secrets.token_bytes(32)
+        self.failures = Failures()
+
+    def token_matches(self, token: str) -> bool:
+        """Compare in constant time, whatever the length."""
+        return hmac.compare_digest(_digest(token), self._token_digest)
+
+    def new_session(self, now_s: float) -> str:
+        """Return a session that is good for `SESSION_S`."""
+        expiry = str(int(now_s) + SESSION_S)
+        return f"{expiry}.{self._seal(expiry)}"
+
+    def session_valid(self, session: str, now_s: float) -> bool:
+        """Whether this process made `session` and it has not expired."""
+        expiry, _, seal = session.partition(".")
+        sealed = hmac.compare_digest(seal.encode(), self._seal(expiry).encode())
+        return sealed and int(expiry) > now_s
+
+    def _seal(self, expiry: str) -> str:
+        return hmac.new(self._session_key, expiry.encode(), hashlib.sha256).hexdigest()
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,175 @@
+"""The console's addresses, as one Starlette application.
+
+| address | answer |
+| --- | --- |
+| `/` and the page's files | the page; a literal table, so no path can reach another file |
+| `/login` | form, and its check |
+| `/api/status` | the snapshot, configured cameras, latest update reports |
+| `/api/events?after=N` | object events newer than number N, with the newest number |
+| `/stream/a,b` | server-sent events: pictures with boxes of these cameras |
+| `/frame/<camera>.jpg` | the newest picture |
+| `/healthz` | 200 while the worker is heard, 503 with reasons otherwise |
+| `/metrics` | Prometheus |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import resources
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agent.console.access import Access
+from agent.console.guard import refusal
+from agent.console.live import LiveStream, Shared, Viewers, shared_views
+from agent.console.login import Login
+from agent.console.metrics import CONTENT_TYPE, exposition
+from agent.console.sources import Recent, Snapshot, Sources
+from agent.errors import VigilError
+from agent.schema.messages import Event, UpdateReport
+
+STATUS_INTERVAL_S = 0.5
+HEARTBEAT_FRESH_S = 5.0
+MAX_DIGITS = 15
+PAGE_FILES = {
+    "/": ("index.html", "text/html"),
+    "/style.css": ("style.css", "text/css"),
+    "/app.js": ("app.js", "text/javascript"),
+    "/dom.js": ("dom.js", "text/javascript"),
+    "/live.js": ("live.js", "text/javascript"),
+    "/panels.js": ("panels.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the console remembers of the recent past."""
+
+    events: Recent[Event]
+    updates: Recent[UpdateReport]
+
+
+def application(
+    sources: Sources, memory: Memory, viewers: Viewers, access: Access | None
+) -> Starlette:
+    """Return the application; every request must still pass `agent.console.guard.Guard`."""
+    answers = _Answers(sources, memory, viewers)
+    login = Login(access, _page_file("login.html"))
+    routes = [
+        *(Route(path, _static(*file)) for path, file in PAGE_FILES.items()),
+        Route("/login", login.answer, methods=["GET", "POST"]),
+        Route("/api/status", answers.status),
+        Route("/api/events", answers.events),
+        Route("/stream/{cameras}", answers.stream),
+        Route("/frame/{camera}.jpg", answers.frame),
+        Route("/healthz", answers.health),
+        Route("/metrics", answers.metrics),
+    ]
+    handlers = dict.fromkeys((VigilError, HTTPException), _error_answer)
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+class _Answers:
+    def __init__(self, sources: Sources, memory: Memory, viewers: Viewers) -> None:
+        self._cameras = sources.cameras
+        self._memory = memory
+        self._viewers = viewers
+        self._status = Shared(sources.status, STATUS_INTERVAL_S)
+        self._views = shared_views(sources.cameras, sources.grab)
+
+    async def status(self, _: Request) -> Response:
+        snapshot = await self._status.newest()
+        return _json(
+            {
+                "snapshot": snapshot,
+                "healthy": not reasons_degraded(snapshot),
+                "cameras": self._cameras,
+                "updates": self._memory.updates.since(0)[1][::-1],
+            }
+        )
+
+    async def events(self, request: Request) -> Response:
+        after = request.query_params.get("after", "0")
+        if not (after.isascii() and after.isdigit() and len(after) <= MAX_DIGITS):
+            return refusal(400, "after", "expected a number in ?after=")
+        number, events = self._memory.events.since(int(after))
+        return _json({"number": number, "events": events})
+
+    async def stream(self, request: Request) -> Response:
+        names = set(request.path_params["cameras"].split(","))
+        if unknown := sorted(names - set(self._cameras)):
+            return _no_camera(unknown[0])
+        if self._viewers.full:
+            return refusal(503, "viewers", "too many live views are open", **{"Retry-After": "5"})
+        if request.method == "HEAD":
+            return Response(media_type=LiveStream.media_type)
+        return LiveStream({name: self._views[name] for name in sorted(names)}, self._viewers)
+
+    async def frame(self, request: Request) -> Response:
+        name = request.path_params["camera"]
+        if name not in self._views:
+            return _no_camera(name)
+        picture = await self._views[name].newest()
+        return Response(picture.jpeg, media_type="image/jpeg")
+
+    async def health(self, _: Request) -> Response:
+        try:
+            reasons = reasons_degraded(await self._status.newest())
+        except VigilError as error:
+            reasons = [error.code]
+        if not reasons:
+            return _json({"status": "ok"})
+        return _json({"status": "degraded", "reasons": reasons}, 503)
+
+    async def metrics(self, _: Request) -> Response:
+        text = exposition(await self._status.newest(), self._viewers.open)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+
+def reasons_degraded(snapshot: Snapshot) -> list[str]:
+    """Return why the device does not see: empty while the worker is heard."""
+    if snapshot.heartbeat_age_s is None:
+        return ["worker.none"]
+    return ["worker.silent"] if snapshot.heartbeat_age_s > HEARTBEAT_FRESH_S else []
+
+
+def _static(name: str, media_type: str) -> Answer:
+    content = _page_file(name)
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+
+    async def answer(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=media_type, headers=headers)
+
+    return answer
+
+
+def _page_file(name: str) -> bytes:
+    return resources.files("agent.console").joinpath("page").joinpath(name).read_bytes()
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _no_camera(name: str) -> Response:
+    return refusal(404, "camera", f"there is no camera {name[:64]!r}")
+
+
+async def _error_answer(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return refusal(error.status_code, "http", error.detail)
+    if isinstance(error, VigilError):
+        return refusal(503, error.code, error.message)
+    raise error

@@ -1,0 +1,80 @@
+"""What the console reads from the rest of the agent, and the bounded memory of recent things.
+
+`agent.app` fills a `Sources` with callables. They are called from the console's own threads, only while
+somebody watches, and at most once per interval however many people do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from agent.schema.ipc import FrameGrabbed
+from agent.schema.messages import CameraReport, State, Telemetry
+
+T = TypeVar("T")
+Grab = Callable[[str, int, int], tuple[FrameGrabbed, bytes]]
+"""`grab(camera, max_width, quality)`: the newest frame with its boxes, and its JPEG.
+
+`max_width` in pixels, `quality` 1 to 100. Raises `VigilError` (camera gone, worker gone) with a reason.
+The boxes are in pixels of a picture of `width` x `height`, whatever the JPEG's own size is.
+"""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The agent at one moment: what the status file says.
+
+    Attributes:
+        telemetry: The newest measurements; None before the first.
+        cameras: The worker's newest report of each camera.
+        labels: Class names of the running model, by class id.
+        heartbeat_age_s: Seconds since the worker was last heard; None without a worker.
+        link_connected: Whether the broker connection is up.
+        link: How it is connected, or what keeps it from being so, for a person.
+    """
+
+    state: State
+    telemetry: Telemetry | None
+    cameras: tuple[CameraReport, ...]
+    labels: tuple[str, ...]
+    heartbeat_age_s: float | None
+    link_connected: bool
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the console gets everything: configured camera names, `status()` and `grab(…)`."""
+
+    cameras: tuple[str, ...]
+    status: Callable[[], Snapshot]
+    grab: Grab
+
+
+class Recent(Generic[T]):
+    """The last `size` values, numbered from 1; any thread may add and read."""
+
+    def __init__(self, size: int) -> None:
+        self._values: deque[T] = deque(maxlen=size)
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def add(self, value: T) -> None:
+        """Remember `value`, forgetting the oldest when full."""
+        with self._lock:
+            self._values.append(value)
+            self._count += 1
+
+    def since(self, number: int) -> tuple[int, list[T]]:
+        """Return the newest value's number and the values after `number` that are still remembered.
+
+        A `number` from the future (a reader that outlived this process) gives everything.
+        """
+        with self._lock:
+            missed = self._count - number if number <= self._count else self._count
+            values = list(self._values)
+            return self._count, values[-missed:] if missed > 0 else []

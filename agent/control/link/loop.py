@@ -1,0 +1,251 @@
+"""The link to the broker: one thread that connects, reconnects for ever, publishes and subscribes.
+
+Rules
+- A broker that is away at start is no error, and no fault ends the thread but a bug.
+- A message is taken only while connected; what is not acknowledged is its sender's to repeat (the
+  outbox does). Oversized ones are refused: sending them would end the connection, again and again.
+- The broker keeps the session for a day, the longest life of a command.
+- The last will is the offline presence; the online one is sent after every connect.
+
+    link = Link(config.broker, DeviceTopics("dev-1"), presence=presence)
+    link.subscribe(Subscription(topics.command, commander.receive))
+    link.start()
+    link.publish(topics.reply, body).wait(5.0)
+    link.stop(2.0)
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from agent.control.link.channels import RequestChannel
+from agent.control.link.dialling import Ending, first_dial
+from agent.control.link.session import MAX_PACKET_BYTES, Ended, Session, Setup
+from agent.control.link.tls import client_context
+from agent.control.link.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
+from agent.errors import ConfigError, TransferError
+
+if TYPE_CHECKING:
+    from agent.schema.config import BrokerConfig
+    from agent.schema.topics import DeviceTopics
+
+logger = logging.getLogger(__name__)
+
+SESSION_S = 24 * 3600
+QUEUE_MESSAGES = 1000
+FAREWELL_S = 2.0
+_TURN_S = 0.25
+
+
+class Link:
+    """A connection to one broker under one client id.
+
+    Args:
+        broker: Where, and how securely.
+        topics: Topics of this device; its id is the client id unless `client_id` is given.
+        presence: The retained message that says whether the device is there; None for a second link.
+        session_s: How long the broker keeps subscriptions and queued commands, seconds; 0 for not.
+
+    Raises:
+        ConfigError: Address, prefix, protocol or TLS files that cannot work, or plaintext that is not allowed.
+    """
+
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        topics: DeviceTopics,
+        *,
+        client_id: str = "",
+        presence: Presence | None = None,
+        session_s: int = SESSION_S,
+    ) -> None:
+        self.connected = False
+        self.connections = 0
+        self.problem = ""
+        self.protocol = ""
+        _check(broker, topics)
+        self._topics = topics
+        tls = client_context(broker)
+        self._setup = Setup(broker, client_id or topics.device, tls, presence, session_s)
+        self._dial = first_dial(broker.protocol)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._queue: collections.deque[Outgoing] = collections.deque()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._farewell_s = FAREWELL_S
+        self._max_packet_bytes = MAX_PACKET_BYTES
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def reconnects(self) -> int:
+        """Number of connections after the first."""
+        return max(0, self.connections - 1)
+
+    @property
+    def description(self) -> str:
+        """How the link is, for people."""
+        if self.connected:
+            return f"connected by MQTT {self.protocol}"
+        return self.problem or "connecting"
+
+    def start(self) -> None:
+        """Start a thread of its own for `run`; returns at once."""
+        name = f"vigil-link-{self._setup.client_id}"
+        self._thread = threading.Thread(target=self.run, args=(self._stop,), name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = FAREWELL_S) -> None:
+        """End the thread of `start` as `run` describes it, within `timeout_s` seconds."""
+        self._farewell_s = timeout_s
+        self._stop.set()
+        self._stir()
+        if self._thread is not None:
+            self._thread.join(timeout_s + 1.0)
+
+    def run(self, stop: threading.Event) -> None:
+        """Stay connected until `stop`; then send what waits and the offline presence, and disconnect.
+
+        Connecting may take CONNECT_TIMEOUT_S + CONNACK_TIMEOUT_S without a look at `stop`.
+        """
+        while not stop.is_set():
+            ended, lasted_s = self._connection(stop)
+            self._dial = self._dial.ended(ended.ending, lasted_s)
+            if not stop.is_set():
+                self._report(ended)
+                self._pause(stop, self._dial.wait_s(ended.ending, random.random()))  # noqa: S311
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Subscribe now and after every reconnect."""
+        with self._lock:
+            self._subscriptions = {**self._subscriptions, subscription.topic: subscription}
+        self._stir()
+
+    def channel(self, name: str) -> RequestChannel:
+        """Return the request channel `blk` or `key` of this device."""
+        request, response = self._topics.leaf(f"{name}/req"), self._topics.leaf(f"{name}/rsp")
+        return RequestChannel(self, request, response)
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> Ticket:
+        """Hand a message to the network thread; while offline the ticket is settled as not acknowledged.
+
+        Raises:
+            TransferError: `transfer.too_large`: it would exceed what the broker takes.
+        """
+        message = Outgoing(topic, payload, qos, retain)
+        if message.packet_bytes > self._max_packet_bytes:
+            raise TransferError(
+                f"message for {topic}: {message.packet_bytes} bytes, "
+                f"the broker takes {self._max_packet_bytes}",
+                code="transfer.too_large",
+                hint="raise the broker's max_packet_size",
+            )
+        with self._lock:
+            accepted = self.connected and len(self._queue) < QUEUE_MESSAGES
+            if accepted:
+                self._queue.append(message)
+        if accepted:
+            self._stir()
+        else:
+            message.ticket.settle(acked=False)
+        return message.ticket
+
+    def _connection(self, stop: threading.Event) -> tuple[Ended, float]:
+        """Live through one connection; return how it ended and how long it lasted, seconds."""
+        session = Session(self._setup, self._dial.protocol, self._deliver)
+        accepted_s = time.monotonic()
+        try:
+            session.connect()
+            accepted_s = time.monotonic()
+            self._welcome(session)
+            while not stop.is_set():
+                self._turn(session, _TURN_S)
+            self._farewell(session, time.monotonic() + self._farewell_s)
+        except Ended as ended:
+            return ended, time.monotonic() - accepted_s if session.accepted else 0.0
+        finally:
+            self._close(session)
+        return Ended(Ending.LOST, "stopped"), 0.0
+
+    def _welcome(self, session: Session) -> None:
+        session.subscribe(list(self._subscriptions.values()))
+        presence = self._setup.presence
+        if presence is not None:
+            session.send(Outgoing(presence.topic, presence.online(), 1, retain=True))
+        self._dial = self._dial.accepted()
+        self._max_packet_bytes = session.max_packet_bytes
+        self.protocol = self._dial.protocol.value
+        self.problem = ""
+        self.connections += 1
+        with self._lock:
+            self.connected = True
+        logger.info("connected to %s by MQTT %s", self._setup.broker.host, self.protocol)
+
+    def _turn(self, session: Session, timeout_s: float) -> None:
+        session.subscribe(list(self._subscriptions.values()))
+        while self._queue and session.ready:
+            session.send(self._queue.popleft())
+        session.turn(self._wake, timeout_s)
+
+    def _farewell(self, session: Session, deadline_s: float) -> None:
+        while self._queue and time.monotonic() < deadline_s:
+            self._turn(session, 0.05)
+        presence = self._setup.presence
+        if presence is not None:
+            session.send(Outgoing(presence.topic, presence.offline, 1, retain=True))
+        while not session.idle and time.monotonic() < deadline_s:
+            session.turn(self._wake, 0.05)
+        session.disconnect()
+
+    def _close(self, session: Session) -> None:
+        session.close()
+        with self._lock:
+            self.connected = False
+            waiting, self._queue = self._queue, collections.deque()
+        for message in waiting:
+            message.ticket.settle(acked=False)
+
+    def _deliver(self, message: Incoming) -> None:
+        # A kept session may still hold subscriptions of an older configuration.
+        subscription = self._subscriptions.get(message.topic)
+        if subscription is not None:
+            subscription.handler(message)
+
+    def _report(self, ended: Ended) -> None:
+        self.problem = (
+            f"{ended.ending.value}: {ended.reason}" if ended.reason else ended.ending.value
+        )
+        level = logging.WARNING if self._dial.failures == 1 else logging.DEBUG
+        broker = self._setup.broker
+        logger.log(level, "broker %s:%d: %s", broker.host, broker.port, self.problem)
+
+    def _pause(self, stop: threading.Event, wait_s: float) -> None:
+        deadline_s = time.monotonic() + wait_s
+        while (left_s := deadline_s - time.monotonic()) > 0 and not stop.wait(min(left_s, 1.0)):
+            pass
+
+    def _stir(self) -> None:
+        # The counter of an eventfd that nobody reads is full only after 2**64 messages.
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_write(self._wake, 1)
+
+
+def _check(broker: BrokerConfig, topics: DeviceTopics) -> None:
+    """Refuse what would make every attempt fail."""
+    wrong = [character for character in "+#$\0" if character in topics.prefix]
+    levels = topics.prefix.split("/")
+    problems = (
+        ("host", "a host name or address", broker.host, not broker.host.strip()),
+        ("port", "1 to 65535", broker.port, not broker.port),
+        ("prefix", "a topic without wildcards", topics.prefix, wrong or "" in levels),
+    )
+    for place, expected, found, is_wrong in problems:
+        if is_wrong:
+            raise ConfigError(f"broker.{place}: expected {expected}, found {found!r}")

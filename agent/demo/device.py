@@ -1,0 +1,95 @@
+"""The demonstration's device: a real `vigil run` in a folder of its own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agent.demo.fleet import DemoFleet
+from agent.demo.releases import VIDEO
+
+CAMERA = "belt"
+_STOP_S = 15.0
+
+
+class DemoDevice:
+    """Enrols `name` with the fleet and runs the agent there; `log` is where the agent's log goes."""
+
+    def __init__(self, name: str, folder: Path, fleet: DemoFleet, console_port: int = 0) -> None:
+        self.name = name
+        self.folder = folder
+        self.log = folder / "vigil.log"
+        self.port = console_port or free_port()
+        self._config = fleet.enrol(name, folder)
+        _complete(self._config, self.port)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def console_url(self) -> str:
+        """Where the device's own page is."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the control process, 0 while it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else 0
+
+    def start(self) -> None:
+        """Start the agent."""
+        command = [sys.executable, "-m", "agent", "run", "--config", str(self._config)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def stop(self) -> int | None:
+        """Stop the agent as a service manager would; return its exit status."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def last_lines(self, count: int) -> tuple[str, ...]:
+        """Return the end of the agent's log."""
+        if not self.log.exists():
+            return ()
+        with self.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - 8192))
+            return tuple(log.read().decode(errors="replace").splitlines()[-count:])
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _complete(path: Path, port: int) -> None:
+    """Add to the enrolment's configuration what an operator would."""
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    config |= {
+        "state_dir": "state",
+        "runtime_dir": "run",
+        "cameras": [{"name": CAMERA, "source": str(VIDEO)}],
+        "telemetry": {"interval_s": 1.0, "detections": True},
+        "console": {"port": port},
+        "update": {
+            "trial_timeout_s": 15.0,
+            "probation": {"seconds": 6.0, "frames": 30, "max_p95_ms": 500.0},
+        },
+    }
+    config["broker"]["protocol"] = "3.1.1"  # the embedded broker speaks nothing newer
+    path.write_text(yaml.safe_dump(config, sort_keys=False))

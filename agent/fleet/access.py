@@ -1,0 +1,54 @@
+"""Who may use which topic: one table for the embedded broker and for mosquitto's access file (pure).
+
+A device sees only its own topics, its groups' commands and the hint. The controller serves everybody.
+People's consoles read, and send only envelopes that devices check for themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
+
+CONTROLLER = "controller"  # serves and listens
+DESK = "controller-desk"  # relays one person's command, beside the running controller
+CONTROLLERS = (CONTROLLER, DESK)
+BULK_SUFFIX = "-bulk"  # client id of a device's second connection, for transfers
+DEVICE_WRITES = (
+    "reply",
+    "state",
+    "telemetry",
+    "event/#",
+    "detections/#",
+    "blk/req",
+    "key/req",
+)
+DEVICE_READS = ("cmd", "blk/rsp", "key/rsp")
+
+
+def device_may_publish(device: str, topic: str, prefix: str = DEFAULT_PREFIX) -> bool:
+    """Return whether `device` may publish on `topic`."""
+    own = DeviceTopics(device, prefix)
+    return any(matches(topic, own.leaf(leaf)) for leaf in DEVICE_WRITES)
+
+
+def device_may_receive(
+    device: str, groups: AbstractSet[str], topic: str, prefix: str = DEFAULT_PREFIX
+) -> bool:
+    """Return whether `device`, a member of `groups`, may subscribe to and receive `topic`."""
+    own = DeviceTopics(device, prefix)
+    allowed = {own.leaf(leaf) for leaf in DEVICE_READS} | {own.hint}
+    allowed |= {own.group_command(group) for group in groups}
+    # Exactly these: a filter with wildcards is never allowed to a device.
+    return topic in allowed
+
+
+def matches(topic: str, pattern: str) -> bool:
+    """Return whether a topic without wildcards matches an MQTT filter (MQTT 3.1.1, section 4.7)."""
+    names, levels = topic.split("/"), pattern.split("/")
+    if levels[-1] == "#":
+        levels = levels[:-1]
+        names = names[: len(levels)] if len(names) > len(levels) else []
+    return len(names) == len(levels) and all(
+        level in {"+", name} for name, level in zip(names, levels, strict=True)
+    )

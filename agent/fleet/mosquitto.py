@@ -1,0 +1,74 @@
+"""mosquitto's configuration and access file for a fleet: TLS 1.3, certificates, one rule set for all devices.
+
+Tried with mosquitto 2.0. The access file is read again on SIGHUP, after devices joined or changed groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from agent.fleet.access import CONTROLLERS, DEVICE_READS, DEVICE_WRITES
+from agent.fleet.registry import DeviceRecord
+from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
+
+_CONFIGURATION = """\
+# mosquitto for a Vigil fleet.
+listener {port} {host}
+cafile {folder}/ca.crt
+certfile {folder}/broker.crt
+keyfile {folder}/broker.key
+tls_version tlsv1.3
+
+# The certificate's common name is the user and the client id; nobody connects without one, and nobody
+# throws out another client by taking its id.
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+allow_anonymous false
+acl_file {folder}/acl
+
+# Small blocks crawl without this; a block with its header must fit, anything larger is refused.
+set_tcp_nodelay true
+max_packet_size 300000
+
+# Clients that do not read must not fill the broker's memory.
+max_queued_messages 64
+max_queued_bytes 16777216
+max_inflight_messages 16
+persistent_client_expiration 14d
+{persistence}"""
+
+
+def mosquitto_configuration(
+    folder: Path,
+    port: int = 8883,
+    host: str = "127.0.0.1",
+    state: Path | None = None,
+) -> str:
+    """Return `mosquitto.conf`.
+
+    Args:
+        folder: Has ca.crt, broker.crt, broker.key and acl, readable by mosquitto's user.
+        port: To listen on.
+        host: Address to listen on.
+        state: Folder for sessions and retained messages; none are kept without it.
+    """
+    kept = f"persistence true\npersistence_location {state}/\n" if state is not None else ""
+    return _CONFIGURATION.format(folder=folder, port=port, host=host, persistence=kept)
+
+
+def access_file(devices: Iterable[DeviceRecord], prefix: str = DEFAULT_PREFIX) -> str:
+    """Return mosquitto's access file: patterns for every device, group topics for each one's groups."""
+    own = DeviceTopics("%u", prefix)
+    lines = [
+        line for user in CONTROLLERS for line in (f"user {user}", f"topic readwrite {prefix}/#", "")
+    ]
+    for device in devices:
+        lines.append(f"user {device.id}")
+        lines.append(f"topic read {own.hint}")
+        lines += [f"topic read {own.group_command(group)}" for group in device.groups]
+        lines.append("")
+    lines += [f"pattern write {own.leaf(leaf)}" for leaf in DEVICE_WRITES]
+    lines += [f"pattern read {own.leaf(leaf)}" for leaf in DEVICE_READS]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,159 @@
+"""Commands as people give them: numbered, dated, signed, and approved by as many as the policy asks for.
+
+This runs on an operator's workstation with that person's key. The controller relays the result; it holds
+no key that could command a device.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import Signer
+
+from agent.errors import CommandError, ConfigError
+from agent.host.clock import wall_ms
+from agent.host.disk import REAL_DISK, Disk
+from agent.schema.document import Malformed, parse_json, to_json, trusted_json
+from agent.schema.manifest import ReleaseRef
+from agent.schema.messages import COMMAND_MAX_BYTES, COMMAND_TYPE, MESSAGE_VERSION, CommandBody
+from agent.schema.values import Struct
+from agent.trust.envelope import add_signature, sign_envelope
+
+LIFE_S = 3600
+_COUNTERS_LIMIT = 1 << 20
+
+
+class _Envelope(Struct):
+    payload: bytes
+    payloadType: str  # noqa: N815 - name fixed by DSSE
+    signatures: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class SignedCommand:
+    """A command ready to be relayed: its id, its audience (`d/<device>` or `g/<group>`) and its envelope."""
+
+    id: str
+    audience: str
+    envelope: bytes
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to do and who must do it: `audience` is `d/<device>` or `g/<group>`."""
+
+    cmd: str
+    args: dict[str, Any]
+    audience: str
+
+
+def deploy_order(release: ReleaseRef, audience: str) -> Order:
+    """Return the order to install `release`."""
+    return Order("deploy", {"release": release.path, "sha256": release.sha256}, audience)
+
+
+class CommandDesk:
+    """Numbers and signs commands; the counters of its issuers survive in the file `counters`.
+
+    A counter is at least the time in milliseconds, so that a lost file repeats none.
+    """
+
+    def __init__(self, counters: Path, disk: Disk = REAL_DISK) -> None:
+        self._path = counters
+        self._disk = disk
+
+    def issue(
+        self,
+        order: Order,
+        issuer: str,
+        signers: Sequence[Signer],
+        policy_version: int,
+        life_s: int = LIFE_S,
+    ) -> SignedCommand:
+        """Sign a new command.
+
+        Args:
+            order: What to do.
+            issuer: Name of the person, as the policy has it; one of the signers is theirs.
+            signers: Keys of the people who approve, the issuer's among them.
+            policy_version: Oldest policy a device must have to obey.
+            life_s: Seconds after which the command is void.
+
+        Raises:
+            CommandError: It does not fit the format or is too long.
+            StorageError: The counter cannot be kept; nothing was signed.
+        """
+        now_ms = wall_ms()
+        body = CommandBody(
+            v=MESSAGE_VERSION,
+            id=secrets.token_urlsafe(12),
+            iss=issuer,
+            cmd=order.cmd,
+            args=order.args,
+            aud=order.audience,
+            ctr=self._next_counter(issuer, now_ms),
+            iat=now_ms // 1000,
+            exp=now_ms // 1000 + life_s,
+            policy_ver=policy_version,
+        )
+        data = _checked(body)
+        envelope = _bounded(sign_envelope(data, COMMAND_TYPE, signers))
+        return SignedCommand(body.id, body.aud, envelope)
+
+    def _next_counter(self, issuer: str, now_ms: int) -> int:
+        counters = self._load()
+        counters[issuer] = max(counters.get(issuer, 0) + 1, now_ms)
+        self._disk.make_dirs(self._path.parent)
+        self._disk.write_atomic(self._path, to_json(counters))
+        return counters[issuer]
+
+    def _load(self) -> dict[str, int]:
+        if not self._disk.exists(self._path):
+            return {}
+        try:
+            return parse_json(self._disk.read(self._path, _COUNTERS_LIMIT), dict[str, int])
+        except Malformed as error:
+            hint = "restore the file, or delete it: counters go on from the clock"
+            raise ConfigError(f"{self._path}: {error}", hint=hint) from error
+
+
+def read_command(envelope: bytes) -> SignedCommand:
+    """Read where a signed command goes. This verifies nothing: that is for the device.
+
+    Raises:
+        TrustError: It is no envelope of a command.
+    """
+    payload = trusted_json(envelope, _Envelope, "command").payload
+    body = trusted_json(payload, CommandBody, "command")
+    return SignedCommand(body.id, body.aud, envelope)
+
+
+def approve_command(command: SignedCommand, signer: Signer) -> SignedCommand:
+    """Add one more person's approval to a signed command.
+
+    Raises:
+        TrustError: It is no envelope of a command.
+        CommandError: It became too long.
+    """
+    envelope = _bounded(add_signature(command.envelope, COMMAND_TYPE, signer))
+    return replace(command, envelope=envelope)
+
+
+def _checked(body: CommandBody) -> bytes:
+    data = to_json(body)
+    try:
+        parse_json(data, CommandBody)
+    except Malformed as error:
+        raise CommandError(f"command {body.cmd}: {error}", code="command.malformed") from error
+    return data
+
+
+def _bounded(envelope: bytes) -> bytes:
+    if len(envelope) > COMMAND_MAX_BYTES:
+        message = f"command: expected at most {COMMAND_MAX_BYTES} bytes, found {len(envelope)}"
+        raise CommandError(message, code="command.too_long")
+    return envelope

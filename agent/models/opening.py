@@ -1,0 +1,64 @@
+"""Opening an installed release: grant, device key, sealed file, sealed memfd."""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING
+
+from agent.errors import StorageError
+from agent.host.disk import REAL_DISK
+from agent.trust.grant import unwrap
+from agent.trust.sealed import open_sealed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.models.store import InstalledRelease
+    from agent.trust.keys import DeviceKey
+
+
+_MAX_GRANT_BYTES = 4096
+
+
+class Opener:
+    """Opens releases with this device's key; plaintext exists only in the memfds it returns."""
+
+    def __init__(self, key: DeviceKey, device: str, device_class: str) -> None:
+        self._key = key
+        self._device = device
+        self._class = device_class
+
+    def payload(self, release: InstalledRelease) -> int:
+        """Return a sealed memfd with the variant's weights; the caller closes it.
+
+        Raises:
+            TrustError: Grant or container is not for this device and release, or changed.
+            KeyUnavailableError: The device key cannot be used now.
+            StorageError: A file cannot be read, or there is not enough memory.
+        """
+        return self._open(release, release.payload_path)
+
+    def golden(self, release: InstalledRelease) -> int:
+        """Return a sealed memfd with the golden set (MessagePack); the caller closes it.
+
+        Raises:
+            TrustError: Grant or container is not for this device and release, or changed.
+            KeyUnavailableError: The device key cannot be used now.
+            StorageError: A file cannot be read, or there is not enough memory.
+        """
+        return self._open(release, release.golden_path)
+
+    def _open(self, release: InstalledRelease, path: Path) -> int:
+        release_id = release.manifest.release_id
+        grant = REAL_DISK.read(release.grant_path, _MAX_GRANT_BYTES)
+        dek = unwrap(grant, self._key, release_id, self._class, self._device)
+        with _map_file(path) as blob:
+            return open_sealed(blob, dek, release_id)
+
+
+def _map_file(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be mapped: {error}") from error

@@ -1,0 +1,228 @@
+"""Releases on disk.
+
+    blobs/<sha256>                 sealed files, exactly as the repository has them
+    parts/<sha256>.part            transfers that are not complete
+    releases/<sha256>/             one folder per installed release, by its manifest's digest
+        manifest.json  grant.bin   what was signed, and the key wrapped to this device
+        release.json               written last: which release and variant this is
+
+Nothing here is secret: weights stay sealed, the grant opens only with the device's key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.errors import PackageError, StorageError
+from agent.host.disk import REAL_DISK, Disk
+from agent.schema.document import Malformed, parse_json, to_json
+from agent.schema.manifest import MANIFEST_FILE, Manifest, ReleaseRef, SealedFile, Variant
+from agent.schema.values import Identifier, Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+GRANT_FILE = "grant.bin"
+RECORD_FILE = "release.json"
+_MAX_MANIFEST_BYTES = 4 * 2**20
+_MAX_SMALL_BYTES = 64 * 1024
+_READ_BYTES = 2**20
+
+
+class _Record(Struct):
+    ref: ReleaseRef
+    variant: Identifier
+
+
+@dataclass(frozen=True)
+class InstalledRelease:
+    """A release of which everything is on this disk.
+
+    Attributes:
+        ref: Which release it is.
+        manifest: What its makers say about it.
+        variant: The one variant of it that was fetched.
+        folder: Its folder in the store.
+    """
+
+    ref: ReleaseRef
+    manifest: Manifest
+    variant: Variant
+    folder: Path
+
+    @property
+    def payload_path(self) -> Path:
+        """Return where the variant's sealed file lies."""
+        return self._blob(self.variant.payload)
+
+    @property
+    def golden_path(self) -> Path:
+        """Return where the sealed golden set lies."""
+        return self._blob(self.manifest.golden.payload)
+
+    @property
+    def grant_path(self) -> Path:
+        """Return where the grant lies."""
+        return self.folder / GRANT_FILE
+
+    def _blob(self, file: SealedFile) -> Path:
+        return self.folder.parent.parent / "blobs" / file.sha256
+
+
+class ModelStore:
+    """The releases under one folder; the caller decides which of them runs.
+
+    Methods raise `StorageError` when the disk cannot keep what it is told.
+    """
+
+    def __init__(self, root: Path, disk: Disk = REAL_DISK) -> None:
+        self._blobs = root / "blobs"
+        self._parts = root / "parts"
+        self._releases = root / "releases"
+        self._disk = disk
+        for folder in (self._blobs, self._parts, self._releases):
+            disk.make_dirs(folder)
+
+    def part_path(self, sha256: str) -> Path:
+        """Return where a transfer of the file with this digest grows."""
+        return self._parts / f"{sha256}.part"
+
+    def blob_path(self, sha256: str) -> Path:
+        """Return where the complete file with this digest belongs."""
+        return self._blobs / sha256
+
+    def install(
+        self, ref: ReleaseRef, manifest_bytes: bytes, variant_id: str, grant: bytes
+    ) -> InstalledRelease:
+        """Record a release whose sealed files are already at their `blob_path`.
+
+        Installing the same release again replaces its record.
+
+        Raises:
+            PackageError: Manifest, variant or a sealed file is not what `ref` promises.
+        """
+        folder = self._releases / ref.sha256
+        record = _Record(ref=ref, variant=variant_id)
+        release = _assemble(record, manifest_bytes, folder)
+        self._check_blobs(release)
+        self._disk.make_dirs(folder)
+        self._disk.write_atomic(folder / MANIFEST_FILE, manifest_bytes)
+        self._disk.write_atomic(folder / GRANT_FILE, grant)
+        self._disk.write_atomic(folder / RECORD_FILE, to_json(record))
+        return release
+
+    def load(self, ref: ReleaseRef) -> InstalledRelease:
+        """Return an installed release after checking that every byte of it is still right.
+
+        Raises:
+            PackageError: Something is missing or changed (`model.damaged`).
+        """
+        release = self._describe(self._releases / ref.sha256)
+        if not self._disk.exists(release.grant_path):
+            raise _damaged(release.grant_path, "missing")
+        self._check_blobs(release)
+        return release
+
+    def installed(self) -> list[ReleaseRef]:
+        """Return the releases whose record is readable; `load` tells whether they are whole."""
+        folders = self._disk.list(self._releases)
+        complete = [folder for folder in folders if self._disk.exists(folder / RECORD_FILE)]
+        return [self._record(folder).ref for folder in complete]
+
+    def keep_only(self, refs: Iterable[ReleaseRef]) -> None:
+        """Remove all other releases, their sealed files and all unfinished transfers."""
+        folders = {self._releases / ref.sha256 for ref in refs}
+        files = {path for folder in folders for path in self._files_of(folder)}
+        for folder in self._disk.list(self._releases):
+            if folder not in folders:
+                self._remove_release(folder)
+        for path in (*self._disk.list(self._blobs), *self._disk.list(self._parts)):
+            if path not in files:
+                self._disk.remove(path)
+
+    def _files_of(self, folder: Path) -> set[Path]:
+        """Return the sealed files of a release; none when its own records are damaged."""
+        try:
+            release = self._describe(folder)
+        except PackageError:
+            return set()
+        return {release.payload_path, release.golden_path}
+
+    def _remove_release(self, folder: Path) -> None:
+        # The record goes first: a folder without one is no release.
+        self._disk.remove(folder / RECORD_FILE)
+        for path in self._disk.list(folder):
+            self._disk.remove(path)
+        self._disk.remove(folder)
+
+    def _record(self, folder: Path) -> _Record:
+        path = folder / RECORD_FILE
+        try:
+            return parse_json(self._read(path, _MAX_SMALL_BYTES), _Record)
+        except Malformed as error:
+            raise _damaged(path, str(error)) from error
+
+    def _describe(self, folder: Path) -> InstalledRelease:
+        """Read the records in a release's folder, without looking at its sealed files."""
+        record = self._record(folder)
+        manifest_bytes = self._read(folder / MANIFEST_FILE, _MAX_MANIFEST_BYTES)
+        return _assemble(record, manifest_bytes, folder)
+
+    def _check_blobs(self, release: InstalledRelease) -> None:
+        self._check_blob(release.payload_path, release.variant.payload)
+        self._check_blob(release.golden_path, release.manifest.golden.payload)
+
+    def _check_blob(self, path: Path, file: SealedFile) -> None:
+        if not self._disk.exists(path):
+            raise _damaged(path, f"missing ({file.file})")
+        size, digest = self._measure(path)
+        if (size, digest) != (file.size, file.sha256):
+            raise _damaged(path, f"not the {file.size} bytes that were signed as {file.file}")
+
+    def _measure(self, path: Path) -> tuple[int, str]:
+        """Return the size and SHA-256 of a file, reading it in pieces."""
+        digest, offset = hashlib.sha256(), 0
+        part = self._disk.open_part(path)
+        try:
+            while data := part.read_at(offset, _READ_BYTES):
+                digest.update(data)
+                offset += len(data)
+        finally:
+            part.close()
+        return offset, digest.hexdigest()
+
+    def _read(self, path: Path, limit: int) -> bytes:
+        try:
+            return self._disk.read(path, limit)
+        except StorageError as error:
+            if error.code in {"storage.missing", "storage.too_long"}:
+                raise _damaged(path, error.message) from error
+            raise
+
+
+def _assemble(record: _Record, manifest_bytes: bytes, folder: Path) -> InstalledRelease:
+    manifest = _manifest(record.ref, manifest_bytes)
+    variants = {variant.id: variant for variant in manifest.variants}
+    if record.variant not in variants:
+        raise _damaged(folder, f"the manifest has no variant {record.variant!r}")
+    return InstalledRelease(record.ref, manifest, variants[record.variant], folder)
+
+
+def _manifest(ref: ReleaseRef, data: bytes) -> Manifest:
+    if hashlib.sha256(data).hexdigest() != ref.sha256:
+        raise PackageError(
+            f"manifest of {ref.label}: not the bytes that were signed", code="model.damaged"
+        )
+    try:
+        return parse_json(data, Manifest)
+    except Malformed as error:
+        message = f"manifest of {ref.label}: {error}"
+        raise PackageError(message, code="package.manifest") from error
+
+
+def _damaged(path: Path, problem: str) -> PackageError:
+    hint = "the update that brought it can be asked for again"
+    return PackageError(f"{path}: {problem}", code="model.damaged", hint=hint)

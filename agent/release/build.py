@@ -1,0 +1,209 @@
+"""From models and measurements to a release folder: a manifest and sealed files, ready to be signed.
+
+All files of a release are sealed with one key (DEK), each with its own salt; the same draft, key and salts
+give the same bytes. The folder appears complete or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from agent.errors import PackageError, StorageError
+from agent.host.disk import REAL_DISK, Disk
+from agent.release.golden import encode_golden
+from agent.schema.document import Malformed, parse_json, to_json
+from agent.schema.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MANIFEST_SCHEMA,
+    GoldenSet,
+    GoldenSpec,
+    InputSpec,
+    Manifest,
+    ProbationSpec,
+    SealedFile,
+    Variant,
+)
+from agent.schema.values import BackendName, FamilyName, Precision
+from agent.trust.sealed import seal
+
+DEK_BYTES = 32
+SALT_BYTES = 32
+_MODEL_LIMIT = 1 << 30
+UNSEALED = SealedFile(file="", size=1, sha256="0" * 64)
+UNLIMITED = GoldenSpec(payload=UNSEALED)
+DEVICE_DEFAULTS = ProbationSpec()
+
+Salts = Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class VariantDraft:
+    """One variant before sealing: a `Variant` whose payload is still the plain file at `model`."""
+
+    id: str
+    model: Path
+    backend: BackendName
+    precision: Precision
+    family: FamilyName
+    input: InputSpec
+    accuracy: float
+    memory_mb: int
+    box_units: str = "pixels"
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    needs: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReleaseDraft:
+    """A release before sealing.
+
+    Attributes:
+        counter: Rises with every release of the class; devices refuse to go below it.
+        golden: Golden set with boxes for every variant.
+        limits: When a trial on the golden set passes; its payload is filled in here.
+    """
+
+    name: str
+    version: str
+    device_class: str
+    counter: int
+    labels: list[str]
+    variants: list[VariantDraft]
+    golden: GoldenSet
+    min_agent: str = "0"
+    limits: GoldenSpec = UNLIMITED
+    probation: ProbationSpec = DEVICE_DEFAULTS
+    drift_baseline: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def release_id(self) -> str:
+        """Return `<class>/<name>/<version>`."""
+        return f"{self.device_class}/{self.name}/{self.version}"
+
+
+def random_salt(_file: str) -> bytes:
+    """Return a fresh salt for a file."""
+    return os.urandom(SALT_BYTES)
+
+
+def build_release(
+    folder: Path,
+    draft: ReleaseDraft,
+    dek: bytes,
+    salts: Salts = random_salt,
+    disk: Disk = REAL_DISK,
+) -> Path:
+    """Seal `draft` into the new folder `folder` and return the path of its manifest.
+
+    Args:
+        folder: Does not exist yet; its parent is created.
+        draft: What to release.
+        dek: The release's key, 32 random bytes.
+        salts: Gives each file its salt, 32 bytes; never the same for two files.
+        disk: Where to write.
+
+    Raises:
+        PackageError: The draft contradicts itself or a value does not fit the manifest.
+        StorageError: A model cannot be read or the folder cannot be written.
+    """
+    if disk.exists(folder):
+        raise PackageError(f"{folder}: a release is there already", hint="choose a new folder")
+    _check(draft)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    disk.make_dirs(partial)
+    try:
+        disk.write_atomic(partial / MANIFEST_FILE, _seal_all(partial, draft, dek, salts, disk))
+        disk.rename(partial, folder)
+    except (PackageError, StorageError):
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return folder / MANIFEST_FILE
+
+
+def _seal_all(folder: Path, draft: ReleaseDraft, dek: bytes, salts: Salts, disk: Disk) -> bytes:
+    """Write the sealed files into `folder` and return the manifest that names them."""
+
+    def sealed(file: str, plaintext: bytes) -> SealedFile:
+        blob = seal(plaintext, dek, draft.release_id, salt=salts(file))
+        disk.write_atomic(folder / file, blob)
+        return SealedFile(file=file, size=len(blob), sha256=hashlib.sha256(blob).hexdigest())
+
+    variants = [
+        _variant(part, sealed(f"{part.id}.sealed", disk.read(part.model, _MODEL_LIMIT)))
+        for part in draft.variants
+    ]
+    return _manifest_bytes(draft, variants, sealed(GOLDEN_FILE, encode_golden(draft.golden)))
+
+
+def _variant(part: VariantDraft, payload: SealedFile) -> Variant:
+    return Variant(
+        id=part.id,
+        backend=part.backend,
+        precision=part.precision,
+        family=part.family,
+        input=part.input,
+        payload=payload,
+        accuracy=part.accuracy,
+        memory_mb=part.memory_mb,
+        box_units=part.box_units,
+        latency_ms=part.latency_ms,
+        needs=part.needs,
+    )
+
+
+def _manifest_bytes(draft: ReleaseDraft, variants: list[Variant], golden: SealedFile) -> bytes:
+    data = to_json(
+        Manifest(
+            schema=MANIFEST_SCHEMA,
+            name=draft.name,
+            version=draft.version,
+            device_class=draft.device_class,
+            release_counter=draft.counter,
+            min_agent=draft.min_agent,
+            labels=draft.labels,
+            variants=variants,
+            golden=replace(draft.limits, payload=golden),
+            probation=draft.probation,
+            drift_baseline=draft.drift_baseline,
+            provenance=draft.provenance,
+        )
+    )
+    try:
+        # Constructing a struct checks nothing; reading it back applies every rule a device applies.
+        parse_json(data, Manifest)
+    except Malformed as error:
+        raise PackageError(f"manifest of {draft.release_id}: {error}") from error
+    return data
+
+
+def _check(draft: ReleaseDraft) -> None:
+    """Refuse what a device would refuse, before anything is sealed."""
+    counts = Counter(part.id for part in draft.variants)
+    repeated = [name for name, count in counts.items() if count > 1]
+    faults = {
+        "variants: expected at least one, found none": not counts,
+        f"variants: expected unique ids, found {repeated} twice": bool(repeated),
+        "labels: expected at least one, found none": not draft.labels,
+        "golden: expected at least one frame, found none": not draft.golden.frames,
+    }
+    for index, frame in enumerate(draft.golden.frames):
+        unknown = {b[0] for boxes in frame.expected.values() for b in boxes}
+        unknown -= set(range(len(draft.labels)))
+        missing = sorted(set(counts) - set(frame.expected))
+        faults[f"golden frame {index}: expected boxes for {missing}, found none"] = bool(missing)
+        faults[f"golden frame {index}: labels {sorted(unknown)} have no name"] = bool(unknown)
+    for problem, found in faults.items():
+        if found:
+            raise PackageError(f"release {draft.release_id}: {problem}")

@@ -1,0 +1,160 @@
+"""The release draft as a file (YAML), for the command line. Paths are relative to the file's folder.
+
+```yaml
+schema: 1
+name: people
+version: "1.0"
+class: gate
+counter: 1
+labels: [person]
+variants:
+  - {id: onnx-fp32-320, model: people-320.onnx, backend: onnxruntime, precision: fp32, family: ultralytics,
+     input: {width: 320, height: 320}, accuracy: 0.41, memory_mb: 120}
+golden: {images: [a.jpg, b.jpg], expected: boxes.json, confidence: 0.25, iou: 0.6}
+```
+`boxes.json` has, by variant id, for each image its boxes `[label, score, x_min, y_min, x_max, y_max]`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from agent.errors import ConfigError
+from agent.host.disk import REAL_DISK, Disk
+from agent.release.build import UNLIMITED, ReleaseDraft, VariantDraft
+from agent.release.golden import GoldenBox, golden_set
+from agent.schema.document import Malformed, config_from_yaml, parse_json
+from agent.schema.manifest import GoldenSet, InputSpec, ProbationSpec
+from agent.schema.values import (
+    BackendName,
+    Counter,
+    FamilyName,
+    Fraction,
+    Identifier,
+    Positive,
+    PositiveFloat,
+    Precision,
+    Struct,
+    Version,
+)
+
+DRAFT_SCHEMA = 1
+_TEXT_LIMIT = 1 << 20
+_IMAGE_LIMIT = 16 << 20
+
+
+class VariantFile(Struct):
+    """One variant: a `Variant` of the manifest with the path of its plain model."""
+
+    id: Identifier
+    model: str
+    backend: BackendName
+    precision: Precision
+    family: FamilyName
+    input: InputSpec
+    accuracy: Fraction
+    memory_mb: Positive
+    box_units: str = "pixels"
+    latency_ms: dict[str, PositiveFloat] = msgspec.field(default_factory=dict)
+    needs: dict[str, bool] = msgspec.field(default_factory=dict)
+
+
+class GoldenFile(Struct):
+    """The golden set: image files, the file of expected boxes, and what they were found with."""
+
+    images: list[str]
+    expected: str
+    confidence: Fraction
+    iou: Fraction
+
+
+class LimitsFile(Struct):
+    """When a trial on the golden set passes, see `GoldenSpec`."""
+
+    min_match: Fraction = UNLIMITED.min_match
+    iou: Fraction = UNLIMITED.iou
+    score_tolerance: Fraction = UNLIMITED.score_tolerance
+    max_latency_ms: PositiveFloat | None = None
+    max_memory_mb: Positive | None = None
+
+
+class DraftFile(Struct, rename={"device_class": "class"}):
+    """The whole file."""
+
+    schema: int
+    name: Identifier
+    version: Version
+    device_class: Identifier
+    counter: Counter
+    labels: list[str]
+    variants: list[VariantFile]
+    golden: GoldenFile
+    min_agent: Version = "0"
+    limits: LimitsFile = LimitsFile()
+    probation: ProbationSpec = ProbationSpec()
+    provenance: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+def load_draft(path: Path, disk: Disk = REAL_DISK) -> ReleaseDraft:
+    """Read a draft and the golden images and boxes it names.
+
+    Raises:
+        ConfigError: A file does not fit its schema.
+        PackageError: The golden set is incomplete.
+        StorageError: A file cannot be read.
+    """
+    text = disk.read(path, _TEXT_LIMIT).decode(errors="replace")
+    draft = config_from_yaml(text, DraftFile, str(path))
+    if draft.schema != DRAFT_SCHEMA:
+        message = f"{path}: at $.schema: expected {DRAFT_SCHEMA}, found {draft.schema}"
+        raise ConfigError(message)
+    folder, limits = path.resolve().parent, draft.limits
+    return ReleaseDraft(
+        name=draft.name,
+        version=draft.version,
+        device_class=draft.device_class,
+        counter=draft.counter,
+        labels=draft.labels,
+        variants=[_variant(variant, folder) for variant in draft.variants],
+        golden=_golden(draft.golden, folder, disk),
+        min_agent=draft.min_agent,
+        limits=replace(
+            UNLIMITED,
+            min_match=limits.min_match,
+            iou=limits.iou,
+            score_tolerance=limits.score_tolerance,
+            max_latency_ms=limits.max_latency_ms,
+            max_memory_mb=limits.max_memory_mb,
+        ),
+        probation=draft.probation,
+        provenance=draft.provenance,
+    )
+
+
+def _variant(variant: VariantFile, folder: Path) -> VariantDraft:
+    return VariantDraft(
+        id=variant.id,
+        model=folder / variant.model,
+        backend=variant.backend,
+        precision=variant.precision,
+        family=variant.family,
+        input=variant.input,
+        accuracy=variant.accuracy,
+        memory_mb=variant.memory_mb,
+        box_units=variant.box_units,
+        latency_ms=variant.latency_ms,
+        needs=variant.needs,
+    )
+
+
+def _golden(golden: GoldenFile, folder: Path, disk: Disk) -> GoldenSet:
+    path = folder / golden.expected
+    try:
+        expected = parse_json(disk.read(path, 64 * _TEXT_LIMIT), dict[str, list[list[GoldenBox]]])
+    except Malformed as error:
+        raise ConfigError(f"{path}: {error}") from error
+    images = [disk.read(folder / image, _IMAGE_LIMIT) for image in golden.images]
+    return golden_set(images, expected, confidence=golden.confidence, iou=golden.iou)

@@ -1,0 +1,152 @@
+"""Where the files of a repository lie: published and staged documents, and their targets."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+
+from agent.errors import PackageError, TrustError
+from agent.host.disk import Disk
+from agent.release import documents, online
+from agent.release.charter import ROOT, TARGETS
+from agent.release.listing import FILE_LIMIT
+
+DOCUMENT_LIMIT = 5_000_000  # bytes; devices refuse more
+_RANK = {ROOT: 0, TARGETS: 1}
+
+
+class Shelf:
+    """The files below `folder`; knows names and places, decides nothing about trust.
+
+    Attributes:
+        public: What devices may see: `metadata/` and `targets/`.
+        staged: What is being approved.
+    """
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self.public = folder / "public"
+        self.staged = folder / "staged"
+        self.metadata = self.public / "metadata"
+        self._disk = disk
+
+    def make(self) -> None:
+        """Create the folders.
+
+        Raises:
+            PackageError: There is a repository already.
+        """
+        if self._disk.exists(self.public) or self._disk.exists(self.staged):
+            raise PackageError(f"{self.public.parent}: a repository is there already")
+        self._disk.make_dirs(self.staged)
+        self._disk.make_dirs(self.metadata)
+
+    def staged_roles(self) -> list[str]:
+        """Return what is staged, delegators before what they delegate to."""
+        names = [path.stem for path in self._disk.list(self.staged) if path.suffix == ".json"]
+        return sorted(names, key=lambda name: (_RANK.get(name, len(_RANK)), name))
+
+    def stage(self, role: str, document: Metadata[Any]) -> None:
+        """Keep `document` as the staged one of `role`.
+
+        Raises:
+            PackageError: Longer than devices accept.
+            TrustError: It lists one public key twice.
+        """
+        data = document.to_bytes()
+        documents.read_document(data, f"staged {role}", kind_of(role))
+        if len(data) > DOCUMENT_LIMIT:
+            message = f"{role}: expected at most {DOCUMENT_LIMIT} bytes, found {len(data)}"
+            raise PackageError(message, code="package.too_long")
+        self._disk.write_atomic(self.staged / f"{role}.json", data)
+
+    def read_staged(self, role: str) -> Metadata[Any]:
+        """Return the staged document of `role`.
+
+        Raises:
+            TrustError: There is none, or it is not metadata.
+        """
+        path = self.staged / f"{role}.json"
+        if not self._disk.exists(path):
+            hint = f"staged now: {', '.join(self.staged_roles()) or 'nothing'}"
+            raise TrustError(f"{role}: nothing is staged", code="trust.nothing", hint=hint)
+        return self._read(path, role)
+
+    def published(self, role: str) -> Metadata[Any]:
+        """Return the newest published document of `role`.
+
+        Raises:
+            TrustError: There is none, or it is not metadata.
+        """
+        version = self.latest_version(role)
+        if not version:
+            message = f"{self.public}: no {role} is published"
+            raise TrustError(message, code="trust.unknown_role", hint="is the name right?")
+        return self._read(self.metadata / f"{version}.{role}.json", role)
+
+    def current(self, role: str) -> Metadata[Any]:
+        """Return the staged document of `role`, else the published one.
+
+        Raises:
+            TrustError: There is neither.
+        """
+        is_staged = self._disk.exists(self.staged / f"{role}.json")
+        return self.read_staged(role) if is_staged else self.published(role)
+
+    def delegator(self, role: str) -> documents.Delegator:
+        """Return the document that says whose signatures count for `role`."""
+        parent: documents.Delegator = self.current(ROOT if role in _RANK else TARGETS).signed
+        return parent
+
+    def latest_version(self, role: str) -> int:
+        """Return the greatest published version of `role`, 0 when there is none."""
+        return online.latest_version(self.metadata, role, self._disk)
+
+    def stage_target(self, target: TargetFile, data: bytes) -> None:
+        """Keep a target's bytes until its document is published."""
+        place = self.staged / "targets" / _hashed(target)
+        self._disk.make_dirs(place.parent)
+        self._disk.write_atomic(place, data, mode=0o644)
+
+    def publish_targets(self, document: Metadata[Any]) -> None:
+        """Copy the staged targets that `document` lists to where devices find them."""
+        listed = document.signed.targets if isinstance(document.signed, Targets) else {}
+        for target in listed.values():
+            staged = self.staged / "targets" / _hashed(target)
+            place = self.public / "targets" / _hashed(target)
+            if self._disk.exists(staged) and not self._disk.exists(place):
+                self._disk.make_dirs(place.parent)
+                data = self._disk.read(staged, FILE_LIMIT)
+                target.verify_length_and_hashes(data)
+                self._disk.write_atomic(place, data, mode=0o644)
+
+    def publish_document(self, role: str, document: Metadata[Any]) -> None:
+        """Write a document under its version; devices see it with the next timestamp."""
+        name = f"{document.signed.version}.{role}.json"
+        self._disk.write_atomic(self.metadata / name, document.to_bytes(), mode=0o644)
+
+    def clear_staged(self) -> None:
+        """Forget everything staged."""
+        shutil.rmtree(self.staged)
+        self._disk.make_dirs(self.staged)
+
+    def first_root(self) -> bytes:
+        """Return version 1 of the root document as it was published."""
+        return self._disk.read(self.metadata / f"1.{ROOT}.json", DOCUMENT_LIMIT)
+
+    def _read(self, path: Path, role: str) -> Metadata[Any]:
+        data = self._disk.read(path, DOCUMENT_LIMIT)
+        return documents.read_document(data, str(path), kind_of(role))
+
+
+def kind_of(role: str) -> type[Root | Targets]:
+    """Return the type of a role's document."""
+    return Root if role == ROOT else Targets
+
+
+def _hashed(target: TargetFile) -> str:
+    """Return the file a target lies in under consistent snapshots (TUF 6.2)."""
+    folder, _, name = target.path.rpartition("/")
+    return f"{folder}/{target.hashes['sha256']}.{name}"

@@ -1,0 +1,119 @@
+"""Signer keys: Ed25519, one PEM file each, in a folder per role.
+
+A folder holds `<name>.key` (PKCS#8, mode 0600) and `<name>.pub` (public key, PEM). The private file stays
+with its owner; the public one is all that others need. Role folders have the names of the TUF roles they
+sign for, see `agent.release.charter`.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from securesystemslib.signer import CryptoSigner, SSlibKey
+
+from agent.errors import ConfigError, KeyUnavailableError, StorageError
+from agent.host.disk import REAL_DISK, Disk
+
+_PEM_LIMIT = 16 * 1024
+
+
+def generate(folder: Path, name: str, disk: Disk = REAL_DISK) -> CryptoSigner:
+    """Create the key pair `name` in `folder` and return its signer.
+
+    Raises:
+        ConfigError: A key of that name is there already; keys are never overwritten.
+        StorageError: The folder cannot be written.
+    """
+    private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
+    if disk.exists(private_path) or disk.exists(public_path):
+        raise ConfigError(f"{private_path}: the key exists already", hint="choose another name")
+    key = Ed25519PrivateKey.generate()
+    disk.make_dirs(folder)
+    disk.write_atomic(private_path, _private_pem(key))
+    disk.write_atomic(public_path, public_pem(key.public_key()).encode(), mode=0o644)
+    return CryptoSigner(key)
+
+
+def load_signer(path: Path, disk: Disk = REAL_DISK) -> CryptoSigner:
+    """Load the private key at `path`.
+
+    Raises:
+        ConfigError: Others may read the file, or it is no Ed25519 key.
+        KeyUnavailableError: The file cannot be read.
+    """
+    try:
+        data = disk.read(path, _PEM_LIMIT)
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except (StorageError, OSError) as error:
+        raise KeyUnavailableError(f"signer key: {error}", hint="check the path") from error
+    if mode & 0o077:
+        hint = f"chmod 600 {path}, and replace the key if somebody may have read it"
+        raise ConfigError(f"{path}: expected mode 0600, found {mode:04o}", hint=hint)
+    return CryptoSigner(_private_key(data, path))
+
+
+def load_signers(folder: Path, disk: Disk = REAL_DISK) -> dict[str, CryptoSigner]:
+    """Load every private key of `folder`, by name.
+
+    Raises:
+        ConfigError: A file is no usable key, or there is none.
+    """
+    paths = [path for path in disk.list(folder) if path.suffix == ".key"]
+    if not paths:
+        raise ConfigError(f"{folder}: expected signer keys (*.key), found none")
+    return {path.stem: load_signer(path, disk) for path in paths}
+
+
+def load_public(path: Path, disk: Disk = REAL_DISK) -> SSlibKey:
+    """Load the public key at `path`.
+
+    Raises:
+        ConfigError: It is no Ed25519 public key in PEM.
+    """
+    try:
+        key = serialization.load_pem_public_key(disk.read(path, _PEM_LIMIT))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path}: expected a public key in PEM, found {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"{path}: expected an Ed25519 key, found {type(key).__name__}")
+    return SSlibKey.from_crypto(key)
+
+
+def load_publics(folder: Path, disk: Disk = REAL_DISK) -> dict[str, SSlibKey]:
+    """Load every public key of `folder`, by name.
+
+    Raises:
+        ConfigError: A file is no usable key, or there is none.
+    """
+    paths = [path for path in disk.list(folder) if path.suffix == ".pub"]
+    if not paths:
+        raise ConfigError(f"{folder}: expected public keys (*.pub), found none")
+    return {path.stem: load_public(path, disk) for path in paths}
+
+
+def public_pem(key: Ed25519PublicKey) -> str:
+    """Return a public key as PEM, the form in which a command policy lists it."""
+    encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(encoding, form).decode()
+
+
+def _private_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _private_key(data: bytes, path: Path) -> Ed25519PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path}: expected a private key in PEM, found {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path}: expected an Ed25519 key, found {type(key).__name__}")
+    return key

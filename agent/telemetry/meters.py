@@ -1,0 +1,112 @@
+"""Meters: what the serving worker did lately. Pure aggregation of its messages; thread-safe."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.host.clock import monotonic_ns
+from agent.schema.ipc import FrameResult, Heartbeat
+from agent.schema.messages import CameraReport, StageMs
+
+WINDOW_S = 10.0
+# Enough for the window at 200 frames per second, all cameras together.
+SAMPLES = 2048
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at the meters.
+
+    Attributes:
+        fps: Frames inferred without error per second, all cameras together.
+        stages: Milliseconds per stage (capture, queue, pre, infer, post, publish).
+        errors: Frames of the window whose inference failed.
+    """
+
+    fps: float
+    stages: dict[str, StageMs]
+    errors: int
+
+
+@dataclass(frozen=True)
+class _Sample:
+    at_ns: int
+    stages_ms: dict[str, float]
+    failed: bool
+
+
+class Meters:
+    """Collects frame results and heartbeats; `now_ns` is a monotonic clock."""
+
+    def __init__(self, now_ns: Callable[[], int] = monotonic_ns) -> None:
+        self._now_ns = now_ns
+        self._started_ns = now_ns()
+        self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
+        self._cameras: dict[str, CameraReport] = {}
+        self._restarts = 0
+        self._lock = threading.Lock()
+
+    def frame(self, result: FrameResult) -> None:
+        """Count one processed frame."""
+        sample = _Sample(self._now_ns(), result.stages_ms, bool(result.error))
+        with self._lock:
+            self._samples.append(sample)
+
+    def heartbeat(self, beat: Heartbeat) -> None:
+        """Remember what the worker says of its cameras."""
+        with self._lock:
+            self._cameras = {report.name: report for report in beat.cameras}
+
+    def restarted(self) -> None:
+        """Count one unplanned restart of the worker."""
+        with self._lock:
+            self._restarts += 1
+
+    @property
+    def restarts(self) -> int:
+        """Unplanned restarts of the worker since the agent started."""
+        return self._restarts
+
+    @property
+    def cameras(self) -> list[CameraReport]:
+        """Newest report of each camera, by name."""
+        with self._lock:
+            return sorted(self._cameras.values(), key=lambda report: report.name)
+
+    def read(self, window_s: float = WINDOW_S) -> Reading:
+        """Return rate, stages and errors of the last `window_s` seconds."""
+        now_ns = self._now_ns()
+        begin_ns = max(now_ns - int(window_s * 1e9), self._started_ns)
+        with self._lock:
+            samples = list(self._samples)
+        if len(samples) == SAMPLES:
+            begin_ns = max(begin_ns, samples[0].at_ns)
+        recent = [sample for sample in samples if sample.at_ns >= begin_ns]
+        good = [sample.stages_ms for sample in recent if not sample.failed]
+        seconds = (now_ns - begin_ns) / 1e9
+        fps = len(good) / seconds if seconds > 0 else 0.0
+        return Reading(round(fps, 2), _stages(good), len(recent) - len(good))
+
+    def snapshot(self) -> dict[str, StageMs]:
+        """Return milliseconds per stage over the usual window."""
+        return self.read().stages
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the nearest-rank percentile of ascending values: the smallest that `share` do not exceed."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _stages(samples: Sequence[dict[str, float]]) -> dict[str, StageMs]:
+    names = {name: None for sample in samples for name in sample}
+    return {name: _stage([sample[name] for sample in samples if name in sample]) for name in names}
+
+
+def _stage(values_ms: list[float]) -> StageMs:
+    values_ms.sort()
+    p50, p95, p99 = (round(percentile(values_ms, share), 3) for share in (0.5, 0.95, 0.99))
+    return StageMs(p50=p50, p95=p95, p99=p99)

@@ -1,0 +1,136 @@
+"""From a release's name to its authentic files on disk: check, choose, fetch, open once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.errors import PackageError
+from agent.host.disk import REAL_DISK, Disk
+from agent.models.opening import Opener
+from agent.models.store import InstalledRelease, ModelStore
+from agent.schema.document import trusted_json
+from agent.schema.manifest import Manifest, ReleaseRef, SealedFile, Variant
+from agent.schema.messages import Policy, Progress
+from agent.schema.profile import Choice
+from agent.trust.floor import Floor
+from agent.update.admission import Facts, admit
+from agent.update.fetch import fetch_file, fetch_small
+from agent.update.grants import KeyBroker
+from agent.update.ports import Source
+from agent.update.sources.failover import FailoverSource
+from agent.update.trust_client import TrustClient, Trusted
+
+MAX_MANIFEST_BYTES = 1024 * 1024
+MAX_POLICY_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A release whose files are on disk: its complete reference, manifest as signed, chosen variant."""
+
+    ref: ReleaseRef
+    manifest_bytes: bytes
+    manifest: Manifest
+    variant: Variant
+
+
+@dataclass(frozen=True)
+class Stager:
+    """Brings releases to the store.
+
+    Attributes:
+        trust: Says what may be fetched.
+        sources: Roads, best first; every release begins with the best.
+        store: Where files go.
+        opener: Authenticates sealed files; nothing of the plaintext is kept.
+        keys: Asks for grants.
+        floor: Least release counter.
+        choose: Picks the variant for this board.
+        device_class: Class of this device.
+        agent_version: Version of this agent.
+        disk: Disk under the store.
+        deadline_s: Longest time one file may take, seconds.
+    """
+
+    trust: TrustClient
+    sources: Sequence[Source]
+    store: ModelStore
+    opener: Opener
+    keys: KeyBroker
+    floor: Floor
+    choose: Callable[[Manifest], Choice]
+    device_class: str
+    agent_version: str
+    disk: Disk = REAL_DISK
+    deadline_s: float = 3600.0
+
+    def fetch(self, ref: ReleaseRef, progress: Callable[[Progress], None]) -> Staged:
+        """Fetch the chosen variant of `ref` and its golden set.
+
+        Raises:
+            TrustError: Not signed for this device, or older than the floor.
+            PackageError: It does not suit this device.
+            TransferError: The road is bad.
+            StorageError: The disk is full or failing.
+        """
+        source = FailoverSource(self.sources, self.deadline_s)
+        trusted = self.trust.check(source)
+        data = fetch_small(source, trusted.release(ref), MAX_MANIFEST_BYTES)
+        manifest = trusted_json(data, Manifest, ref.path)
+        facts = Facts(self.device_class, self.floor.counter, self.agent_version)
+        ref = admit(manifest, ref, facts)
+        variant = _chosen(manifest, self.choose(manifest))
+        for file in (variant.payload, manifest.golden.payload):
+            self._fetch_sealed(source, trusted, ref, file, progress)
+        return Staged(ref, data, manifest, variant)
+
+    def open(self, staged: Staged) -> InstalledRelease:
+        """Get the key, install, and authenticate every sealed chunk once; plaintext stays in memory.
+
+        Raises:
+            TrustError: A chunk, the key or the grant is not authentic.
+            KeyUnavailableError: The device key cannot be used now.
+            TransferError: The key service does not answer.
+            StorageError: The disk is full or failing.
+        """
+        grant = self.keys.grant(staged.manifest.release_id)
+        release = self.store.install(staged.ref, staged.manifest_bytes, staged.variant.id, grant)
+        for open_file in (self.opener.payload, self.opener.golden):
+            os.close(open_file(release))
+        return release
+
+    def policy(self) -> tuple[bytes, Policy]:
+        """Return the newest signed command policy, as signed and decoded.
+
+        Raises:
+            TrustError: Not authentic.
+            TransferError: The road is bad.
+        """
+        source = FailoverSource(self.sources, self.deadline_s)
+        target = self.trust.check(source).policy()
+        data = fetch_small(source, target, MAX_POLICY_BYTES)
+        return data, trusted_json(data, Policy, target.path)
+
+    def _fetch_sealed(
+        self,
+        source: FailoverSource,
+        trusted: Trusted,
+        ref: ReleaseRef,
+        file: SealedFile,
+        progress: Callable[[Progress], None],
+    ) -> None:
+        folder = ref.path.rpartition("/")[0]
+        target = trusted.file(f"{folder}/{file.file}", file.sha256)
+        part, blob = self.store.part_path(file.sha256), self.store.blob_path(file.sha256)
+        fetch_file(source, target, part, blob, self.disk, progress)
+
+
+def _chosen(manifest: Manifest, choice: Choice) -> Variant:
+    for variant in manifest.variants:
+        if variant.id == choice.variant:
+            return variant
+    reasons = "; ".join(f"{verdict.variant}: {verdict.reason}" for verdict in choice.verdicts)
+    message = f"{manifest.release_id}: no variant suits this board ({reasons or 'none offered'})"
+    raise PackageError(message, code="package.no_variant")

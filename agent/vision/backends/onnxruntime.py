@@ -1,0 +1,121 @@
+"""ONNX Runtime: the model is mapped from its path, input and outputs are bound to arrays of ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from agent.errors import ModelError
+from agent.vision.backends import BackendOptions, Float32, TensorInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(int8)": np.dtype(np.int8),
+    "tensor(int32)": np.dtype(np.int32),
+    "tensor(int64)": np.dtype(np.int64),
+}
+# ONNX Runtime has one exception class per status code, all direct children of Exception.
+_FAULTS: tuple[type[Exception], ...] = (
+    *(
+        kind
+        for kind in vars(ort_state).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+    RuntimeError,
+    ValueError,
+    MemoryError,
+)
+_CPU = "CPUExecutionProvider"
+
+
+class OnnxRuntimeBackend:
+    """A model in an ONNX Runtime session; see `agent.vision.backends.Backend`."""
+
+    def __init__(self, path: str, options: BackendOptions) -> None:
+        try:
+            self._session = ort.InferenceSession(
+                path, _session_options(options.threads), providers=_providers(options)
+            )
+        except _FAULTS as error:
+            raise ModelError(
+                f"ONNX Runtime cannot load the model: {_first_line(error)}", code="model.unreadable"
+            ) from error
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.input = _single([_info(node) for node in self._session.get_inputs()])
+        self.outputs = tuple(_info(node) for node in self._session.get_outputs())
+        self.buffer = np.zeros(self.input.shape, self.input.dtype)
+        self._results = [np.zeros(info.shape, info.dtype) for info in self.outputs]
+        self._binding = self._bind()
+
+    def infer(self) -> list[Float32]:
+        """Run the model on `buffer`; the arrays are valid until the next call."""
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except _FAULTS as error:
+            raise ModelError(
+                f"inference failed: {_first_line(error)}", code="model.inference"
+            ) from error
+        return [result.astype(np.float32, copy=False) for result in self._results]
+
+    def _bind(self) -> Any:
+        binding = self._session.io_binding()
+        binding.bind_input(
+            self.input.name, "cpu", 0, self.input.dtype, self.input.shape, self.buffer.ctypes.data
+        )
+        for info, result in zip(self.outputs, self._results, strict=True):
+            binding.bind_output(info.name, "cpu", 0, info.dtype, info.shape, result.ctypes.data)
+        return binding
+
+
+def _session_options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A camera leaves pauses between frames: spinning threads would burn them. The memory pattern holds
+    # 10 MB of a small model's peak for nothing measurable in speed.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False
+    return options
+
+
+def _providers(options: BackendOptions) -> list[str]:
+    wanted = [name for name in options.providers if name != _CPU]
+    missing = [name for name in wanted if name not in ort.get_available_providers()]
+    if missing:
+        raise ModelError(
+            f"ONNX Runtime has no execution provider {missing[0]} here",
+            code="model.runtime_missing",
+            hint=f"available are {', '.join(ort.get_available_providers())}",
+        )
+    return [*wanted, _CPU]
+
+
+def _info(node: Any) -> TensorInfo:
+    if node.type not in _DTYPES:
+        raise ModelError(f"tensor {node.name} has type {node.type}", code="model.shape")
+    if not all(isinstance(side, int) and side > 0 for side in node.shape):
+        raise ModelError(
+            f"tensor {node.name} has no fixed shape, found {node.shape}",
+            code="model.shape",
+            hint="export the model with fixed input size and batch 1",
+        )
+    return TensorInfo(node.name, tuple(node.shape), _DTYPES[node.type])
+
+
+def _single(inputs: list[TensorInfo]) -> TensorInfo:
+    if len(inputs) != 1:
+        raise ModelError(f"expected one input, found {len(inputs)}", code="model.shape")
+    return inputs[0]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,178 @@
+"""One loaded model: frame in, boxes in the frame's pixels out, with the time of every stage.
+
+detector = load_detector(Path("yolo11n.onnx"))
+detected = detector.detect(cv2.imread("bus.jpg"))
+print([detector.labels[label] for label in detected.labels])
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.errors import ModelError
+from agent.vision.backends import Backend, BackendOptions, open_backend
+from agent.vision.families import Decoder, Head, open_decoder
+from agent.vision.image import Letterbox
+from agent.vision.recognise import Stated, backend_of, model_path, recognise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from agent.schema.manifest import InputSpec
+    from agent.vision.golden import GoldenBox
+
+
+@dataclass(frozen=True)
+class Detected:
+    """Objects found in one frame, best first.
+
+    Attributes:
+        boxes: Corners (x_min, y_min, x_max, y_max) in the frame's pixels, shape (N, 4), float32.
+        scores: Shape (N,), float32, in [0, 1].
+        labels: Class ids, shape (N,), int32.
+        stages_ms: Milliseconds of `pre`, `infer` and `post`.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    stages_ms: dict[str, float]
+
+    def golden(self) -> list[GoldenBox]:
+        """Return the boxes as `(label, score, x_min, y_min, x_max, y_max)`, best first."""
+        return [
+            (label, score, *corners)
+            for label, score, corners in zip(
+                self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What loading cost, milliseconds."""
+
+    load_ms: float
+    first_inference_ms: float
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A model that is loaded and warm. Not for use by several threads at once.
+
+    Attributes:
+        labels: Class names by class id.
+        input: What the network expects.
+        backend: The loaded runtime; `backend.infer` is the bare inference.
+        confidence: Least score of a detection.
+        iou: Two boxes of one class that overlap more are one object.
+    """
+
+    labels: Sequence[str]
+    input: InputSpec
+    backend: Backend
+    decoder: Decoder
+    letterbox: Letterbox
+    confidence: float
+    iou: float
+    timing: Timing
+
+    def infer(self) -> list[NDArray[np.float32]]:
+        """Run the network on what lies in its input buffer."""
+        return self.backend.infer()
+
+    def detect(self, frame_bgr: NDArray[np.uint8]) -> Detected:
+        """Find the objects in a BGR frame, shape (H, W, 3).
+
+        Raises:
+            ModelError: The runtime gives up or its outputs make no sense.
+        """
+        started = time.perf_counter_ns()
+        geometry = self.letterbox.fill(frame_bgr)
+        filled = time.perf_counter_ns()
+        outputs = self.backend.infer()
+        inferred = time.perf_counter_ns()
+        found = self.decoder.decode(outputs, self.confidence, self.iou)
+        boxes = geometry.to_frame(found.xyxy)
+        done = time.perf_counter_ns()
+        stages_ms = {
+            "pre": (filled - started) / 1e6,
+            "infer": (inferred - filled) / 1e6,
+            "post": (done - inferred) / 1e6,
+        }
+        return Detected(boxes, found.scores, found.labels, stages_ms)
+
+    def with_thresholds(self, confidence: float, iou: float) -> Detector:
+        """Return the same loaded model with other thresholds."""
+        return replace(self, confidence=confidence, iou=iou)
+
+
+def load_detector(  # noqa: PLR0913 - all but the model are optional and named
+    model: Path | int,
+    *,
+    backend: str | None = None,
+    family: str | None = None,
+    labels: Sequence[str] | None = None,
+    input_spec: InputSpec | None = None,
+    box_units: str | None = None,
+    threads: int = 2,
+    providers: Sequence[str] = (),
+    confidence: float = 0.25,
+    iou: float = 0.6,
+) -> Detector:
+    """Load and warm up a model.
+
+    What is not stated is read from the model file itself; what the file does not say is an error.
+
+    Args:
+        model: A file, or a descriptor of one (a sealed memfd), which stays open and the caller's.
+        backend: Runtime; None reads the file's first bytes.
+        family: How outputs are decoded; None reads the embedded metadata.
+        labels: Class names by class id; None reads the embedded metadata.
+        input_spec: What the network expects; None takes size and layout from its input tensor and colour
+            and scale from the family.
+        box_units: `pixels` or `normalised`; None measures it on the first inference.
+        threads: CPU threads of the runtime.
+        providers: ONNX Runtime execution providers in order of preference, before the CPU.
+        confidence: Least score of a detection.
+        iou: Two boxes of one class that overlap more are one object.
+
+    Raises:
+        ModelError: The model cannot be loaded, is ambiguous, or misbehaves on its first inference.
+    """
+    started = time.perf_counter_ns()
+    path = model_path(model)
+    runtime = open_backend(backend or backend_of(path), path, BackendOptions(threads, providers))
+    loaded = time.perf_counter_ns()
+    outputs = _first_inference(runtime)
+    warm = time.perf_counter_ns()
+    stated = Stated(family, labels, input_spec, box_units)
+    facts = recognise(runtime, outputs, stated)
+    spec = facts.input
+    head = Head(len(facts.labels), spec.width, spec.height, facts.box_units)
+    decoder = open_decoder(facts.family, head)
+    decoder.decode(outputs, confidence, iou)
+    timing = Timing((loaded - started) / 1e6, (warm - loaded) / 1e6)
+    letterbox = Letterbox(spec, runtime.input, runtime.buffer)
+    return Detector(facts.labels, spec, runtime, decoder, letterbox, confidence, iou, timing)
+
+
+def golden_boxes(detector: Detector, image_bgr: NDArray[np.uint8]) -> list[GoldenBox]:
+    """Return what the detector finds as `(label, score, x_min, y_min, x_max, y_max)`, best first."""
+    return detector.detect(image_bgr).golden()
+
+
+def _first_inference(runtime: Backend) -> list[NDArray[np.float32]]:
+    """Run once on an empty input, so that no camera frame pays for lazy set-up."""
+    outputs = runtime.infer()
+    for info, values in zip(runtime.outputs, outputs, strict=True):
+        if not np.isfinite(values).all():
+            raise ModelError(f"output {info.name} is not finite", code="model.not_finite")
+    return outputs

@@ -1,0 +1,70 @@
+"""Pictures that are not live: files, folders and videos one frame after the other, and drawing on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import CameraError
+from agent.vision.cameras.folder import IMAGE_SUFFIXES, pictures_in
+
+_GREEN_BGR = (80, 220, 60)
+
+
+class Picture(NamedTuple):
+    """One input: `image` is BGR, shape (H, W, 3), uint8; `frame` its number in a video, 0 for pictures."""
+
+    source: Path
+    frame: int
+    image: NDArray[np.uint8]
+
+
+def open_source(source: Path) -> tuple[int, Iterator[Picture]]:
+    """Return how many pictures a file or folder holds, and the pictures.
+
+    Raises:
+        CameraError: It holds none; later, a picture cannot be decoded.
+    """
+    if source.is_dir() or source.suffix.lower() in IMAGE_SUFFIXES:
+        paths = pictures_in(source) if source.is_dir() else [source]
+        if not paths:
+            raise CameraError(f"{source}: holds no pictures", code="camera.unreadable")
+        return len(paths), (_read_picture(path) for path in paths)
+    video = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+    frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+    if frames <= 0:
+        raise CameraError(f"{source}: neither picture nor video", code="camera.unreadable")
+    return frames, _read_video(source, video)
+
+
+def _read_picture(path: Path) -> Picture:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise CameraError(f"{path}: no picture that can be read", code="camera.unreadable")
+    return Picture(path, 0, image)  # type: ignore[arg-type] # cv2 cannot say uint8
+
+
+def _read_video(source: Path, video: cv2.VideoCapture) -> Iterator[Picture]:
+    number = 0
+    while True:
+        good, image = video.read()
+        if not good:
+            return
+        yield Picture(source, number, image)  # type: ignore[arg-type] # cv2 cannot say uint8
+        number += 1
+
+
+def annotated(image: NDArray[np.uint8], captions: Iterable[tuple[str, Sequence[float]]]) -> bytes:
+    """Return a copy of a BGR picture as JPEG, with a caption and a frame for each box (corners, pixels)."""
+    canvas = image.copy()
+    for text, box in captions:
+        x_min, y_min, x_max, y_max = (round(side) for side in box)
+        cv2.rectangle(canvas, (x_min, y_min), (x_max, y_max), _GREEN_BGR, 2)
+        place = (x_min + 2, max(12, y_min - 4))
+        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _GREEN_BGR, 1)
+    return cv2.imencode(".jpg", canvas)[1].tobytes()

@@ -1,0 +1,114 @@
+"""Cameras, one model, one publisher: which threads run while cameras are open, and how they end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.errors import ModelError
+from agent.host.clock import monotonic_ns
+from agent.vision.cameras import CameraSetup, Frame
+from agent.vision.capture import CaptureLoop, Mailbox
+from agent.vision.events import Stage
+from agent.vision.publisher import CameraDesk, Processed, Published, Publisher
+from agent.vision.pulse import Pulse
+from agent.vision.tracking import LOW_CONFIDENCE
+
+if TYPE_CHECKING:
+    from agent.schema.config import CameraConfig
+    from agent.schema.messages import CameraReport
+    from agent.vision.detector import Detector
+
+log = logging.getLogger(__name__)
+
+_TAKE_S = 0.5
+_JOIN_S = 2.0
+
+Spawn = Callable[[str, Callable[[], None]], threading.Thread]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is filmed, and under which names its events are reported."""
+
+    device: str
+    boot: str
+    release: str
+    cameras: Sequence[CameraConfig]
+    epoch_ns: int
+    default_fps: float
+
+
+class Pipeline:
+    """Open cameras with their model.
+
+    Args:
+        detector: The loaded model; used by the inference thread alone while the pipeline runs.
+        scene: The cameras.
+        publisher: Takes every processed frame.
+        spawn: Starts a named thread whose failure ends the worker.
+    """
+
+    def __init__(
+        self, detector: Detector, scene: Scene, publisher: Publisher, spawn: Spawn
+    ) -> None:
+        low = min(detector.confidence, LOW_CONFIDENCE)
+        self.pulse = Pulse()
+        self._detector = detector.with_thresholds(low, detector.iou)
+        self._publisher = publisher
+        self._stop = threading.Event()
+        self._mailbox = Mailbox([camera.name for camera in scene.cameras])
+        self._desks = {
+            camera.name: CameraDesk(_stage(scene, camera, detector), detector.confidence)
+            for camera in scene.cameras
+        }
+        self._captures = [
+            CaptureLoop(
+                CameraSetup(camera, scene.epoch_ns, scene.default_fps, self._stop), self._mailbox
+            )
+            for camera in scene.cameras
+        ]
+        self._threads = [spawn("inference", self._infer)]
+        self._threads += [spawn(f"camera-{loop.name}", loop.run) for loop in self._captures]
+
+    def reports(self) -> list[CameraReport]:
+        """Return the health of every camera."""
+        return [loop.report(self._desks[loop.name].processed) for loop in self._captures]
+
+    def newest(self, camera: str) -> Published | None:
+        """Return a camera's newest processed picture; None when there is none yet or no such camera."""
+        desk = self._desks.get(camera)
+        return desk.newest if desk else None
+
+    def close(self) -> list[CameraDesk]:
+        """Stop capture and inference; return the desks, whose open events are still to be ended."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(_JOIN_S)
+            if thread.is_alive():
+                log.warning("thread %s does not stop; it ends with the worker", thread.name)
+        return list(self._desks.values())
+
+    def _infer(self) -> None:
+        while not self._stop.is_set():
+            self.pulse.beat()
+            taken = self._mailbox.take(_TAKE_S)
+            if taken is not None:
+                camera, frame = taken
+                self._publisher.hand(self._desks[camera], self._process(camera, frame))
+
+    def _process(self, camera: str, frame: Frame) -> Processed:
+        queued_ms = (monotonic_ns() - frame.captured_ns) / 1e6
+        try:
+            detected = self._detector.detect(frame.image)
+        except ModelError as error:
+            log.warning("camera %s frame %d: %s", camera, frame.index, error)
+            return Processed(camera, frame, None, queued_ms, monotonic_ns(), error.code)
+        return Processed(camera, frame, detected, queued_ms, monotonic_ns())
+
+
+def _stage(scene: Scene, camera: CameraConfig, detector: Detector) -> Stage:
+    return Stage(scene.device, camera.name, scene.boot, scene.release, detector.labels)

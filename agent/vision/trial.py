@@ -1,0 +1,67 @@
+"""The golden set on this device: what the model's makers found, found again or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from agent.errors import ModelError
+from agent.host.memfd import read_memfd
+from agent.schema.document import Malformed, parse_msgpack
+from agent.schema.ipc import GoldenFinished, RunGolden
+from agent.schema.manifest import GoldenSet
+from agent.vision.golden import Matched, MatchRule, match
+
+if TYPE_CHECKING:
+    from agent.vision.detector import Detector
+
+
+def read_golden(fd: int) -> GoldenSet:
+    """Return the golden set in a memfd.
+
+    Raises:
+        ModelError: `model.golden` when it cannot be read or is empty.
+    """
+    try:
+        with read_memfd(fd) as view:
+            golden: GoldenSet = parse_msgpack(view[:], GoldenSet)
+    except Malformed as error:
+        raise ModelError(f"the golden set cannot be read: {error}", code="model.golden") from error
+    if not golden.frames:
+        raise ModelError("the golden set is empty", code="model.golden")
+    return golden
+
+
+def run_golden(detector: Detector, golden: GoldenSet, request: RunGolden) -> GoldenFinished:
+    """Run every golden frame through the detector and compare with what its makers found.
+
+    Raises:
+        ModelError: A picture cannot be decoded, lacks this variant, or inference fails.
+    """
+    judged = detector.with_thresholds(golden.confidence, golden.iou)
+    rule = MatchRule(request.match_iou, request.score_tolerance)
+    total, times_ms = Matched(), []
+    for number, frame in enumerate(golden.frames):
+        image = cv2.imdecode(np.frombuffer(frame.image, np.uint8), cv2.IMREAD_COLOR)
+        if image is None or request.variant not in frame.expected:
+            message = f"golden frame {number} is no picture or lacks variant {request.variant}"
+            raise ModelError(message, code="model.golden")
+        detected = judged.detect(image)  # type: ignore[arg-type] # cv2 cannot say uint8
+        times_ms.append(detected.stages_ms["infer"])
+        total += match(frame.expected[request.variant], detected.golden(), rule)
+    return GoldenFinished(
+        id=request.id,
+        frames=len(golden.frames),
+        recall=total.recall,
+        precision=total.precision,
+        p95_ms=float(np.percentile(times_ms, 95)),
+        problem=_problem(total, request.min_match),
+    )
+
+
+def _problem(total: Matched, min_match: float) -> str:
+    shares = {"recall": total.recall, "precision": total.precision}
+    low = [f"{name} {share:.3f}" for name, share in shares.items() if share < min_match]
+    return f"{' and '.join(low)} below {min_match}" if low else ""

@@ -1,0 +1,219 @@
+"""The worker's requests: load a model, prove it, open and close cameras, hand out a picture, stop.
+
+The main thread answers requests one at a time; `Publisher` sends results and heartbeats. An error that
+Vigil knows is answered with `Failed` and the worker goes on; any other is answered too, and ends the
+worker, because nobody can say what state it left. The control process closing its end ends it as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from agent.errors import CameraError, CommandError, ModelError, VigilError
+from agent.host.memfd import memfd_of
+from agent.host.seqpacket import Wire, WireClosedError
+from agent.schema import ipc
+from agent.schema.document import Malformed, parse_msgpack
+from agent.vision.detector import Detector, load_detector
+from agent.vision.picture import picture_of
+from agent.vision.pipeline import Pipeline, Scene
+from agent.vision.publisher import Publisher
+from agent.vision.trial import read_golden, run_golden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.schema.messages import CameraReport
+
+log = logging.getLogger(__name__)
+
+RUNTIMES = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "tensorrt")
+
+
+class Worker:
+    """One vision process, from `Ready` to its end."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._stop = threading.Event()
+        self._detector: Detector | None = None
+        self._release = ""
+        self._pipeline: Pipeline | None = None
+        self._publisher = Publisher(wire, self._progresses, self._reports)
+        self._failed = False
+        self._handlers: dict[type[ipc.Request], Callable[..., None]] = {
+            ipc.LoadModel: self._load_model,
+            ipc.RunGolden: self._run_golden,
+            ipc.OpenCameras: self._open_cameras,
+            ipc.CloseCameras: self._close_cameras,
+            ipc.GrabFrame: self._grab_frame,
+            ipc.Shutdown: self._shutdown,
+        }
+
+    def run(self) -> int:
+        """Serve until told to stop or left alone; return the process's exit status."""
+        try:
+            self._wire.send(ipc.Ready(pid=os.getpid(), runtimes=installed_runtimes()))
+            self._spawn("publisher", lambda: self._publisher.run(self._stop))
+            while not self._stop.is_set():
+                received = self._wire.receive(timeout_s=0.5)
+                if received is not None:
+                    self._answer(*received)
+        except WireClosedError:
+            log.info("the control process closed its end")
+        finally:
+            self._stop.set()
+        return 1 if self._failed else 0
+
+    def _answer(self, data: bytes, fd: int | None) -> None:
+        number = 0
+        try:
+            request = parse_msgpack(data, ipc.Request)
+            number = request.id
+            self._handlers[type(request)](request, fd)
+        except WireClosedError:
+            raise
+        except VigilError as error:
+            self._fail(number, type(error).__name__, error.code, str(error))
+        except Malformed as error:
+            self._fail(number, "CommandError", "ipc.malformed", str(error))
+        except Exception as error:
+            self._fail(number, type(error).__name__, "internal", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    # requests ----------------------------------------------------------------------------------------
+
+    def _load_model(self, request: ipc.LoadModel, fd: int | None) -> None:
+        if self._pipeline is not None:
+            raise CommandError("close the cameras before another model is loaded")
+        variant = request.variant
+        detector = load_detector(
+            _attached(fd),
+            backend=variant.backend.value,
+            family=variant.family.value,
+            labels=request.labels,
+            input_spec=variant.input,
+            box_units=variant.box_units,
+            threads=request.threads,
+            confidence=request.confidence,
+            iou=request.iou,
+        )
+        self._detector, self._release = detector, request.release
+        timing = detector.timing
+        self._wire.send(
+            ipc.ModelLoaded(
+                id=request.id,
+                load_ms=timing.load_ms,
+                first_inference_ms=timing.first_inference_ms,
+            )
+        )
+
+    def _run_golden(self, request: ipc.RunGolden, fd: int | None) -> None:
+        if self._pipeline is not None:
+            raise CommandError("close the cameras before the golden set is run")
+        golden = read_golden(_attached(fd))
+        self._wire.send(run_golden(self._model(), golden, request))
+
+    def _open_cameras(self, request: ipc.OpenCameras, fd: int | None) -> None:
+        del fd
+        if self._pipeline is not None:
+            raise CommandError("cameras are open already")
+        scene = Scene(
+            device=request.device,
+            boot=request.boot,
+            release=self._release,
+            cameras=request.cameras,
+            epoch_ns=request.epoch_ns,
+            default_fps=request.default_fps,
+        )
+        self._pipeline = Pipeline(self._model(), scene, self._publisher, self._spawn)
+        self._wire.send(ipc.Done(id=request.id))
+
+    def _close_cameras(self, request: ipc.CloseCameras, fd: int | None) -> None:
+        del fd
+        self._close_pipeline()
+        self._wire.send(ipc.Done(id=request.id))
+
+    def _grab_frame(self, request: ipc.GrabFrame, fd: int | None) -> None:
+        del fd
+        newest = self._pipeline.newest(request.camera) if self._pipeline else None
+        if newest is None:
+            raise CameraError(f"camera {request.camera} has no picture", code="camera.no_picture")
+        answer, jpeg = picture_of(newest, request)
+        picture = memfd_of(jpeg, "picture")
+        try:
+            self._wire.send(answer, picture)
+        finally:
+            os.close(picture)
+
+    def _shutdown(self, request: ipc.Shutdown, fd: int | None) -> None:
+        del fd
+        self._close_pipeline()
+        self._wire.send(ipc.Done(id=request.id))
+        self._stop.set()
+
+    # parts -------------------------------------------------------------------------------------------
+
+    def _model(self) -> Detector:
+        if self._detector is None:
+            raise ModelError("no model is loaded", code="model.missing")
+        return self._detector
+
+    def _close_pipeline(self) -> None:
+        if self._pipeline is None:
+            return
+        desks = self._pipeline.close()
+        self._pipeline = None
+        for desk in desks:
+            self._publisher.finish(desk)
+
+    def _progresses(self) -> bool:
+        pipeline = self._pipeline
+        return pipeline is None or pipeline.pulse.is_fresh()
+
+    def _reports(self) -> list[CameraReport]:
+        pipeline = self._pipeline
+        return pipeline.reports() if pipeline else []
+
+    def _spawn(self, name: str, target: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=self._guard, args=(target,), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _guard(self, target: Callable[[], None]) -> None:
+        """Run a thread's loop; whatever escapes it ends the worker."""
+        try:
+            target()
+        except WireClosedError:
+            self._stop.set()
+        except Exception:
+            self._failed = True
+            self._stop.set()
+            raise
+
+    def _fail(self, number: int, kind: str, code: str, message: str) -> None:
+        log.warning("request %d failed: %s [%s]", number, message, code)
+        self._wire.send(ipc.Failed(id=number, kind=kind, code=code, message=message))
+
+
+def installed_runtimes() -> dict[str, str]:
+    """Return the inference runtimes that are installed here, by distribution, with their versions."""
+    versions = {}
+    for name in RUNTIMES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def _attached(fd: int | None) -> int:
+    if fd is None:
+        raise CommandError("the request came without its descriptor", code="ipc.malformed")
+    return fd

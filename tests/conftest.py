@@ -1,0 +1,7 @@
+"""The parts every test may ask for."""
+
+from tests.parts.assets import assets
+from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
+from tests.parts.certificates import authority
+
+__all__ = ["assets", "authority", "broker_factory", "mosquitto", "tls_mosquitto"]

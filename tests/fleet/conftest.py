@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent.fleet.access import CONTROLLER
+from agent.fleet.authority import FleetAuthority
+from agent.fleet.blocks import BlockServer
+from agent.fleet.broker import EmbeddedBroker
+from agent.fleet.controller import Controller, Services
+from agent.fleet.keys import KeyService
+from agent.fleet.mosquitto import access_file, mosquitto_configuration
+from agent.fleet.registry import DeviceRecord, Registry
+from agent.schema.config import BrokerConfig, TlsConfig
+from agent.trust.keys import FileKey
+
+DEK = bytes(range(32))
+RELEASE = "gate/people/1.0"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A small fleet: an authority, a registry, a public folder, and keys of three devices."""
+
+    folder: Path
+    authority: FleetAuthority
+    registry: Registry
+    public: Path
+
+    def register(self, device: str, device_class: str = "gate", *groups: str) -> FileKey:
+        key = FileKey.create(self.folder / f"{device}.grant.key")
+        record = DeviceRecord(device, device_class, groups, key.public_bytes, serial="0")
+        self.registry.put_device(record)
+        self.authority.client_certificate(device).write(self.folder, device)
+        return key
+
+    def members(self, device: str) -> frozenset[str] | None:
+        record = self.registry.device(device)
+        return None if record is None or record.revoked else frozenset(record.groups)
+
+    def tls(self, name: str) -> TlsConfig:
+        if not (self.folder / f"{name}.crt").exists():
+            self.authority.client_certificate(name).write(self.folder, name)
+        return TlsConfig(
+            ca=str(self.folder / "ca.crt"),
+            cert=str(self.folder / f"{name}.crt"),
+            key=str(self.folder / f"{name}.key"),
+        )
+
+    def broker(self, port: int, name: str = CONTROLLER, protocol: str = "auto") -> BrokerConfig:
+        return BrokerConfig(host="127.0.0.1", port=port, tls=self.tls(name), protocol=protocol)
+
+    def controller(self, port: int, protocol: str = "auto") -> Controller:
+        config = self.broker(port, protocol=protocol)
+        return Controller(config, Services(KeyService(self.registry), BlockServer(self.public)))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    public = tmp_path / "public"
+    (public / "targets/models").mkdir(parents=True)
+    (public / "targets/models/big.bin").write_bytes(bytes(range(256)) * 6144)  # 1.5 MiB
+    registry = Registry(tmp_path / "fleet.db")
+    registry.put_release_key(RELEASE, DEK)
+    fleet = Fleet(tmp_path, FleetAuthority.create(tmp_path), registry, public)
+    fleet.register("cam-1", "gate", "north")
+    fleet.register("cam-2", "gate", "south")
+    yield fleet
+    registry.close()
+
+
+@pytest.fixture
+def embedded(fleet: Fleet) -> Iterator[EmbeddedBroker]:
+    broker = EmbeddedBroker(fleet.folder / "broker", fleet.authority, fleet.members)
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def mosquitto(fleet: Fleet) -> Iterator[int]:
+    """A real mosquitto with the configuration we ship; gives its port."""
+    program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        pytest.skip("mosquitto is not installed")
+    port = free_port()
+    fleet.authority.server_certificate(["127.0.0.1", "localhost"]).write(fleet.folder, "broker")
+    (fleet.folder / "acl").write_text(access_file(fleet.registry.devices()))
+    (fleet.folder / "acl").chmod(0o600)
+    configuration = mosquitto_configuration(fleet.folder, port)
+    # As root, mosquitto would become a user that cannot read this test's folder.
+    (fleet.folder / "mosquitto.conf").write_text(f"user root\n{configuration}")
+    log = (fleet.folder / "mosquitto.log").open("wb")
+    process = subprocess.Popen(
+        [program, "-c", str(fleet.folder / "mosquitto.conf")], stdout=log, stderr=log
+    )
+    try:
+        wait_for_port(port, process, fleet.folder / "mosquitto.log")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+        log.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    pytest.fail(f"mosquitto did not start: {log.read_text()}")

@@ -1,0 +1,196 @@
+"""A device joins by exchanging a folder; commands are signed by people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from securesystemslib.signer import CryptoSigner, SSlibKey
+
+from agent.config import load_config
+from agent.errors import CommandError, ConfigError, StorageError, TrustError
+from agent.fleet.enrolment import Site, admit, has_certificate, invite, join, request
+from agent.fleet.operators import CommandDesk, Order, approve_command, deploy_order, read_command
+from agent.fleet.registry import Invitation
+from agent.schema.document import parse_json
+from agent.schema.manifest import ReleaseRef
+from agent.schema.messages import COMMAND_TYPE, CommandBody, Policy, PolicyRule, PolicyUser, Role
+from agent.trust.envelope import open_envelope
+from agent.trust.keys import FileKey
+from agent.trust.policy import Situation, authorise
+
+SITE = Site("broker.local", 8883, b'{"root": true}')
+INVITATION = Invitation("gate-7", "gate", ("north",))
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+def test_a_device_joins_by_exchanging_a_folder(fleet: Any, tmp_path: Path) -> None:
+    bundle, device = tmp_path / "stick", tmp_path / "device"
+    invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
+    request(bundle, device)
+    assert not has_certificate(bundle)
+    record = admit(bundle, fleet.registry, fleet.authority)
+    config = load_config(join(bundle, device))
+    assert (config.device.id, config.device.device_class, config.device.groups) == (
+        "gate-7",
+        "gate",
+        ["north"],
+    )
+    assert fleet.registry.device("gate-7") == record
+    assert FileKey.load(Path(config.key)).public_bytes == record.public_key
+    assert Path(config.trust_root).read_bytes() == SITE.root
+    found = modes(device / "identity")
+    assert {name for name, mode in found.items() if mode == 0o600} == {"device.key", "tls.key"}
+    assert config.broker.tls is not None
+    assert Path(config.broker.tls.cert).read_bytes() == (bundle / "device.crt").read_bytes()
+
+
+def test_the_bundle_never_holds_a_private_key(fleet: Any, tmp_path: Path) -> None:
+    bundle = tmp_path / "stick"
+    invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
+    request(bundle, tmp_path / "device")
+    admit(bundle, fleet.registry, fleet.authority)
+    assert not [path for path in bundle.iterdir() if b"PRIVATE" in path.read_bytes()]
+
+
+def test_a_token_admits_one_device_once(fleet: Any, tmp_path: Path) -> None:
+    bundle = tmp_path / "stick"
+    invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
+    request(bundle, tmp_path / "device")
+    admit(bundle, fleet.registry, fleet.authority)
+    with pytest.raises(TrustError) as refusal:
+        admit(bundle, fleet.registry, fleet.authority)
+    assert refusal.value.code == "trust.token"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"device": "gate-8"}, {"token": "guess"}, {"public_key": "AAAA"}, {"csr": "x"}, {"more": 1}],
+)
+def test_a_request_that_was_tampered_with_registers_nothing(
+    fleet: Any, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    bundle = tmp_path / "stick"
+    invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
+    request(bundle, tmp_path / "device")
+    path = bundle / "request.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
+    with pytest.raises(TrustError):
+        admit(bundle, fleet.registry, fleet.authority)
+    assert fleet.registry.device("gate-7") is None
+    assert not has_certificate(bundle)
+
+
+def test_another_devices_certificate_is_not_taken(fleet: Any, tmp_path: Path) -> None:
+    bundle = tmp_path / "stick"
+    invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
+    request(bundle, tmp_path / "device")
+    (bundle / "device.crt").write_bytes((fleet.folder / "cam-1.crt").read_bytes())
+    with pytest.raises(TrustError):
+        join(bundle, tmp_path / "device")
+    assert not (tmp_path / "device/vigil.yaml").exists()
+
+
+def test_joining_keeps_an_operators_configuration(fleet: Any, tmp_path: Path) -> None:
+    bundle, device = tmp_path / "stick", tmp_path / "device"
+    invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
+    request(bundle, device)
+    (device / "vigil.yaml").write_text("mine")
+    admit(bundle, fleet.registry, fleet.authority)
+    assert join(bundle, device).read_text() == "mine"
+
+
+def test_an_empty_bundle_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"invitation\.json"):
+        request(tmp_path, tmp_path / "device")
+
+
+@pytest.mark.parametrize("device", ["controller", "controller-2", "cam-bulk"])
+def test_names_that_could_take_over_another_connection_are_refused(
+    fleet: Any, tmp_path: Path, device: str
+) -> None:
+    with pytest.raises(ConfigError):
+        invite(
+            tmp_path / "s", fleet.registry, fleet.authority, Invitation(device, "gate", ()), SITE
+        )
+
+
+# commands -------------------------------------------------------------------------------------------
+
+
+def policy_for(signers: dict[str, CryptoSigner], approvals: int) -> Policy:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    users = [
+        PolicyUser(
+            name=name,
+            role=Role.DEPLOYER,
+            keys=[
+                signer._private_key.public_key()
+                .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+                .decode()
+            ],
+        )
+        for name, signer in signers.items()
+    ]
+    rules = {"deploy": PolicyRule(role=Role.DEPLOYER, approvals=approvals)}
+    return Policy(schema=1, version=3, users=users, commands=rules)
+
+
+def body_of(envelope: bytes, *signers: CryptoSigner) -> CommandBody:
+    keys: dict[str, SSlibKey] = {s.public_key.keyid: s.public_key for s in signers}
+    return parse_json(open_envelope(envelope, COMMAND_TYPE, keys)[0], CommandBody)
+
+
+def test_a_signed_deploy_passes_a_devices_policy_when_two_people_approve(tmp_path: Path) -> None:
+    people = {name: CryptoSigner.generate_ed25519() for name in ("alice", "bob")}
+    release = ReleaseRef(path="models/gate/people/1.0/manifest.json", sha256="0" * 64)
+    desk = CommandDesk(tmp_path / "counters.json")
+    command = desk.issue(deploy_order(release, "d/cam-1"), "alice", [people["alice"]], 3)
+    body = body_of(command.envelope, people["alice"])
+    situation = Situation("cam-1", set(), body.iat, lambda _: 0, lambda _: False)
+    policy = policy_for(people, approvals=2)
+    with pytest.raises(TrustError) as alone:
+        authorise(command.envelope, policy, situation)
+    assert alone.value.code == "trust.approvals"
+    both = approve_command(command, people["bob"])
+    approved = authorise(both.envelope, policy, situation)
+    assert read_command(both.envelope) == both
+    assert approved.approvers == ("alice", "bob")
+    assert approved.body.args == {"release": release.path, "sha256": release.sha256}
+    assert approved.body.id == command.id
+
+
+def test_counters_rise_per_issuer_also_after_a_restart_and_a_lost_file(tmp_path: Path) -> None:
+    signer = CryptoSigner.generate_ed25519()
+    path = tmp_path / "state/counters.json"
+    order = Order("stop", {}, "g/north")
+    numbers = []
+    for turn in range(4):
+        if turn == 3:
+            path.unlink()
+        command = CommandDesk(path).issue(order, "alice", [signer], 0)
+        numbers.append(body_of(command.envelope, signer).ctr)
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_damaged_counter_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "counters.json"
+    path.write_text("[")
+    with pytest.raises(ConfigError, match=r"counters\.json"):
+        CommandDesk(path).issue(Order("stop", {}, "d/x"), "alice", [], 0)
+
+
+@pytest.mark.parametrize(
+    "order", [Order("Not A Name", {}, "d/x"), Order("stop", {"a": "b" * 20_000}, "d/x")]
+)
+def test_commands_that_devices_would_drop_are_refused_at_the_desk(
+    tmp_path: Path, order: Order
+) -> None:
+    with pytest.raises(CommandError):
+        CommandDesk(tmp_path / "c.json").issue(order, "alice", [CryptoSigner.generate_ed25519()], 0)

@@ -1,0 +1,115 @@
+"""What is read from a board, shown on boards that are folders."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from agent.host.board import installed_backends, read_facts
+from agent.host.processes import pss_mb
+from agent.host.sensors import temperature_c
+from agent.schema.values import BackendName
+from tests.parts import boards
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_raspberry_pi_5_is_read(tmp_path: Path) -> None:
+    facts = read_facts(boards.raspberry_pi_5(tmp_path), "aarch64")
+    assert facts.model == "Raspberry Pi 5 Model B Rev 1.0"
+    assert facts.compatible == ["raspberrypi,5-model-b", "brcm,bcm2712"]
+    assert (facts.architecture, facts.cores, facts.memory_mb) == ("aarch64", 4, 8061)
+    assert facts.cpu_aes
+    assert facts.accelerators == {"edgetpu": False, "cuda": False, "tensorrt": False}
+
+
+def test_a_pi_4_has_no_aes_and_its_coral_stick_is_seen(tmp_path: Path) -> None:
+    facts = read_facts(boards.raspberry_pi_4_coral(tmp_path), "aarch64")
+    assert not facts.cpu_aes
+    assert facts.accelerators["edgetpu"]
+
+
+def test_a_coral_stick_is_seen_before_its_firmware_is_loaded(tmp_path: Path) -> None:
+    boards.put(tmp_path, "sys/bus/usb/devices/1-1/idVendor", "1a6e\n")
+    boards.put(tmp_path, "sys/bus/usb/devices/1-1/idProduct", "089a\n")
+    assert read_facts(tmp_path).accelerators["edgetpu"]
+
+
+def test_a_jetson_orin_nano_is_read(tmp_path: Path) -> None:
+    facts = read_facts(boards.jetson_orin_nano(tmp_path), "aarch64")
+    assert "nvidia,p3767-0005" in facts.compatible
+    assert facts.cores == 6
+    assert facts.accelerators == {"edgetpu": False, "cuda": True, "tensorrt": True}
+
+
+def test_a_pc_without_device_tree_is_named_by_its_bios(tmp_path: Path) -> None:
+    facts = read_facts(boards.small_pc(tmp_path), "x86_64")
+    assert (facts.model, facts.compatible, facts.cpu_aes) == ("NUC11ATKC4", [], True)
+
+
+def test_a_board_that_shows_nothing_is_still_described(tmp_path: Path) -> None:
+    facts = read_facts(tmp_path)
+    assert (facts.model, facts.memory_mb, facts.cpu_aes) == ("unknown", 0, False)
+    assert facts.cores >= 1
+
+
+def test_this_machine_is_described() -> None:
+    facts = read_facts()
+    assert facts.cores >= 1
+    assert facts.memory_mb > 0
+
+
+def test_installed_runtimes_are_those_python_knows() -> None:
+    backends = installed_backends()
+    assert backends[BackendName.ONNXRUNTIME].count(".") >= 1
+
+
+def test_an_older_tflite_runtime_counts_as_litert(tmp_path: Path) -> None:
+    info = tmp_path / "tflite_runtime-2.14.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tflite-runtime\nVersion: 2.14.0\n")
+    # Everything else is loaded first: only the metadata of what is installed must change.
+    script = (
+        "import sys; from agent.host.board import installed_backends;"
+        f"sys.path[:] = [{str(tmp_path)!r}]; print(installed_backends())"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "{<BackendName.LITERT: 'litert'>: '2.14.0'}"
+
+
+def test_reading_the_board_imports_no_runtime() -> None:
+    script = (
+        "import sys; from agent.host.board import read_facts; read_facts();"
+        "print([m for m in ('onnxruntime', 'ai_edge_litert', 'tensorrt', 'cv2') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_hottest_zone_counts_and_a_constant_one_does_not(tmp_path: Path) -> None:
+    assert temperature_c(boards.jetson_orin_nano(tmp_path)) == 51.218
+
+
+def test_zones_that_cannot_be_read_or_believed_are_left_out(tmp_path: Path) -> None:
+    for number, value in enumerate(["", "junk", "999999", "-99000", "41000"]):
+        boards.put(tmp_path, f"sys/class/thermal/thermal_zone{number}/type", "soc\n")
+        boards.put(tmp_path, f"sys/class/thermal/thermal_zone{number}/temp", value)
+    assert temperature_c(tmp_path) == 41.0
+
+
+def test_a_board_without_sensors_has_no_temperature(tmp_path: Path) -> None:
+    assert temperature_c(tmp_path) is None
+
+
+def test_memory_is_the_proportional_share_else_the_resident_set(tmp_path: Path) -> None:
+    boards.put(
+        tmp_path,
+        "proc/7/smaps_rollup",
+        "x [rollup]\nRss: 9000 kB\nPss:   2048 kB\nPss_Dirty: 1 kB\n",
+    )
+    boards.put(tmp_path, "proc/8/statm", "5000 512 100 1 0 300 0\n")
+    assert pss_mb(7, tmp_path) == 2.0
+    assert pss_mb(8, tmp_path) > 0
+    assert pss_mb(9, tmp_path) == 0.0

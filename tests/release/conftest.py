@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from agent.release.build import ReleaseDraft, VariantDraft, build_release
+from agent.release.charter import Charter, RoleKeys
+from agent.release.golden import golden_set
+from agent.release.repository import Repository
+from agent.schema.manifest import InputSpec
+from agent.schema.values import BackendName, FamilyName, Precision
+
+DEK = bytes(range(32))
+OFFLINE = ("root", "targets", "release", "policy")
+
+
+@dataclass(frozen=True)
+class People:
+    """Three signers per offline role and one per online role."""
+
+    signers: dict[str, list[CryptoSigner]]
+
+    @property
+    def online(self) -> tuple[list[CryptoSigner], list[CryptoSigner]]:
+        return self.signers["snapshot"], self.signers["timestamp"]
+
+    def charter(self, *classes: str) -> Charter:
+        roles = {
+            name: RoleKeys(tuple(s.public_key for s in signers), 2 if name in OFFLINE else 1)
+            for name, signers in self.signers.items()
+        }
+        return Charter(classes=classes, **roles)
+
+    def sign_all(self, repository: Repository) -> None:
+        for standing in repository.standings():
+            role = standing.role if standing.role in self.signers else "release"
+            repository.approve(standing.role, self.signers[role][:2])
+
+
+@pytest.fixture
+def people() -> People:
+    counts = dict.fromkeys(OFFLINE, 3) | {"snapshot": 1, "timestamp": 1}
+    return People(
+        {role: [CryptoSigner.generate_ed25519() for _ in range(n)] for role, n in counts.items()}
+    )
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Makes release folders with two small stand-in models."""
+
+    folder: Path
+
+    def draft(
+        self, version: str = "1.0", counter: int = 1, device_class: str = "gate"
+    ) -> ReleaseDraft:
+        variants = []
+        for size in (320, 640):
+            model = self.folder / f"model-{size}.onnx"
+            model.write_bytes(bytes(range(256)) * size * 2)
+            variants.append(
+                VariantDraft(
+                    id=f"onnx-fp32-{size}",
+                    model=model,
+                    backend=BackendName.ONNXRUNTIME,
+                    precision=Precision.FP32,
+                    family=FamilyName.ULTRALYTICS,
+                    input=InputSpec(width=size, height=size),
+                    accuracy=0.4,
+                    memory_mb=120,
+                )
+            )
+        boxes = [[(0, 0.9, 1.0, 2.0, 30.0, 40.0)]]
+        return ReleaseDraft(
+            name="people",
+            version=version,
+            device_class=device_class,
+            counter=counter,
+            labels=["person"],
+            variants=variants,
+            golden=golden_set(
+                [b"image"], {v.id: boxes for v in variants}, confidence=0.25, iou=0.6
+            ),
+        )
+
+    def release(self, version: str = "1.0", counter: int = 1, device_class: str = "gate") -> Path:
+        folder = self.folder / f"release-{device_class}-{version}"
+        return build_release(folder, self.draft(version, counter, device_class), DEK).parent
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, people: People) -> Repository:
+    """A published repository with the classes gate and yard and no releases."""
+    repository = Repository.create(tmp_path / "repository", people.charter("gate", "yard"))
+    people.sign_all(repository)
+    repository.publish(*people.online)
+    return repository

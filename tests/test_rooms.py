@@ -1,0 +1,61 @@
+"""What a running interpreter says about who loads what; lint-imports says the same of the text."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import agent
+
+HEAVY = {
+    "ai_edge_litert",
+    "amqtt",
+    "cv2",
+    "edgefirst",
+    "onnxruntime",
+    "sqlalchemy",
+    "tensorrt",
+    "torch",
+}
+# Rooms that are not part of the control process.
+ELSEWHERE = {"agent.demo", "agent.fleet", "agent.release", "agent.vision"}
+
+# Imports the modules named on the command line one by one and says which of them loaded what.
+PROBE = """
+import importlib, sys
+heavy = set(sys.argv[1].split(","))
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+    loaded = heavy & set(sys.modules)
+    heavy -= loaded
+    for one in sorted(loaded):
+        print(f"{name} loads {one}")
+"""
+
+
+def modules() -> list[str]:
+    """Every module of the package that the control process may load."""
+    return [
+        found.name
+        for found in pkgutil.walk_packages(agent.__path__, "agent.", onerror=lambda _: None)
+        if ".".join(found.name.split(".")[:2]) not in ELSEWHERE and found.name != "agent.__main__"
+    ]
+
+
+def probe(*names: str) -> str:
+    command = [sys.executable, "-c", PROBE, ",".join(sorted(HEAVY)), *names]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_the_control_process_loads_no_pictures_and_no_runtime() -> None:
+    assert probe(*modules()) == ""
+
+
+@pytest.mark.parametrize("room", sorted(ELSEWHERE - {"agent.demo"}))
+def test_the_name_of_a_heavy_room_costs_nothing(room: str) -> None:
+    assert probe(room) == ""

@@ -1,0 +1,178 @@
+"""The crash model: power cut at every step of an update, with lost and torn writes, and again in recovery.
+
+Whatever happens, the device finds exactly its old or its new model, never none, and the next update works.
+`VIGIL_CRASH_SEEDS` multiplies the cases (1 by default).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import shutil
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from agent.errors import VigilError
+from agent.schema.messages import Phase
+from agent.update import fetch
+from tests.parts.power_cut_disk import PowerCutDisk, PowerCutError
+from tests.parts.signed_repository import MadeRelease, SignedRepository, make_release
+from tests.parts.update_device import GOOD, UpdateDevice
+
+logger = logging.getLogger(__name__)
+SEEDS = int(os.environ.get("VIGIL_CRASH_SEEDS", "1"))
+RELEASES = {counter: make_release(counter, size=40_000) for counter in (1, 2, 3)}
+PLAINTEXTS = {f"1.{counter}": release.plaintext for counter, release in RELEASES.items()}
+
+
+@dataclass(frozen=True)
+class Story:
+    """A device that serves `old` and is given release 2, which is good or turns out to be sick."""
+
+    baseline: PowerCutDisk
+    repository: SignedRepository
+    old: str | None = "1.1"
+    is_sick: bool = False
+    syncs_files: bool = True
+    syncs_folders: bool = True
+
+    def begin(self, folder: Path) -> PowerCutDisk:
+        shutil.copytree(self.baseline.root / "metadata", folder / "metadata")
+        syncs = {"syncs_files": self.syncs_files, "syncs_folders": self.syncs_folders}
+        return self.baseline.clone(folder, **syncs)
+
+    def device(self, disk: PowerCutDisk) -> UpdateDevice:
+        device = UpdateDevice(disk.root, self.repository, disk)
+        for release in RELEASES.values():
+            device.key_channel.deks[release.manifest.release_id] = release.dek
+        if self.is_sick:
+            device.host.healths = deque([replace(GOOD, errors=900)])
+        return device
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    repository = SignedRepository(classes=("pi5",))
+    for release in RELEASES.values():
+        repository.add(release)
+    repository.publish()
+    disk = PowerCutDisk(tmp_path_factory.mktemp("baseline"))
+    story = Story(disk, repository)
+    device = UpdateDevice(disk.root, repository, disk)
+    device.start()
+    assert device.deploy(RELEASES[1]).code == "committed"
+    return story
+
+
+@pytest.fixture(autouse=True)
+def _sync_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SYNC_BYTES", 16 * 1024)
+
+
+def steps_of(story: Story, folder: Path) -> int:
+    disk = story.begin(folder)
+    device = story.device(disk)
+    device.start()
+    before = disk.steps
+    device.deploy(RELEASES[2])
+    return disk.steps - before
+
+
+def violation(story: Story, folder: Path, cut: int, seed: int) -> str:
+    """Live through one case; return what was wrong, empty when nothing was."""
+    chance = random.Random(f"{cut} {seed}")  # noqa: S311 - repeatable on purpose
+    disk = story.begin(folder)
+    device = story.device(disk)
+    device.start()
+    disk.cut_after(cut)
+    with contextlib.suppress(PowerCutError):
+        device.deploy(RELEASES[2])
+    told = device.seen[-1].phase if device.seen else Phase.IDLE
+    try:
+        return recover(story, after_cut(disk, chance), told, chance)
+    except VigilError as error:
+        return f"the device does not start: {error.code}"
+
+
+def recover(story: Story, disk: PowerCutDisk, told: Phase, chance: random.Random) -> str:
+    """Start again with a second cut somewhere, then start to the end and update once more.
+
+    `told` is the last phase that the fleet was told of: a decision that was reported must stand.
+    """
+    disk.cut_after(chance.randint(0, 60))
+    try:
+        story.device(disk).start()
+    except PowerCutError:
+        disk = after_cut(disk, chance)
+    disk.cut_after(None)
+    device = story.device(disk)
+    release = device.updater.resume()
+    found = release.ref.version if release else None
+    decided = {Phase.COMMITTED: "1.2", Phase.ROLLED_BACK: story.old}
+    if found != decided.get(told, found):
+        return f"{told.value} was reported, {found} is found"
+    if release and device.plaintext(release.ref) != PLAINTEXTS[release.ref.version]:
+        return f"{found} is not what was signed"
+    device.host.serve(release)
+    device.updater.work()
+    if {found, device.host.serving} - {story.old, "1.2"}:
+        return f"{found}, then {device.host.serving} served after recovery"
+    device.host.healths = deque([GOOD])
+    return "" if is_served(device, RELEASES[3]) else "the next update does not work"
+
+
+def is_served(device: UpdateDevice, release: MadeRelease) -> bool:
+    code = device.deploy(release).code
+    return code == "committed" and device.plaintext(device.current) == release.plaintext
+
+
+def after_cut(disk: PowerCutDisk, chance: random.Random) -> PowerCutDisk:
+    """Restart; python-tuf's cache, which is not synced, may be gone or torn."""
+    cache = disk.root / "metadata"
+    fate = chance.choice(["kept", "lost", "torn"])
+    for path in sorted(cache.rglob("*.json")):
+        if fate == "lost" or (fate == "torn" and chance.random() < 0.5):
+            path.unlink() if fate == "lost" else path.write_bytes(path.read_bytes()[:99])
+    return disk.after_cut(chance)
+
+
+def violations(story: Story, folder: Path, stride: int, enough: int) -> tuple[int, Counter[str]]:
+    """Cut at every step (every `stride`-th with one seed) until `enough` violations were found."""
+    steps, found, cases = steps_of(story, folder / "count"), Counter[str](), 0
+    for cut in range(0, steps + 1, stride if SEEDS == 1 else 1):
+        for seed in range(SEEDS):
+            place = folder / f"{cut}-{seed}"
+            found[violation(story, place, cut, seed)] += 1
+            shutil.rmtree(place)
+            cases += 1
+        if found.total() - found[""] >= enough:
+            break
+    del found[""]
+    logger.info("%d cases, violations: %s", cases, dict(found))
+    return cases, found
+
+
+@pytest.mark.parametrize("is_sick", [False, True], ids=["good release", "sick release"])
+@pytest.mark.parametrize("is_first", [False, True], ids=["second release", "first release"])
+def test_a_power_cut_leaves_the_old_or_the_new_model(
+    good: Story, tmp_path: Path, *, is_first: bool, is_sick: bool
+) -> None:
+    story = replace(good, is_sick=is_sick)
+    if is_first:
+        (tmp_path / "new" / "metadata").mkdir(parents=True)
+        story = replace(story, baseline=PowerCutDisk(tmp_path / "new"), old=None)
+    cases, found = violations(story, tmp_path, stride=2 + 2 * is_first, enough=10**9)
+    assert cases > 15 * SEEDS
+    assert not found
+
+
+@pytest.mark.parametrize("broken", ["files", "folders"])
+def test_the_model_finds_a_missing_sync(good: Story, tmp_path: Path, broken: str) -> None:
+    story = replace(good, syncs_files=broken != "files", syncs_folders=broken != "folders")
+    _, found = violations(story, tmp_path, stride=1, enough=1 if SEEDS == 1 else 10**9)
+    assert found
