@@ -156,8 +156,10 @@ class Story:
 def _told(scene: Scene, report: UpdateReport) -> Chapter:
     is_right = report.outcome is scene.expected
     reason = report.reason
-    if report.outcome is Outcome.COMMITTED and report.swap_gap_ms is not None:
-        reason = f"{report.release} serves; gap in results {report.swap_gap_ms:.0f} ms"
+    if report.outcome is Outcome.COMMITTED:
+        # The first release takes over from nothing: there was no gap to speak of.
+        gap = f"; gap in results {report.swap_gap_ms:.0f} ms" if report.swap_gap_ms else ""
+        reason = f"{report.release} serves{gap}"
     return Chapter(
         scene.title,
         ChapterStatus.DONE if is_right else ChapterStatus.FAILED,
