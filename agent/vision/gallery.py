@@ -81,8 +81,8 @@ def write_stills(clip: Path, targets: Sequence[Path]) -> None:
     if len(wanted) < len(targets):
         raise _too_short(clip, len(targets))
     for picture in pictures:
-        path = wanted.pop(picture.frame, None)
-        if path is not None:
+        if picture.frame in wanted:
+            path = wanted.pop(picture.frame)
             REAL_DISK.make_dirs(path.parent)
             encoded = cv2.imencode(path.suffix.lower(), picture.image)[1].tobytes()
             REAL_DISK.write_atomic(path, encoded, mode=0o644)
