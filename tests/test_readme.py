@@ -1,0 +1,140 @@
+"""The guides keep their word: their commands run in order, and every command and option they name exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from typer.main import get_command
+
+from agent.cli import app
+from tests.parts.broker import needs_mosquitto
+from tests.parts.guides import ROOT, blocks, lines, run_guide
+
+GUIDES = [ROOT / "README.md", ROOT / "docs/first-device.md"]
+TEXTS = [ROOT / "README.md", ROOT / "device_profiles/README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+UNITS = sorted(ROOT.glob("systemd/*.service"))
+_CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_VIGIL = re.compile(r"(?:^|[\s(/])vigil ((?:[^\n;|&)]|\\\n)+)", re.MULTILINE)
+_LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@needs_mosquitto
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("guide", GUIDES, ids=name_of)
+def test_a_guide_leads_to_a_device_that_runs_the_new_model(guide: Path, tmp_path: Path) -> None:
+    settings = {"PORT": str(free_port()), "PAGE": str(free_port())}
+    output = run_guide(guide, tmp_path, settings, timeout_s=170)
+    status = output[output.rindex("+ vigil status") :]
+    assert "deploy succeeded" in output
+    for fact in ("gate/parts/1.0.0", "committed", "connected", "belt"):
+        assert fact in status, status
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=name_of)
+def test_every_command_and_option_that_is_named_exists(text: Path) -> None:
+    wrong = {call: problem for call in calls(text) if (problem := fault(call))}
+    assert not wrong
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=name_of)
+def test_every_link_leads_somewhere(text: Path) -> None:
+    dead = []
+    for path, anchor in _LINK.findall(text.read_text()):
+        target = text.parent / path if path else text
+        if not target.exists() or (anchor and anchor[1:] not in anchors(target)):
+            dead.append(path + anchor)
+    assert not dead
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=name_of)
+def test_systemd_accepts_the_units_that_the_guides_install(unit: Path, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    # Verifying wants the programs to be there, which are elsewhere on this machine.
+    copy = tmp_path / unit.name
+    copy.write_text(re.sub(r"(?m)^(Exec\w+=)(\S+)", r"\1/bin/true", unit.read_text()))
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False
+    )
+    complaints = [line for line in done.stderr.splitlines() if unit.name in line]
+    assert (done.returncode, complaints) == (0, [])
+
+
+def test_the_units_start_commands_that_exist() -> None:
+    for unit in UNITS:
+        for call in re.findall(r"(?m)^Exec\w+=/\S*/vigil (.*)$", unit.read_text()):
+            assert fault(call) == "", f"{unit.name}: {call}"
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=name_of)
+def test_what_a_guide_installs_lies_in_the_checkout(guide: Path) -> None:
+    words = [word for line in lines(guide) if line.skipped for word in line.text.split()]
+    files = [word for word in words if word.startswith(("systemd/", "scripts/", "agent/"))]
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=name_of)
+def test_the_shell_can_read_every_block(guide: Path) -> None:
+    for block in blocks(guide):
+        read = subprocess.run(
+            ["bash", "-n"], input=block, capture_output=True, text=True, check=False
+        )
+        assert read.returncode == 0, read.stderr
+
+
+def test_every_document_is_in_the_index() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    documents = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    documents -= {"README.md", "decisions/0000-template.md"}
+    assert [document for document in sorted(documents) if f"({document})" not in index] == []
+
+
+def calls(text: Path) -> list[str]:
+    """Everything that a text says after `vigil `, in its shell blocks and code spans."""
+    plain = text.read_text()
+    code = [*blocks(text), *_CODE_SPAN.findall(plain)]
+    return [call.strip() for piece in code for call in _VIGIL.findall(piece)]
+
+
+def fault(call: str) -> str:
+    """What is wrong with the arguments `call`, empty when nothing is; `…` stands for anything."""
+    command, words = get_command(app), shlex.split(call.replace("\\\n", " "), comments=True)
+    while isinstance(command, click.Group) and words and words[0].isascii() and words[0].isalpha():
+        if words[0] not in command.commands:
+            break
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in command.params for option in parameter.opts}
+    options |= {option for parameter in command.params for option in parameter.secondary_opts}
+    options |= {"--help", "-h"}
+    unknown = [word for word in words if word.startswith("-") and word.split("=")[0] not in options]
+    if isinstance(command, click.Group) and words and words[0].isascii() and words[0][0].islower():
+        return f"no command {words[0]}"
+    return f"no option {', '.join(unknown)}" if unknown else ""
+
+
+def anchors(text: Path) -> set[str]:
+    """The anchors of a text's headings."""
+    headings = re.findall(r"^#+ (.+)$", text.read_text(), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
