@@ -86,11 +86,12 @@ class Supervisor:
             raise
         self._candidate = candidate
 
-    def swap(self) -> float:
+    def swap(self) -> float | None:
         """Let the candidate open the cameras and retire the old worker after its first result.
 
         Returns:
-            Milliseconds between the last result of the old worker and the first of the new one.
+            Milliseconds between the last result of the old worker and the first of the new one; None when
+            no results were flowing.
 
         Raises:
             ModelError: No candidate, or it gave no result in time; the old worker serves on.
@@ -215,8 +216,8 @@ class Supervisor:
         self._making_room = False
         self._wake.set()
 
-    def _promote(self, candidate: Serving, old: Serving | None) -> float:
-        gap_ms = 0.0
+    def _promote(self, candidate: Serving, old: Serving | None) -> float | None:
+        gap_ms = None
         if old is not None and self._health.silence_s < _FLOWING_S:
             exclusive = self._settings.exclusive_cameras
             gap_ms = self._hand_cameras_over(candidate, old if exclusive else None)
