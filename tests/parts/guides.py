@@ -6,6 +6,7 @@ What happens to a guide's commands
 - Lines whose first words are in `NOT_RUN` are left out; the table says why and what checks them instead.
 - An assignment to a name in `settings` takes the test's value: a free port, as a person would choose one.
 - After a line that ends in `&` the script waits until that program is ready, see `READY`; all are stopped at the end.
+- Before `vigil status` two seconds pass, as they would for a person: it shows what the agent writes every second.
 - Started by root, mosquitto would give up root's access to the test's folder; it is told to stay root.
 """
 
@@ -69,13 +70,21 @@ class Line:
         """Why it is not run, empty when it is."""
         return next((why for start, why in NOT_RUN.items() if self._begins(start)), "")
 
+    @property
+    def missing_program(self) -> str:
+        """The mosquitto program that it starts and this machine lacks."""
+        name = self.text.split()[0]
+        path = f"{os.environ['PATH']}:/usr/sbin"
+        wanted = name.startswith("mosquitto") and shutil.which(name, path=path) is None
+        return name if wanted else ""
+
     def script(self, settings: Mapping[str, str]) -> str:
         """The line as it is run."""
         name, equals, _ = self.text.partition("=")
         if equals and name in settings:
             return f"{name}={settings[name]}"
         if not self.text.endswith(" &"):
-            return self.text
+            return f"sleep 2; {self.text}" if self._begins("vigil status") else self.text
         program = next(start for start in READY if self._begins(start))
         log = f"{program.split()[-1]}.log"
         return f"{self.text[:-2]} >{log} 2>&1 &\nready {_quoted(READY[program])}"
@@ -130,7 +139,7 @@ def run_guide(guide: Path, folder: Path, settings: Mapping[str, str], timeout_s:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    logs = "".join(f"\n== {log}\n{log.read_text()}" for log in folder.glob("home/*/*.log"))
+    logs = "".join(f"\n== {log}\n{log.read_text()}" for log in folder.glob("home/**/*.log"))
     assert process.returncode == 0, f"{guide.name}: {output}{logs}"
     return output
 
