@@ -19,6 +19,7 @@ from tests.parts.guides import ROOT, blocks, lines, run_guide
 
 GUIDES = [ROOT / "README.md", ROOT / "docs/first-device.md"]
 TEXTS = [ROOT / "README.md", ROOT / "device_profiles/README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+ARCHITECTURE = ROOT / "docs/architecture.md"
 UNITS = sorted(ROOT.glob("systemd/*.service"))
 _CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _VIGIL = re.compile(r"(?:^|[\s(/])vigil ((?:[^\n;|&)]|\\\n)+)", re.MULTILINE)
@@ -103,6 +104,27 @@ def test_every_document_is_in_the_index() -> None:
     documents = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
     documents -= {"README.md", "decisions/0000-template.md"}
     assert [document for document in sorted(documents) if f"({document})" not in index] == []
+
+
+def test_the_architecture_names_every_room_and_only_files_that_exist() -> None:
+    rows = re.findall(r"^\| `(\w+/?)` \|[^|]*\|([^|]*)\|$", ARCHITECTURE.read_text(), re.MULTILINE)
+    rooms = {room.rstrip("/") for room, _ in rows}
+    packages = {path.parent.name for path in ROOT.glob("agent/*/__init__.py")}
+    assert packages <= rooms
+    for room, files in rows:
+        named = [f"{room}{file}" for file in re.findall(r"`([^`]+)`", files)] or [room]
+        gone = [name for name in named if not is_module(ROOT / "agent" / name)]
+        assert gone == []
+
+
+def test_the_contracts_name_only_files_that_exist() -> None:
+    named = re.findall(r"\b((?:\w+/)+\w+\.py)\b", ARCHITECTURE.read_text())
+    assert named
+    assert [name for name in named if not (ROOT / "agent" / name).exists()] == []
+
+
+def is_module(path: Path) -> bool:
+    return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def calls(text: Path) -> list[str]:
