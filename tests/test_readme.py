@@ -7,12 +7,14 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
+from agent import __version__
 from agent.cli import app
 from tests.parts.broker import needs_mosquitto
 from tests.parts.guides import ROOT, blocks, lines, run_guide
@@ -20,7 +22,7 @@ from tests.parts.guides import ROOT, blocks, lines, run_guide
 GUIDES = [ROOT / "README.md", ROOT / "docs/first-device.md"]
 TEXTS = [ROOT / "README.md", ROOT / "device_profiles/README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 ARCHITECTURE = ROOT / "docs/architecture.md"
-UNITS = sorted(ROOT.glob("systemd/*.service"))
+UNITS = sorted(ROOT.glob("systemd/vigil*"))
 _CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _VIGIL = re.compile(r"(?:^|[\s(/])vigil ((?:[^\n;|&)]|\\\n)+)", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
@@ -67,11 +69,15 @@ def test_systemd_accepts_the_units_that_the_guides_install(unit: Path, tmp_path:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not installed")
-    # Verifying wants the programs to be there, which are elsewhere on this machine.
-    copy = tmp_path / unit.name
-    copy.write_text(re.sub(r"(?m)^(Exec\w+=)(\S+)", r"\1/bin/true", unit.read_text()))
+    # Verifying wants the programs to be there, which are elsewhere on this machine, and the units beside it.
+    for one in UNITS:
+        text = re.sub(r"(?m)^(Exec\w+=)(\S+)", r"\1/bin/true", one.read_text())
+        (tmp_path / one.name).write_text(text)
     done = subprocess.run(
-        [analyze, "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False
+        [analyze, "verify", "--man=no", str(tmp_path / unit.name)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     complaints = [line for line in done.stderr.splitlines() if unit.name in line]
     assert (done.returncode, complaints) == (0, [])
@@ -81,6 +87,40 @@ def test_the_units_start_commands_that_exist() -> None:
     for unit in UNITS:
         for call in re.findall(r"(?m)^Exec\w+=/\S*/vigil (.*)$", unit.read_text()):
             assert fault(call) == "", f"{unit.name}: {call}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_install_lines_give_a_vigil_command(tmp_path: Path) -> None:
+    install = [line.text for line in lines(GUIDES[1]) if "/opt/vigil" in line.text]
+    install = [text for text in install if "-m venv" in text or "pip install" in text]
+    assert len(install) == 3
+    first = next(
+        line for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
+    )
+    wanted = first.split(";")[0].strip(" \\")
+    probe = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "-q",
+        "-d",
+        str(tmp_path),
+        wanted,
+    ]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("no package index can be reached")
+    script = "\n".join(["set -e", *install, "/opt/vigil/bin/vigil --version"])
+    script = script.replace("sudo ", "").replace("/opt/vigil", str(tmp_path / "vigil"))
+    script = script.replace("python3 ", f"{sys.executable} ")
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    shutil.rmtree(tmp_path / "vigil", ignore_errors=True)  # half a gigabyte
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == __version__
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=name_of)
