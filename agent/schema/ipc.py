@@ -24,7 +24,10 @@ class Message(Struct, tag=True):
 
 
 class LoadModel(Message):
-    """Load the plaintext model in the attached memfd and warm it up."""
+    """Load the plaintext model in the attached memfd and warm it up.
+
+    `providers` are ONNX Runtime's, in order of preference before the CPU.
+    """
 
     id: int
     release: str
@@ -33,6 +36,7 @@ class LoadModel(Message):
     threads: int
     confidence: float
     iou: float
+    providers: list[str] = []
 
 
 class RunGolden(Message):

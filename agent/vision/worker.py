@@ -103,6 +103,7 @@ class Worker:
             input_spec=variant.input,
             box_units=variant.box_units,
             threads=request.threads,
+            providers=request.providers,
             confidence=request.confidence,
             iou=request.iou,
         )
