@@ -34,7 +34,7 @@ def last_layers(head: torch.nn.Module) -> list[tuple[torch.nn.Module, float, flo
     if hasattr(head, "linear"):
         return [(head.linear, 0.0, 2.0)]
     layers = [(branch[-1], 0.0, 2.0) for branch in head.cv2]
-    layers += [(branch[-1], -7.0, 2.5) for branch in head.cv3]
+    layers += [(branch[-1], -5.0, 1.5) for branch in head.cv3]
     return layers + [(branch[-1], 0.0, 1.0) for branch in getattr(head, "cv4", ())]
 
 
