@@ -11,9 +11,11 @@ from __future__ import annotations
 from agent.schema.config import CameraConfig
 from agent.schema.manifest import Variant
 from agent.schema.messages import CameraReport, Event
-from agent.schema.values import Box, Struct
+from agent.schema.values import Box, Ranked, Shape, Struct
 
 MAX_MESSAGE_BYTES = 96 * 1024
+# Points in all shapes of one frame; one of three numbers takes 28 bytes.
+MAX_SHAPE_POINTS = 2048
 
 
 class Message(Struct, tag=True):
@@ -143,7 +145,8 @@ class FrameGrabbed(Message):
 class FrameResult(Message):
     """Boxes of one processed frame; `stages_ms` has capture, queue, pre, infer, post, publish.
 
-    `error` is the code of a failed inference, empty when it worked.
+    `error` is the code of a failed inference, empty when it worked. `shapes` belong to the first of `boxes`,
+    in their order; `MAX_SHAPE_POINTS` bounds them. `ranking` holds a classifier's best classes, best first.
     """
 
     camera: str
@@ -156,6 +159,8 @@ class FrameResult(Message):
     boxes: list[Box]
     stages_ms: dict[str, float]
     error: str = ""
+    shapes: list[Shape] = []
+    ranking: list[Ranked] = []
 
 
 class ObjectEvent(Message):
