@@ -19,6 +19,8 @@ from agent.host.memfd import memfd_of
 from agent.host.seqpacket import Wire, WireClosedError
 from agent.schema import ipc
 from agent.schema.document import Malformed, parse_msgpack
+from agent.schema.values import BackendName
+from agent.vision.backends import Remarks
 from agent.vision.detector import Detector, load_detector
 from agent.vision.picture import picture_of
 from agent.vision.pipeline import Pipeline, Scene
@@ -97,22 +99,25 @@ class Worker:
         variant = request.variant
         detector = load_detector(
             _attached(fd),
-            backend=variant.backend.value,
+            backend=runtime_of(request).value,
             family=variant.family.value,
             labels=request.labels,
             input_spec=variant.input,
             box_units=variant.box_units,
             threads=request.threads,
+            providers=request.providers,
+            delegates=request.delegates,
             confidence=request.confidence,
             iou=request.iou,
         )
         self._detector, self._release = detector, request.release
-        timing = detector.timing
+        timing, backend = detector.timing, detector.backend
         self._wire.send(
             ipc.ModelLoaded(
                 id=request.id,
                 load_ms=timing.load_ms,
                 first_inference_ms=timing.first_inference_ms,
+                notes=list(backend.notes) if isinstance(backend, Remarks) else [],
             )
         )
 
@@ -211,6 +216,13 @@ def installed_runtimes() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
+
+
+def runtime_of(request: ipc.LoadModel) -> BackendName:
+    """Return the runtime for what is attached: ONNX Runtime serves a `tensorrt` variant without its engine."""
+    if request.variant.backend is BackendName.TENSORRT and not request.is_engine:
+        return BackendName.ONNXRUNTIME
+    return request.variant.backend
 
 
 def _attached(fd: int | None) -> int:
