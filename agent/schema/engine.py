@@ -23,13 +23,13 @@ class GpuFacts(Struct):
     Attributes:
         tensorrt: Version of TensorRT.
         cuda: Version of the CUDA runtime, as `cudaRuntimeGetVersion` counts (12060 is 12.6).
-        driver: Newest CUDA version the driver serves, counted alike; it rises with the driver.
+        driver: Newest CUDA version the driver serves, counted alike, and the driver's own release.
         compute_capability: Of the first device, for example `8.7`.
     """
 
     tensorrt: str
     cuda: int
-    driver: int
+    driver: str
     compute_capability: str
 
 
