@@ -24,8 +24,8 @@ from agent.console.server import Console
 from agent.console.sources import Snapshot
 from agent.console.sources import Sources as ConsoleSources
 from agent.control.link.links import make_links
-from agent.control.replies import Replies
 from agent.control.link.traffic import Presence, Subscription
+from agent.control.replies import Replies
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
 from agent.schema.config import Config

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from agent import __version__
-from agent.cli import demo, detect, run, status
+from agent.cli import demo, detect, enroll, fleet, release, run, status
 from agent.errors import VigilError
 
 app = typer.Typer(
@@ -24,6 +24,9 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("detect")(detect.detect)
 app.command("status")(status.status)
+app.command("enroll")(enroll.enroll)
+app.add_typer(release.app)
+app.add_typer(fleet.app)
 
 
 def _print_version(asked: bool) -> None:

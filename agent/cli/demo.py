@@ -59,7 +59,7 @@ def _perform(
     from agent.demo.performance import Performance
     from agent.demo.screen import Screen
 
-    console.print("Making a throw-away fleet: keys, repository, authority, broker …")
+    console.print("Making a throw-away fleet: keys, repository, authority, broker, releases …")
     performance = Performance(folder, port)
     with performance, Screen(console) as screen:
         console.print(f"The device's page: {performance.device.console_url}")

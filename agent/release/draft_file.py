@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from agent.errors import ConfigError
@@ -57,8 +58,8 @@ class VariantFile(Struct):
     accuracy: Fraction
     memory_mb: Positive
     box_units: str = "pixels"
-    latency_ms: dict[str, PositiveFloat] = {}
-    needs: dict[str, bool] = {}
+    latency_ms: dict[str, PositiveFloat] = msgspec.field(default_factory=dict)
+    needs: dict[str, bool] = msgspec.field(default_factory=dict)
 
 
 class GoldenFile(Struct):
@@ -94,7 +95,7 @@ class DraftFile(Struct, rename={"device_class": "class"}):
     min_agent: Version = "0"
     limits: LimitsFile = LimitsFile()
     probation: ProbationSpec = ProbationSpec()
-    provenance: dict[str, str] = {}
+    provenance: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def load_draft(path: Path, disk: Disk = REAL_DISK) -> ReleaseDraft:

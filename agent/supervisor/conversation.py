@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from agent.errors import ModelError
 from agent.host.clock import monotonic_ns
 from agent.host.memfd import read_memfd
+from agent.host.processes import pss_mb
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
+from agent.schema.manifest import GoldenSpec
 from agent.supervisor.worker_process import WorkerProcess
 
 
@@ -95,10 +97,7 @@ class Conversation:
             os.close(fd)
         if result.problem:
             raise ModelError(result.problem, code="model.golden")
-        limit_ms = golden.max_latency_ms
-        if limit_ms is not None and result.p95_ms > limit_ms:
-            message = f"p95 {result.p95_ms:.1f} ms exceeds the release's {limit_ms:.1f} ms"
-            raise ModelError(message, code="model.slow")
+        _check_limits(golden, result.p95_ms, pss_mb(worker.pid))
 
     def open_cameras(self, worker: WorkerProcess) -> None:
         """Let the worker capture, detect and report."""
@@ -132,3 +131,13 @@ class Conversation:
                 return answer, bytes(view)
         finally:
             os.close(fd)
+
+
+def _check_limits(golden: GoldenSpec, p95_ms: float, memory_mb: float) -> None:
+    limit_ms, limit_mb = golden.max_latency_ms, golden.max_memory_mb
+    if limit_ms is not None and p95_ms > limit_ms:
+        message = f"p95 {p95_ms:.1f} ms exceeds the release's {limit_ms:.1f} ms"
+        raise ModelError(message, code="model.slow")
+    if limit_mb is not None and memory_mb > limit_mb:
+        message = f"worker uses {memory_mb:.0f} MB, more than the release's {limit_mb} MB"
+        raise ModelError(message, code="model.memory")

@@ -86,11 +86,12 @@ class Supervisor:
             raise
         self._candidate = candidate
 
-    def swap(self) -> float:
+    def swap(self) -> float | None:
         """Let the candidate open the cameras and retire the old worker after its first result.
 
         Returns:
-            Milliseconds between the last result of the old worker and the first of the new one.
+            Milliseconds between the last result of the old worker and the first of the new one; None when
+            no results were flowing.
 
         Raises:
             ModelError: No candidate, or it gave no result in time; the old worker serves on.
@@ -115,13 +116,16 @@ class Supervisor:
             self._take_room_back()
 
     def serve(self, release: InstalledRelease | None) -> None:
-        """Serve `release` from now on, or nothing.
+        """Serve `release` from now on, or nothing; a worker that serves it already goes on.
 
         Raises:
             ModelError: It could not be started; the supervisor keeps trying with back-off.
         """
         with self._change:
             self._wanted = release
+            serving = self._router.serving
+            if serving and release and serving.worker.alive and serving.release.ref == release.ref:
+                return
             self._backoff.reset()
             self._health.begin()
             self._retire()
@@ -212,8 +216,8 @@ class Supervisor:
         self._making_room = False
         self._wake.set()
 
-    def _promote(self, candidate: Serving, old: Serving | None) -> float:
-        gap_ms = 0.0
+    def _promote(self, candidate: Serving, old: Serving | None) -> float | None:
+        gap_ms = None
         if old is not None and self._health.silence_s < _FLOWING_S:
             exclusive = self._settings.exclusive_cameras
             gap_ms = self._hand_cameras_over(candidate, old if exclusive else None)
