@@ -1,7 +1,7 @@
 """Building a TensorRT engine from a portable ONNX model, in a process that may hang, starve or die of it.
 
-The process is a worker that gets no other request: confined in memory, of low priority, and killed when its time
-is over. The model comes in a sealed memfd and the engine leaves in one: neither touches a file system.
+The process is a worker that gets no other request (`agent.supervisor.engines` starts it): confined in memory, of
+low priority, and killed when its time is over. The model comes in a sealed memfd and the engine leaves in one: neither touches a file system.
 
 TensorRT 10 lowers a float32 network where the builder's flags allow it. TensorRT 11 has no such flags: there the
 types written in the ONNX file decide, and a variant that promises FP16 must ship a file in FP16. INT8 takes
@@ -13,7 +13,6 @@ Source: NVIDIA, TensorRT Python API, `Builder`, `IBuilderConfig`, `OnnxParser`, 
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 import tensorrt as trt
@@ -39,7 +38,6 @@ FLAGS: Mapping[Precision, tuple[str, ...]] = {
     Precision.FP16: ("FP16",),
     Precision.INT8: ("INT8", "FP16"),  # what has no scales runs in FP16
 }
-_NICENESS = 15
 _REPORT_NS = 500_000_000
 
 
@@ -73,7 +71,6 @@ def build_engine(model: mmap.mmap, plan: EnginePlan, report: Report) -> int:
         StorageError: There is not enough memory for the result.
     """
     check_version()
-    os.nice(_NICENESS)
     try:
         serialised = _build(model, plan, report)
     except FAULTS as error:

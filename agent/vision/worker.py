@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_BUILD_NICENESS = 15
 RUNTIMES = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "tensorrt")
 
 
@@ -170,6 +171,7 @@ class Worker:
 
     def _build_engine(self, request: ipc.BuildEngine, fd: int | None) -> None:
         builder = _engine_builder()
+        os.nice(_BUILD_NICENESS)  # for good: a worker that builds gets no other work
         started_ns, gpu = monotonic_ns(), builder.describe_gpu()
         with read_memfd(_attached(fd)) as model:
             engine = builder.build_engine(model, request.plan, self._report_build)

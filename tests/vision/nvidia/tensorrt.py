@@ -1,14 +1,11 @@
-"""A double of TensorRT and of the CUDA runtime: the outside world, without a GPU.
+"""A double of TensorRT: the outside world, without a GPU. With it comes `libcudart`'s.
 
 Its engines are ONNX models behind a header, run by ONNX Runtime on "device" memory that is the host's. Only what
 the real bindings have is here (`test_tensorrt_bindings` says so). `TENSORRT_DOUBLE` lists what goes wrong.
 """
 
-# ruff: noqa: N802 - CUDA names its functions so
-
 import ctypes
 import enum
-import functools
 import hashlib
 import json
 import os
@@ -18,14 +15,13 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from tests.vision.nvidia import libcudart
+from tests.vision.nvidia.libcudart import script
+
+libcudart.install()
+
 _MAGIC = b"ftrt"
 _DTYPES = {"tensor(float)": "FLOAT", "tensor(float16)": "HALF", "tensor(int8)": "INT8"}
-
-
-def script() -> dict[str, str]:
-    words = os.environ.get("TENSORRT_DOUBLE", "").split()
-    return dict(word.partition("=")[::2] for word in words)
-
 
 __version__ = script().get("version", "10.13.3")
 
@@ -38,7 +34,6 @@ class Severity(enum.IntEnum):
 
 
 class ILogger:
-    Severity = Severity
     INTERNAL_ERROR, ERROR, WARNING, INFO = Severity
 
     def __init__(self) -> None:
@@ -113,7 +108,7 @@ class ICudaEngine:
         self._logger = logger
         self._inputs = [node.name for node in self._session.get_inputs()]
         nodes = [*self._session.get_inputs(), *self._session.get_outputs()]
-        self._nodes = {node.name: node for node in nodes}
+        self._nodes: dict[str, Any] = {node.name: node for node in nodes}
 
     @property
     def num_io_tensors(self) -> int:
@@ -257,85 +252,6 @@ class Builder:
         if "refuse" in plan:
             self._logger.log(Severity.ERROR, "Could not find any implementation for node Conv_0")
         return "refuse" in plan
-
-
-# CUDA ------------------------------------------------------------------------------------------------
-
-
-class Cudart:
-    """libcudart: device and page-locked memory are ordinary memory that is given back when told."""
-
-    def __init__(self) -> None:
-        self.memory: dict[int, Any] = {}
-        self.given_back: list[int] = []
-        for name in (name for name in dir(type(self)) if name.startswith("cuda")):
-            setattr(self, name, functools.partial(getattr(self, name)))  # takes argtypes
-
-    def cudaGetErrorString(self, status: int) -> bytes:
-        return b"out of memory" if status == 2 else b"unknown error"
-
-    def cudaRuntimeGetVersion(self, result: Any) -> int:
-        result._obj.value = 12060
-        return 0
-
-    def cudaDriverGetVersion(self, result: Any) -> int:
-        result._obj.value = int(script().get("driver", "12080"))
-        return 0
-
-    def cudaDeviceGetAttribute(self, result: Any, attribute: int, device: int) -> int:
-        result._obj.value = {75: 8, 76: 7}[attribute] + device
-        return 0
-
-    def cudaStreamCreateWithFlags(self, result: Any, flags: int) -> int:
-        result._obj.value = 7 * flags
-        return 0
-
-    def cudaStreamSynchronize(self, stream: int) -> int:
-        return 0 if stream == 7 else 1
-
-    def cudaStreamDestroy(self, stream: int) -> int:
-        self.given_back.append(stream)
-        return 0
-
-    def cudaMalloc(self, result: Any, size: int) -> int:
-        if "no-device-memory" in script():
-            return 2
-        memory = ctypes.create_string_buffer(size)
-        result._obj.value = ctypes.addressof(memory)
-        self.memory[result._obj.value] = memory
-        return 0
-
-    def cudaFree(self, address: int) -> int:
-        del self.memory[address]
-        self.given_back.append(address)
-        return 0
-
-    def cudaHostAlloc(self, result: Any, size: int, flags: int) -> int:
-        assert flags == 0
-        return self.cudaMalloc(result, size)
-
-    def cudaFreeHost(self, address: int) -> int:
-        return self.cudaFree(address)
-
-    def cudaMemcpyAsync(
-        self, target: int, source: int, size: int, direction: int, stream: int
-    ) -> int:
-        assert direction in (1, 2)
-        ctypes.memmove(target, source, size)
-        return 0 if stream == 7 else 1
-
-
-_real_library = ctypes.CDLL
-CUDART = Cudart()
-
-
-def _open_library(name: Any, *arguments: Any, **options: Any) -> Any:
-    if "libcudart" in str(name):
-        return CUDART
-    return _real_library(name, *arguments, **options)
-
-
-ctypes.CDLL = _open_library  # type: ignore[assignment,misc]
 
 
 def engine_of(model: bytes) -> bytes:
