@@ -62,8 +62,8 @@ class SwitchHost(Protocol):
         """Load a release beside the serving one and prove it."""
         ...
 
-    def swap(self) -> float:
-        """Let the proven one serve; return the gap in milliseconds."""
+    def swap(self) -> float | None:
+        """Let the proven one serve; return the gap in milliseconds, None where no frames flow."""
         ...
 
     def discard(self) -> None:
@@ -86,7 +86,8 @@ class Engines:
         limits: BuildLimits,
         open_payload: Callable[[InstalledRelease], int],
     ) -> None:
-        self._cache, self._limits, self._open_payload = cache, limits, open_payload
+        self.limits = limits
+        self._cache, self._open_payload = cache, open_payload
         self._lock = threading.Lock()
         self._wishes: dict[str, _Wish] = {}
         self._ready: dict[str, InstalledRelease] = {}
@@ -171,11 +172,11 @@ class Engines:
             if self.has_given_up(serving):
                 host.discard()  # its engine did not load: ONNX Runtime serves already
                 return
-            gap_ms = host.swap()
+            host.swap()
         except VigilError as error:
             self.reject(serving, error)
         else:
-            log.info("TensorRT serves %s now; gap %.0f ms", serving.ref.label, gap_ms)
+            log.info("TensorRT serves %s now", serving.ref.label)
 
     def _build(self, wish: _Wish, stop: threading.Event) -> None:
         log.info("building the TensorRT engine of %s", wish.release.ref.label)
@@ -187,7 +188,7 @@ class Engines:
                 worker.kill()
 
         plan = self._fingerprint(wish).plan
-        engine, gpu = build_in_process(self._limits, plan, self._payload_of(wish), listen)
+        engine, gpu = build_in_process(self.limits, plan, self._payload_of(wish), listen)
         self._cache.put(wish.payload, Fingerprint(plan=plan, gpu=gpu), engine)
         self._cache.keep_only(self._seen)
 
@@ -196,7 +197,7 @@ class Engines:
 
     def _fingerprint(self, wish: _Wish) -> Fingerprint:
         precision = wish.release.variant.precision
-        plan = EnginePlan(precision=precision, workspace_mb=self._limits.workspace_mb)
+        plan = EnginePlan(precision=precision, workspace_mb=self.limits.workspace_mb)
         return Fingerprint(plan=plan, gpu=wish.gpu)
 
 
