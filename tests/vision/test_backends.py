@@ -12,6 +12,7 @@ from agent.host.memfd import memfd_of
 from agent.vision.backends import BackendOptions, open_backend
 from agent.vision.detector import load_detector
 from tests.vision import models
+from tests.vision.nvidia import engine_file
 
 KINDS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "onnx float": ("onnxruntime", models.onnx_model),
@@ -27,7 +28,8 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, bytes]:
     if (
         runtime == "tensorrt"
     ):  # NVIDIA's library is a double that builds its engine of the ONNX file
-        return runtime, request.getfixturevalue("nvidia").engine_of(build())
+        request.getfixturevalue("nvidia")
+        return runtime, engine_file.pack(build())
     return runtime, build()
 
 
