@@ -63,6 +63,8 @@ class Peer:
         kind: type[T] = ipc.ModelLoaded,  # type: ignore[assignment]
         *,
         is_engine: bool = False,
+        providers: list[str] | None = None,
+        delegates: list[str] | None = None,
         **changes: Any,
     ) -> T:
         fd = memfd_of(model, "model") if model else os.memfd_create("empty")
@@ -78,6 +80,8 @@ class Peer:
                 confidence=0.25,
                 iou=0.6,
                 is_engine=is_engine,
+                providers=providers or [],
+                delegates=delegates or [],
             )
         finally:
             os.close(fd)

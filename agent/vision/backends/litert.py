@@ -6,6 +6,7 @@ model compiled for one does not load without it; any other runs on the CPU then.
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,8 @@ def _load_delegates(libraries: Sequence[str]) -> tuple[list[Any], list[str]]:
     delegates, notes = [], []
     for library in libraries:
         try:
+            # LiteRT's own class prints a traceback when it goes on with what is no delegate.
+            _ = ctypes.CDLL(library).tflite_plugin_create_delegate
             delegates.append(load_delegate(library))
         except _DELEGATE_FAULTS as error:
             notes.append(f"delegate {library} cannot be loaded: {_first_line(error)}")

@@ -70,6 +70,9 @@ class TensorRtBackend:
         del options  # all was decided when the engine was built
         check_version()
         self.metadata: Mapping[str, str] = MappingProxyType({})
+        # First, because TensorRT 11 ends the process where there is no device, and CUDA says so.
+        cuda = Cuda()
+        self._stream = Stream(cuda)
         self._runtime = _made(trt.Runtime, LOG)
         self._engine = _deserialise(self._runtime, path)
         inputs, outputs = _tensors(self._engine)
@@ -77,8 +80,6 @@ class TensorRtBackend:
             raise ModelError(f"expected one input, found {len(inputs)}", code="model.shape")
         self.input, self.outputs = inputs[0], tuple(outputs)
         self._context = _made(self._engine.create_execution_context)
-        cuda = Cuda()
-        self._stream = Stream(cuda)
         self._source = Pair(cuda, self.input.shape, self.input.dtype)
         self._results = [Pair(cuda, info.shape, info.dtype) for info in self.outputs]
         self._bind()
