@@ -30,7 +30,12 @@ MAX_BODY_LINES = 40
 SHARE_WITHIN = 0.95
 
 # Where a thread, a process or a foreign plug-in ends: path -> why everything must be caught there.
-BROAD_EXCEPT: dict[str, str] = {}
+BROAD_EXCEPT: dict[str, str] = {
+    "agent/app/lifecycle.py": "one part's fault must not keep the others from stopping",
+    "agent/console/server.py": "where the console's thread ends; the agent goes on without its page",
+    "agent/host/loop.py": "where a loop's thread ends; the life cycle is told",
+    "agent/vision/worker.py": "where a request ends; the control process is told, then the worker exits",
+}
 
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "core", "manager", "misc"}
 SOURCE_SUFFIXES = {".py", ".sh", ".js", ".css", ".html"}

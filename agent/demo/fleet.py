@@ -13,7 +13,7 @@ from securesystemslib.signer import Signer
 from agent.fleet.authority import FleetAuthority
 from agent.fleet.blocks import BlockServer
 from agent.fleet.broker import EmbeddedBroker
-from agent.fleet.controller import Controller
+from agent.fleet.controller import Controller, Services
 from agent.fleet.enrolment import Site, admit, invite, join, request
 from agent.fleet.keys import KeyService
 from agent.fleet.operators import CommandDesk, SignedCommand, deploy_order
@@ -68,7 +68,8 @@ class DemoFleet:
         self.registry = Registry(folder / "fleet.db")
         self.broker = EmbeddedBroker(folder / "broker", self.authority, self._members)
         self.road = Road(self.repository.public)
-        self.controller = Controller(self._broker_config(), KeyService(self.registry), self.road)
+        services = Services(KeyService(self.registry), self.road)
+        self.controller = Controller(self._broker_config(), services)
         self._desk = CommandDesk(folder / "counters.json")
 
     def start(self) -> None:
@@ -111,14 +112,13 @@ class DemoFleet:
     def deploy(self, release: ReleaseRef, device: str) -> SignedCommand:
         """Send a deploy command that two people signed; return it."""
         signers = load_signers(self.keys / "people")
-        audience = f"d/{device}"
         command = self._desk.issue(
-            deploy_order(release, audience),
+            deploy_order(release, f"d/{device}"),
             PEOPLE[0],
             [signers[name] for name in PEOPLE],
             POLICY_VERSION,
         )
-        self.controller.send(command, audience)
+        self.controller.send(command)
         return command
 
     def _members(self, device: str) -> frozenset[str] | None:

@@ -79,7 +79,7 @@ class BlockServer:
             return BlockReply(NO_ID, BAD_REQUEST, 0, 0, b"")
         identity = bytes.fromhex(request.id)
         if not self._admission.admit(device):
-            return busy(identity)
+            return busy(payload)
         status, total, data = self._read(request)
         return BlockReply(identity, status, request.o, total, data)
 
@@ -114,6 +114,8 @@ def read_request(payload: bytes) -> BlockRequest | None:
     return request if has_id and request.l <= MAX_BLOCK_BYTES else None
 
 
-def busy(identity: bytes) -> BlockReply:
+def busy(payload: bytes) -> BlockReply:
     """Return the reply that asks a device to come back after `RETRY_AFTER_MS`."""
+    request = read_request(payload)
+    identity = NO_ID if request is None else bytes.fromhex(request.id)
     return BlockReply(identity, BUSY, 0, RETRY_AFTER_MS, b"")

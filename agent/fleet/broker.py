@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from amqtt.broker import Broker
+from amqtt.errors import BrokerError, PluginImportError, PluginInitError
 from amqtt.session import Session
 
 from agent.errors import TransferError
@@ -105,7 +106,7 @@ class EmbeddedBroker:
         try:
             self._broker = _OwnRetained(self._config, loop=loop)
             loop.run_until_complete(self._broker.start())
-        except Exception as error:
+        except (BrokerError, PluginImportError, PluginInitError, OSError) as error:
             log.debug("embedded broker", exc_info=True)
             self._problem = str(error)
             self._ready.set()

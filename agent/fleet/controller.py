@@ -9,55 +9,58 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from agent.errors import CommandError, VigilError
 from agent.fleet import blocks as block_service
 from agent.fleet import keys as key_service
+from agent.fleet.access import CONTROLLER, DESK
 from agent.fleet.blocks import BlockServer
 from agent.fleet.connection import Connection
 from agent.fleet.inbox import KINDS, Inbox
 from agent.fleet.keys import KeyService
 from agent.fleet.operators import SignedCommand
-from agent.schema.blocks import BlockReply
 from agent.schema.config import BrokerConfig
 from agent.schema.document import to_json
-from agent.schema.messages import MESSAGE_VERSION, Hint, KeyReply, Reply
+from agent.schema.messages import MESSAGE_VERSION, Hint, Reply
 from agent.schema.topics import DeviceTopics, ParsedTopic, parse
 
 log = logging.getLogger(__name__)
 
-_FILTERS = (
-    ("state", 1),
-    ("reply", 1),
-    ("telemetry", 0),
-    ("event/#", 1),
-    ("detections/#", 0),
-    ("blk/req", 0),
-    ("key/req", 1),
-)
+_HEARD = (("state", 1), ("reply", 1), ("telemetry", 0), ("event/#", 1), ("detections/#", 0))
+_SERVED = (("blk/req", 0), ("key/req", 1))
 _WORKERS = 4
 _WAITING = 64  # requests in hand before further ones are told to come back
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a controller answers devices with."""
+
+    keys: KeyService
+    blocks: BlockServer
 
 
 class Controller:
     """One controller on one broker.
 
     Args:
-        broker: Where the broker is; the certificate's common name must be `controller`.
-        keys: Answers key requests.
-        blocks: Answers block requests.
+        broker: Where the broker is, and which certificate to show: of `controller`, or of
+            `controller-desk` for one without services.
+        services: What it serves; one without any only relays and listens.
     """
 
-    def __init__(self, broker: BrokerConfig, keys: KeyService, blocks: BlockServer) -> None:
+    def __init__(self, broker: BrokerConfig, services: Services | None) -> None:
         self.inbox = Inbox()
         self._prefix = broker.prefix
-        self._keys = keys
-        self._blocks = blocks
+        self._services = services
         self._places = threading.BoundedSemaphore(_WAITING)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vigil-serve")
-        filters = [(f"{broker.prefix}/d/+/{leaf}", qos) for leaf, qos in _FILTERS]
-        self._connection = Connection(broker, filters, self._receive)
+        wanted = _HEARD + (_SERVED if services is not None else ())
+        filters = [(f"{broker.prefix}/d/+/{leaf}", qos) for leaf, qos in wanted]
+        name = DESK if services is None else CONTROLLER
+        self._connection = Connection(broker, filters, self._receive, name)
 
     def start(self, timeout_s: float = 10.0) -> None:
         """Connect, subscribe and serve from now on.
@@ -78,26 +81,26 @@ class Controller:
         """Whether the controller hears the fleet now."""
         return self._connection.connected
 
-    def send(self, command: SignedCommand, audience: str) -> None:
-        """Relay a signed command to `d/<device>` or `g/<group>`.
+    def send(self, command: SignedCommand) -> None:
+        """Relay a signed command to the device or group it is for.
 
         Raises:
             CommandError: The audience is neither.
         """
-        kind, _, name = audience.partition("/")
+        kind, _, name = command.audience.partition("/")
         if kind not in {"d", "g"} or not name:
-            message = f"audience: expected d/<device> or g/<group>, found {audience!r}"
+            message = f"audience: expected d/<device> or g/<group>, found {command.audience[:80]!r}"
             raise CommandError(message, code="command.audience")
         self._connection.publish(f"{self._prefix}/{kind}/{name}/cmd", command.envelope)
 
-    def ask(self, command: SignedCommand, device: str, timeout_s: float = 30.0) -> Reply:
-        """Relay a command to one device and wait until it has succeeded or failed.
+    def ask(self, command: SignedCommand, timeout_s: float = 30.0) -> Reply:
+        """Relay a command and wait until it has succeeded or failed, on any device of a group.
 
         Raises:
             TransferError: No final reply came in time.
         """
-        self.send(command, f"d/{device}")
-        return self.inbox.wait_reply(command.id, timeout_s, device)
+        self.send(command)
+        return self.inbox.wait_reply(command.id, timeout_s)
 
     def hint(self, timestamp_version: int) -> None:
         """Tell all devices (retained) that newer metadata may exist."""
@@ -112,55 +115,56 @@ class Controller:
             return
         if parsed.leaf in KINDS:
             self.inbox.put(parsed, payload)
-        elif parsed.leaf == "blk/req":
-            self._serve(parsed, payload, self._send_block, self._refuse_block)
-        elif parsed.leaf == "key/req":
-            self._serve(parsed, payload, self._send_key, self._refuse_key)
+        elif self._services is not None:
+            self._serve(_ROADS[parsed.leaf], self._services, parsed, payload)
 
-    def _serve(
-        self,
-        topic: ParsedTopic,
-        payload: bytes,
-        answer: Callable[[str, bytes], None],
-        refuse: Callable[[str, bytes], None],
-    ) -> None:
-        if not self._places.acquire(blocking=False):
-            refuse(topic.device, payload)
-            return
-        future = self._pool.submit(self._answer, answer, topic, payload)
-        future.add_done_callback(lambda _: self._places.release())
+    def _serve(self, road: _Road, services: Services, topic: ParsedTopic, payload: bytes) -> None:
+        if self._places.acquire(blocking=False):
+            future = self._pool.submit(self._answer, road, services, topic, payload)
+            future.add_done_callback(lambda done: self._served(topic, done))
+        else:
+            self._put(road, topic.device, road.refuse(payload))
 
     # worker threads --------------------------------------------------------------------------------
 
-    def _answer(
-        self, answer: Callable[[str, bytes], None], topic: ParsedTopic, payload: bytes
-    ) -> None:
-        try:
-            answer(topic.device, payload)
-        except VigilError as error:
-            log.warning("%s of %s not answered: %s", topic.leaf, topic.device, error)
-        except Exception:
-            log.exception("%s of %s not answered", topic.leaf, topic.device)
+    def _answer(self, road: _Road, services: Services, topic: ParsedTopic, payload: bytes) -> None:
+        self._put(road, topic.device, road.answer(services, topic.device, payload))
 
-    def _send_block(self, device: str, payload: bytes) -> None:
-        self._put_block(device, self._blocks.answer(device, payload))
+    def _served(self, topic: ParsedTopic, done: Future[None]) -> None:
+        self._places.release()
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            # Not answering makes the device ask again.
+            trace = None if isinstance(error, VigilError) else error
+            log.error("%s of %s not answered: %s", topic.leaf, topic.device, error, exc_info=trace)
 
-    def _refuse_block(self, device: str, payload: bytes) -> None:
-        request = block_service.read_request(payload)
-        if request is not None:
-            self._put_block(device, block_service.busy(bytes.fromhex(request.id)))
+    def _put(self, road: _Road, device: str, payload: bytes) -> None:
+        topic = DeviceTopics(device, self._prefix).leaf(road.reply)
+        self._connection.publish(topic, payload, road.qos)
 
-    def _put_block(self, device: str, reply: BlockReply) -> None:
+
+@dataclass(frozen=True)
+class _Road:
+    """How one kind of request is answered, refused when too many wait, and sent back."""
+
+    answer: Callable[[Services, str, bytes], bytes]
+    refuse: Callable[[bytes], bytes]
+    reply: str
+    qos: int
+
+
+_ROADS = {
+    "blk/req": _Road(
+        answer=lambda services, device, data: services.blocks.answer(device, data).encode(),
+        refuse=lambda data: block_service.busy(data).encode(),
+        reply="blk/rsp",
         # QoS 0: the device asks again for what got lost, the broker need not keep a copy.
-        topic = DeviceTopics(device, self._prefix).leaf("blk/rsp")
-        self._connection.publish(topic, reply.encode(), qos=0)
-
-    def _send_key(self, device: str, payload: bytes) -> None:
-        self._put_key(device, self._keys.answer(device, payload))
-
-    def _refuse_key(self, device: str, payload: bytes) -> None:
-        self._put_key(device, key_service.busy(payload))
-
-    def _put_key(self, device: str, reply: KeyReply) -> None:
-        topic = DeviceTopics(device, self._prefix).leaf("key/rsp")
-        self._connection.publish(topic, to_json(reply))
+        qos=0,
+    ),
+    "key/req": _Road(
+        answer=lambda services, device, data: to_json(services.keys.answer(device, data)),
+        refuse=lambda data: to_json(key_service.busy(data)),
+        reply="key/rsp",
+        qos=1,
+    ),
+}

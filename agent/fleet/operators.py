@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,28 @@ from securesystemslib.signer import Signer
 from agent.errors import CommandError, ConfigError
 from agent.host.clock import wall_ms
 from agent.host.disk import REAL_DISK, Disk
-from agent.schema.document import Malformed, parse_json, to_json
+from agent.schema.document import Malformed, parse_json, to_json, trusted_json
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import COMMAND_MAX_BYTES, COMMAND_TYPE, MESSAGE_VERSION, CommandBody
+from agent.schema.values import Struct
 from agent.trust.envelope import add_signature, sign_envelope
 
 LIFE_S = 3600
 _COUNTERS_LIMIT = 1 << 20
 
 
+class _Envelope(Struct):
+    payload: bytes
+    payloadType: str  # noqa: N815 - name fixed by DSSE
+    signatures: list[dict[str, str]]
+
+
 @dataclass(frozen=True)
 class SignedCommand:
-    """A command's id and its envelope, ready to be relayed."""
+    """A command ready to be relayed: its id, its audience (`d/<device>` or `g/<group>`) and its envelope."""
 
     id: str
+    audience: str
     envelope: bytes
 
 
@@ -93,7 +101,8 @@ class CommandDesk:
             policy_ver=policy_version,
         )
         data = _checked(body)
-        return SignedCommand(body.id, _bounded(sign_envelope(data, COMMAND_TYPE, signers)))
+        envelope = _bounded(sign_envelope(data, COMMAND_TYPE, signers))
+        return SignedCommand(body.id, body.aud, envelope)
 
     def _next_counter(self, issuer: str, now_ms: int) -> int:
         counters = self._load()
@@ -112,14 +121,26 @@ class CommandDesk:
             raise ConfigError(f"{self._path}: {error}", hint=hint) from error
 
 
-def approve_command(envelope: bytes, signer: Signer) -> bytes:
+def read_command(envelope: bytes) -> SignedCommand:
+    """Read where a signed command goes. This verifies nothing: that is for the device.
+
+    Raises:
+        TrustError: It is no envelope of a command.
+    """
+    payload = trusted_json(envelope, _Envelope, "command").payload
+    body = trusted_json(payload, CommandBody, "command")
+    return SignedCommand(body.id, body.aud, envelope)
+
+
+def approve_command(command: SignedCommand, signer: Signer) -> SignedCommand:
     """Add one more person's approval to a signed command.
 
     Raises:
         TrustError: It is no envelope of a command.
         CommandError: It became too long.
     """
-    return _bounded(add_signature(envelope, COMMAND_TYPE, signer))
+    envelope = _bounded(add_signature(command.envelope, COMMAND_TYPE, signer))
+    return replace(command, envelope=envelope)
 
 
 def _checked(body: CommandBody) -> bytes:

@@ -45,6 +45,7 @@ from agent.release.shelf import Shelf, kind_of
 from agent.schema.document import to_json
 from agent.schema.manifest import MANIFEST_FILE, ReleaseRef
 from agent.schema.messages import Policy
+from agent.trust.policy import check_policy
 
 POLICY_PATH = "policy/commands.json"
 
@@ -119,8 +120,6 @@ class Repository:
         return ReleaseRef(
             path=path,
             sha256=draft.signed.targets[path].hashes["sha256"],
-            name=manifest.name,
-            version=manifest.version,
             counter=manifest.release_counter,
         )
 
@@ -129,7 +128,9 @@ class Repository:
 
         Raises:
             PackageError: Its version does not rise.
+            TrustError: Devices would refuse it.
         """
+        check_policy(policy)
         draft = self._draft(POLICY)
         listed = draft.signed.targets.get(POLICY_PATH)
         before = -1 if listed is None else listed.custom["policy_ver"]
@@ -273,11 +274,8 @@ def _refuse_old(targets: Targets, custom: dict[str, Any]) -> None:
 
 
 def _reference(target: TargetFile) -> ReleaseRef:
-    _, _, name, version, _ = target.path.split("/")
     return ReleaseRef(
         path=target.path,
         sha256=target.hashes["sha256"],
-        name=name,
-        version=version,
         counter=target.custom["release_counter"],
     )

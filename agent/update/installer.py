@@ -79,6 +79,11 @@ class Updater:
         """Return the present record, a value."""
         return self._books.record
 
+    @property
+    def problem(self) -> str:
+        """Return why `resume` found nothing to serve."""
+        return self._books.problem
+
     # -- before the loops -------------------------------------------------------------------------------
 
     def resume(self) -> InstalledRelease | None:
@@ -192,10 +197,9 @@ class Updater:
             logger.info("stopped while %s; the next start goes on", self.record.phase.value)
             return
         except VigilError as error:
-            if (
-                self._stop.is_set()
-            ):  # the host was taken away under the model, which is not its fault
-                logger.info("stopped while %s: %s", self._record.phase.value, error)
+            if self._stop.is_set():
+                # The host was taken away under the model, which is not the model's fault.
+                logger.info("stopped while %s: %s", self.record.phase.value, error)
                 return
             self._end(error)
         finally:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from agent.schema.messages import ReplyStatus
+from agent.control.commander import QUEUE_COMMANDS
+from agent.control.link import Incoming
+from agent.schema.messages import COMMAND_TYPE, ReplyStatus
 from tests.control.device import PEOPLE, Device, end, replies
 from tests.control.world import TOPICS, Observer, People, signed, until
 from tests.parts.broker import Broker, needs_mosquitto
@@ -52,6 +57,19 @@ def _twice_by_one(people: People) -> bytes:
 def _repeated_field(people: People) -> bytes:
     text = json.dumps(people.body(people.oli))
     return signed(f'{text[:-1]}, "cmd": "restart"}}'.encode(), people.oli)
+
+
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+
+
+def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    names = st.sampled_from(["payload", "payloadType", "signatures", "id", "cmd", "keyid", "sig"])
+    return st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=5)
+
+
+def _envelope_of(tree: Any) -> bytes:
+    inner = base64.b64encode(json.dumps(tree).encode()).decode()
+    return json.dumps({"payload": inner, "payloadType": COMMAND_TYPE, "signatures": tree}).encode()
 
 
 ATTACKS: dict[str, tuple[Callable[[People], bytes], str]] = {
@@ -140,3 +158,28 @@ def test_an_attack_runs_nothing_and_leaves_a_reply_and_an_audit_row(
     good = PEOPLE.body(PEOPLE.oli)
     observer.publish(TOPICS.command, signed(good, PEOPLE.oli))
     assert end(observer, good["id"]).status is ReplyStatus.SUCCEEDED
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
+    """A device that hears nothing but what the test gives to its commander."""
+    folder = tmp_path_factory.mktemp("offline")
+    device = Device(Broker(folder), folder)
+    device.obey()
+    yield device
+    device.ledger.close()
+
+
+@given(data=st.binary(max_size=300) | st.recursive(_LEAVES, _nested).map(_envelope_of))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_bytes_at_all_are_refused_and_written_down(offline: Device, data: bytes) -> None:
+    before = len(offline.ledger.rows(100_000))
+    offline.commander.execute(data)
+    assert [row.kind for row in offline.ledger.rows(100_000)[before:]] == ["refused"]
+    assert offline.ran == []
+
+
+def test_a_flood_of_commands_is_dropped_not_kept(offline: Device) -> None:
+    for _ in range(QUEUE_COMMANDS + 10):
+        offline.commander.receive(Incoming(TOPICS.command, b"x" * 20_000))
+    assert offline.commander._queue.qsize() == QUEUE_COMMANDS

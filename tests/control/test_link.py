@@ -225,7 +225,7 @@ def test_two_devices_with_one_identity_do_not_fight_at_full_speed(
     links = [make_link(mosquitto, presence=None) for _ in range(2)]
     for link in links:
         link.start()
-    time.sleep(3.0)
+    time.sleep(1.6)
     assert 2 < sum(link.connections for link in links) < 8
 
 

@@ -12,6 +12,7 @@ from agent.control.link import Link
 from agent.control.link.tls import client_context
 from agent.errors import ConfigError
 from agent.schema.config import BrokerConfig, TlsConfig
+from agent.schema.topics import DeviceTopics
 from tests.control.world import DEVICE, TOPICS, mutual, until
 from tests.parts.broker import Tls, needs_mosquitto
 from tests.parts.certificates import Authority, Credentials
@@ -136,3 +137,20 @@ def test_a_key_of_another_certificate_is_noticed(authority: Authority, own: Cred
     tls = TlsConfig(ca=str(authority.certificate), cert=str(own.certificate), key=str(other.key))
     with pytest.raises(ConfigError, match=r"broker\.tls\.key"):
         Link(BrokerConfig(host="localhost", tls=tls), TOPICS)
+
+
+@pytest.mark.parametrize(
+    ("place", "broker", "prefix"),
+    [
+        ("host", BrokerConfig(host=" ", allow_plaintext=True), "vigil/1"),
+        ("port", BrokerConfig(host="localhost", port=0, allow_plaintext=True), "vigil/1"),
+        ("prefix", BrokerConfig(host="localhost", allow_plaintext=True), "vigil/+"),
+        ("prefix", BrokerConfig(host="localhost", allow_plaintext=True), "/vigil"),
+        ("prefix", BrokerConfig(host="localhost", allow_plaintext=True), ""),
+    ],
+)
+def test_an_address_that_can_never_work_is_refused_at_once(
+    place: str, broker: BrokerConfig, prefix: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"broker\.{place}: expected"):
+        Link(broker, DeviceTopics(DEVICE, prefix))

@@ -63,9 +63,7 @@ class Observer:
         self._news = threading.Condition()
         ready = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, f"observer-{secrets.token_hex(4)}")
-        self._client.on_socket_open = lambda _c, _u, sock: sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )
+        self._client.on_socket_open = _without_delay
         self._client.on_message = self._take
         self._client.on_subscribe = lambda *_: ready.set()
         self._client.on_connect = lambda client, *_: client.subscribe("#", 1)
@@ -104,6 +102,10 @@ class Observer:
         with self._news:
             self.seen.append(message)
             self._news.notify_all()
+
+
+def _without_delay(_client: Any, _user: Any, sock: Any) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Person:

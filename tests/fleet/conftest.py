@@ -14,7 +14,7 @@ from agent.fleet.access import CONTROLLER
 from agent.fleet.authority import FleetAuthority
 from agent.fleet.blocks import BlockServer
 from agent.fleet.broker import EmbeddedBroker
-from agent.fleet.controller import Controller
+from agent.fleet.controller import Controller, Services
 from agent.fleet.keys import KeyService
 from agent.fleet.mosquitto import access_file, mosquitto_configuration
 from agent.fleet.registry import DeviceRecord, Registry
@@ -59,7 +59,7 @@ class Fleet:
 
     def controller(self, port: int, protocol: str = "auto") -> Controller:
         config = self.broker(port, protocol=protocol)
-        return Controller(config, KeyService(self.registry), BlockServer(self.public))
+        return Controller(config, Services(KeyService(self.registry), BlockServer(self.public)))
 
 
 @pytest.fixture

@@ -2,85 +2,27 @@
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.errors import ConfigError, TransferError
+from agent.fleet.access import DESK
 from agent.fleet.connection import client_context
 from agent.fleet.controller import Controller
 from agent.fleet.operators import SignedCommand
-from agent.schema.blocks import OK, BlockReply
+from agent.schema.blocks import BAD_REQUEST, OK, BlockReply
 from agent.schema.config import TlsConfig
 from agent.schema.document import parse_json, to_json
 from agent.schema.messages import KeyReply, KeyRequest, Reply, ReplyStatus, State
 from agent.trust.grant import unwrap
+from tests.fleet.mqtt_device import WAIT_S, Device
 
 DEK = bytes(range(32))
 RELEASE = "gate/people/1.0"
 PREFIX = "vigil/1/d/cam-1"
-WAIT_S = 5.0
-
-
-class Device:
-    """An MQTT client with a device's certificate."""
-
-    def __init__(
-        self,
-        port: int,
-        tls: TlsConfig,
-        client_id: str = "cam-1",
-        will: tuple[str, bytes] | None = None,
-    ) -> None:
-        self.inbox: queue.Queue[tuple[str, bytes, bool]] = queue.Queue()
-        self.codes: queue.Queue[Any] = queue.Queue()
-        self.granted: queue.Queue[Any] = queue.Queue()
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id)
-        self.client.tls_set_context(client_context(tls))
-        if will is not None:
-            self.client.will_set(*will, qos=1, retain=True)
-        self.client.on_connect = lambda c, d, f, reason, p: self.codes.put(reason)
-        self.client.on_subscribe = lambda c, d, mid, codes, p: self.granted.put(codes)
-        self.client.on_message = lambda c, d, m: self.inbox.put((m.topic, m.payload, m.retain))
-        self.client.connect("127.0.0.1", port)
-        self.client.loop_start()
-
-    def accepted(self, timeout_s: float = WAIT_S) -> bool:
-        try:
-            return not self.codes.get(timeout=timeout_s).is_failure
-        except queue.Empty:
-            return False
-
-    def subscribe(self, topic: str, qos: int = 1) -> Any:
-        self.client.subscribe(topic, qos)
-        return self.granted.get(timeout=WAIT_S)[0]
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        self.client.publish(topic, payload, 1, retain).wait_for_publish(WAIT_S)
-
-    def get(self) -> tuple[str, bytes, bool]:
-        return self.inbox.get(timeout=WAIT_S)
-
-    def silent(self, seconds: float = 0.4) -> bool:
-        time.sleep(seconds)
-        return self.inbox.empty()
-
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-
-    def vanish(self) -> None:
-        """Lose the connection without saying goodbye."""
-        self.client.reconnect_delay_set(60, 60)
-        connection = self.client.socket()
-        assert connection is not None
-        connection.shutdown(2)
-        self.client.loop_stop()
 
 
 Join = Callable[..., Device]
@@ -149,8 +91,8 @@ def test_a_command_travels_to_the_device_and_its_replies_come_back(
     device = join()
     assert device.accepted()
     assert not device.subscribe(f"{PREFIX}/cmd").is_failure
-    command = SignedCommand("command-1", b"an envelope")
-    controller.send(command, "d/cam-1")
+    command = SignedCommand("command-1", "d/cam-1", b"an envelope")
+    controller.send(command)
     assert device.get()[:2] == (f"{PREFIX}/cmd", b"an envelope")
     for status in (ReplyStatus.ACCEPTED, ReplyStatus.SUCCEEDED):
         reply = Reply(v=1, device="cam-1", id="command-1", cmd="stop", status=status, at_ms=0)
@@ -164,7 +106,7 @@ def test_a_command_travels_to_the_device_and_its_replies_come_back(
 
 def test_a_command_that_nobody_answers_times_out_in_words(controller: Controller) -> None:
     with pytest.raises(TransferError, match="no reply"):
-        controller.ask(SignedCommand("command-2", b"x"), "cam-1", timeout_s=0.3)
+        controller.ask(SignedCommand("command-2", "d/cam-1", b"x"), timeout_s=0.3)
 
 
 def test_a_device_pulls_a_file_in_blocks(controller: Controller, join: Join, fleet: Any) -> None:
@@ -219,7 +161,7 @@ def test_group_commands_reach_members_only(controller: Controller, join: Join) -
     assert stranger.accepted()
     for device in (member, stranger):
         device.subscribe("vigil/1/g/north/cmd")
-    controller.send(SignedCommand("command-3", b"to the north"), "g/north")
+    controller.send(SignedCommand("command-3", "g/north", b"to the north"))
     assert member.get()[1] == b"to the north"
     assert stranger.silent()
 
@@ -234,12 +176,28 @@ def test_a_device_neither_hears_nor_impersonates_another(
     victim = join("cam-1")
     assert victim.accepted()
     victim.publish(f"{PREFIX}/state", state(), retain=True)
-    controller.send(SignedCommand("command-4", b"secret"), "d/cam-1")
+    controller.send(SignedCommand("command-4", "d/cam-1", b"secret"))
     spy.publish(f"{PREFIX}/state", state(online=False), retain=True)
     assert spy.silent()
     seen = controller.inbox.state("cam-1")
     assert seen is not None
     assert seen.online
+
+
+def test_a_service_that_fails_is_logged_and_the_others_go_on(
+    controller: Controller, join: Join, fleet: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = join()
+    assert device.accepted()
+    fleet.registry.close()
+    device.subscribe(f"{PREFIX}/blk/rsp", 0)
+    device.publish(f"{PREFIX}/key/req", to_json(KeyRequest(v=1, id="request-1", release=RELEASE)))
+    device.publish(f"{PREFIX}/blk/req", b"{}")
+    assert BlockReply.decode(device.get()[1]).status == BAD_REQUEST
+    deadline = time.monotonic() + WAIT_S
+    while "key/req of cam-1 not answered" not in caplog.text:
+        assert time.monotonic() < deadline, caplog.text
+        time.sleep(0.05)
 
 
 def test_what_does_not_fit_its_schema_is_dropped(controller: Controller, join: Join) -> None:
@@ -270,6 +228,20 @@ def test_a_client_without_a_certificate_of_the_fleet_is_not_let_in(
         return
     assert not device.accepted(2.0)
     device.close()
+
+
+def test_a_command_desk_works_beside_the_running_controller(
+    controller: Controller, join: Join, fleet: Any, port: int
+) -> None:
+    desk = Controller(fleet.broker(port, DESK), services=None)
+    desk.start()
+    device = join()
+    assert device.accepted()
+    device.subscribe(f"{PREFIX}/cmd")
+    desk.send(SignedCommand("command-5", "d/cam-1", b"from the desk"))
+    assert device.get()[1] == b"from the desk"
+    assert controller.connected
+    desk.stop()
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1", "auto"])

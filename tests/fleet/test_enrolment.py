@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from agent.config import load_config
 from agent.errors import CommandError, ConfigError, StorageError, TrustError
 from agent.fleet.enrolment import Site, admit, has_certificate, invite, join, request
-from agent.fleet.operators import CommandDesk, Order, approve_command, deploy_order
+from agent.fleet.operators import CommandDesk, Order, approve_command, deploy_order, read_command
 from agent.fleet.registry import Invitation
 from agent.schema.document import parse_json
 from agent.schema.manifest import ReleaseRef
@@ -131,7 +131,7 @@ def policy_for(signers: dict[str, CryptoSigner], approvals: int) -> Policy:
             name=name,
             role=Role.DEPLOYER,
             keys=[
-                signer._private_key.public_key()  # type: ignore[union-attr]
+                signer._private_key.public_key()
                 .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
                 .decode()
             ],
@@ -158,7 +158,9 @@ def test_a_signed_deploy_passes_a_devices_policy_when_two_people_approve(tmp_pat
     with pytest.raises(TrustError) as alone:
         authorise(command.envelope, policy, situation)
     assert alone.value.code == "trust.approvals"
-    approved = authorise(approve_command(command.envelope, people["bob"]), policy, situation)
+    both = approve_command(command, people["bob"])
+    approved = authorise(both.envelope, policy, situation)
+    assert read_command(both.envelope) == both
     assert approved.approvers == ("alice", "bob")
     assert approved.body.args == {"release": release.path, "sha256": release.sha256}
     assert approved.body.id == command.id

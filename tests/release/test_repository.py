@@ -3,59 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from securesystemslib.signer import SSlibKey
-from tuf.api.exceptions import DownloadHTTPError, ExpiredMetadataError
-from tuf.api.metadata import TargetFile
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.api.exceptions import ExpiredMetadataError
 
 from agent.errors import ConfigError, PackageError, TrustError
 from agent.release.charter import Charter, RoleKeys
 from agent.release.repository import POLICY_PATH, Repository
 from agent.schema.blocks import BLOCK_BYTES
 from agent.schema.messages import Policy, PolicyRule, Role
-
-MANIFEST = "models/gate/people/1.0/manifest.json"
-
-
-class FolderFetcher(FetcherInterface):
-    """Serves a repository's public folder as a static web server would."""
-
-    def __init__(self, public: Path) -> None:
-        self.public = public
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        path = self.public / url.removeprefix("folder:///")
-        if not path.is_file():
-            raise DownloadHTTPError("not found", 404)
-        return iter([path.read_bytes()])
-
-
-def client(repository: Repository, tmp_path: Path) -> Updater:
-    folder = tmp_path / "device"
-    folder.mkdir(exist_ok=True)
-    updater = Updater(
-        str(folder),
-        "folder:///metadata/",
-        target_dir=str(folder),
-        target_base_url="folder:///targets/",
-        fetcher=FolderFetcher(repository.public),
-        config=UpdaterConfig(prefix_targets_with_hash=True),
-        bootstrap=repository.root_bytes,
-    )
-    updater.refresh()
-    return updater
-
-
-def find(repository: Repository, tmp_path: Path, path: str) -> TargetFile:
-    target = client(repository, tmp_path).get_targetinfo(path)
-    assert target is not None, f"{path} is not listed"
-    return target
+from tests.release.tuf_client import MANIFEST, client, find
 
 
 def policy(version: int) -> Policy:
@@ -94,85 +55,6 @@ def test_targets_carry_block_digests_and_the_release_they_belong_to(
     assert (custom["class"], custom["release_counter"]) == ("gate", 7)
     assert custom["block_size"] == BLOCK_BYTES
     assert len(custom["block_sha256"]) == -(-target.length // BLOCK_BYTES) > 1
-
-
-def test_one_approval_of_two_publishes_nothing(
-    repository: Repository, people: Any, workshop: Any, tmp_path: Path
-) -> None:
-    repository.add_release(workshop.release())
-    repository.approve("gate", people.signers["release"][:1])
-    with pytest.raises(TrustError, match="expected 2 approvals, found 1") as refusal:
-        repository.publish(*people.online)
-    assert refusal.value.code == "trust.threshold"
-    assert client(repository, tmp_path).get_targetinfo(MANIFEST) is None
-    assert not (repository.public / "targets").exists()
-
-
-def test_the_same_person_twice_is_one_approval(
-    repository: Repository, people: Any, workshop: Any
-) -> None:
-    repository.add_release(workshop.release())
-    alice = people.signers["release"][0]
-    assert repository.approve("gate", [alice, alice]).missing == 1
-
-
-def test_keys_of_another_role_cannot_approve(
-    repository: Repository, people: Any, workshop: Any
-) -> None:
-    repository.add_release(workshop.release())
-    with pytest.raises(TrustError, match="no say"):
-        repository.approve("gate", people.signers["policy"][:2])
-
-
-def test_wrong_online_keys_publish_nothing(
-    repository: Repository, people: Any, workshop: Any, tmp_path: Path
-) -> None:
-    repository.add_release(workshop.release())
-    people.sign_all(repository)
-    with pytest.raises(TrustError, match="no say"):
-        repository.publish(people.signers["timestamp"], people.signers["timestamp"])
-    assert client(repository, tmp_path).get_targetinfo(MANIFEST) is None
-    repository.publish(*people.online)
-    assert client(repository, tmp_path).get_targetinfo(MANIFEST) is not None
-
-
-def test_approvals_made_on_other_machines_are_collected_from_carried_files(
-    repository: Repository, people: Any, workshop: Any, tmp_path: Path
-) -> None:
-    repository.add_release(workshop.release())
-    staged = repository.staged / "gate.json"
-    original = staged.read_bytes()
-    copies = []
-    for signer in people.signers["release"][:2]:
-        staged.write_bytes(original)
-        repository.approve("gate", [signer])
-        copies.append(staged.read_bytes())
-    staged.write_bytes(original)
-    assert repository.collect("gate", copies[0]).missing == 1
-    assert repository.collect("gate", copies[1]).missing == 0
-    repository.publish(*people.online)
-    assert find(repository, tmp_path, MANIFEST)
-
-
-def test_an_approved_copy_of_another_content_is_refused(
-    repository: Repository, people: Any, workshop: Any
-) -> None:
-    repository.add_release(workshop.release())
-    repository.approve("gate", people.signers["release"][:2])
-    copy = json.loads((repository.staged / "gate.json").read_bytes())
-    copy["signed"]["version"] += 1
-    with pytest.raises(TrustError) as refusal:
-        repository.collect("gate", json.dumps(copy).encode())
-    assert refusal.value.code == "trust.different"
-
-
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"signed": 1}', b"[" * 100_000])
-def test_carried_files_that_are_no_metadata_are_refused(
-    repository: Repository, workshop: Any, data: bytes
-) -> None:
-    repository.add_release(workshop.release())
-    with pytest.raises(TrustError):
-        repository.collect("gate", data)
 
 
 def test_a_class_cannot_list_targets_of_another_class(
@@ -256,6 +138,13 @@ def test_the_policy_is_a_target_whose_version_rises(
     with pytest.raises(PackageError):
         repository.set_policy(policy(1))
     repository.set_policy(policy(2))
+
+
+def test_a_policy_that_devices_would_refuse_is_not_staged(repository: Repository) -> None:
+    rule = PolicyRule(role=Role.DEPLOYER, approvals=0)
+    with pytest.raises(TrustError):
+        repository.set_policy(Policy(schema=1, version=1, users=[], commands={"deploy": rule}))
+    assert repository.standings() == []
 
 
 def test_refresh_renews_what_expires_with_the_online_keys_alone(

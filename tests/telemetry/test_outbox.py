@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,20 @@ def test_many_puts_are_one_transaction(path: Path) -> None:
     fill(outbox, *range(50))
     outbox.done([one.id for one in outbox.batch(50)])
     assert statements.count("COMMIT") == 2
+
+
+def test_putting_does_not_wait_for_the_disk(path: Path) -> None:
+    outbox = Outbox(path, LIMITS)
+    fill(outbox, 1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    writer = threading.Thread(target=outbox.commit)
+    writer.start()
+    fill(outbox, 2)
+    assert writer.is_alive()
+    other.execute("ROLLBACK")
+    writer.join(5.0)
+    assert payloads(outbox) == [b"1", b"2"]
 
 
 class FullDisk:

@@ -78,7 +78,7 @@ def test_a_broker_killed_in_the_middle_costs_no_message(
     mosquitto: Broker, device: Device, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Time for a new observer to be there before the device is back.
-    monkeypatch.setitem(dialling._WAITS_S, dialling.Ending.LOST, (2.0, 2.0))
+    monkeypatch.setitem(dialling._WAITS_S, dialling.Ending.LOST, (1.0, 1.0))
     device.start()
     assert until(lambda: device.link.connected)
     topic, total = TOPICS.event("door"), 600

@@ -22,6 +22,7 @@ from agent.schema.messages import (
     Telemetry,
     UpdateReport,
 )
+from agent.telemetry import status_file as status_file_module
 from agent.telemetry.status_file import StatusFile, read_status
 from tests.control.world import until
 
@@ -129,7 +130,10 @@ def test_a_file_of_another_version_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "status.malformed"
 
 
-def test_it_is_written_every_second_and_removed_at_the_end(tmp_path: Path) -> None:
+def test_it_is_written_again_and_again_and_removed_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_file_module, "_EVERY_S", 0.1)
     stop = threading.Event()
     thread = threading.Thread(target=status_file(tmp_path).run, args=(stop,))
     thread.start()
@@ -141,14 +145,17 @@ def test_it_is_written_every_second_and_removed_at_the_end(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_does_not_end_the_thread(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_does_not_end_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_file_module, "_EVERY_S", 0.1)
     folder = tmp_path / "late"
     with pytest.raises(StorageError):
         status_file(folder).write()
     stop = threading.Event()
     thread = threading.Thread(target=status_file(folder).run, args=(stop,))
     thread.start()
-    stop.wait(1.3)
+    stop.wait(0.3)
     folder.mkdir()
     assert until((folder / "status.json").exists)
     stop.set()

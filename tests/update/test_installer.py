@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import CommandError, ModelError, StorageError, TransferError
+from agent.models.store import InstalledRelease
 from agent.schema.messages import Outcome, Phase
 from agent.update.ports import Offer
 from agent.update.record import UpdateRecord
@@ -263,3 +264,23 @@ def test_what_a_failed_release_left_goes_when_another_one_comes(device: UpdateDe
     device.deploy(make_release(3))
     assert not blob.exists()
     assert device.host.serving == "1.1"
+
+
+def test_a_model_that_fails_because_the_agent_stops_is_not_blamed(
+    device: UpdateDevice, tmp_path: Path, repository: SignedRepository
+) -> None:
+    stop = threading.Event()
+
+    def taken_away(_release: InstalledRelease) -> None:
+        stop.set()
+        raise ModelError("the worker is gone", code="model.died")
+
+    device.host.trial = taken_away  # type: ignore[method-assign,assignment]
+    device.key_channel.deks[make_release(2).manifest.release_id] = make_release(2).dek
+    device.updater.submit(Offer(make_release(2).ref), RecordedReplier())
+    device.updater.run(stop)
+    assert device.updater.record.phase is Phase.TRIAL
+    again = UpdateDevice(tmp_path, repository)
+    again.key_channel.deks = device.key_channel.deks
+    assert again.start() == "1.1"
+    assert again.current.version == "1.2"

@@ -30,7 +30,7 @@ from agent.control.link.dialling import Ending, first_dial
 from agent.control.link.session import MAX_PACKET_BYTES, Ended, Session, Setup
 from agent.control.link.tls import client_context
 from agent.control.link.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
-from agent.errors import TransferError
+from agent.errors import ConfigError, TransferError
 
 if TYPE_CHECKING:
     from agent.schema.config import BrokerConfig
@@ -54,7 +54,7 @@ class Link:
         session_s: How long the broker keeps subscriptions and queued commands, seconds; 0 for not.
 
     Raises:
-        ConfigError: TLS files or protocol that cannot work, or plaintext that is not allowed.
+        ConfigError: Address, prefix, protocol or TLS files that cannot work, or plaintext that is not allowed.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Link:
         self.connections = 0
         self.problem = ""
         self.protocol = ""
+        _check(broker, topics)
         self._topics = topics
         tls = client_context(broker)
         self._setup = Setup(broker, client_id or topics.device, tls, presence, session_s)
@@ -234,3 +235,17 @@ class Link:
         # The counter of an eventfd that nobody reads is full only after 2**64 messages.
         with contextlib.suppress(BlockingIOError):
             os.eventfd_write(self._wake, 1)
+
+
+def _check(broker: BrokerConfig, topics: DeviceTopics) -> None:
+    """Refuse what would make every attempt fail."""
+    wrong = [character for character in "+#$\0" if character in topics.prefix]
+    levels = topics.prefix.split("/")
+    problems = (
+        ("host", "a host name or address", broker.host, not broker.host.strip()),
+        ("port", "1 to 65535", broker.port, not broker.port),
+        ("prefix", "a topic without wildcards", topics.prefix, wrong or "" in levels),
+    )
+    for place, expected, found, is_wrong in problems:
+        if is_wrong:
+            raise ConfigError(f"broker.{place}: expected {expected}, found {found!r}")

@@ -1,0 +1,160 @@
+"""The controller's folder: everything one fleet's controller keeps, made by `init` and opened by the rest.
+
+```
+fleet.yaml        broker, topic prefix and repository
+fleet.db          devices, release keys, tokens (mode 0600)
+ca/               the authority: ca.key never leaves this folder
+broker/           ca.crt, broker.crt, broker.key, acl, mosquitto.conf, data/: all that mosquitto needs
+controller/       the controller's own client certificates
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from msgspec.structs import asdict, replace
+
+from agent.errors import ConfigError
+from agent.fleet.access import CONTROLLER, CONTROLLERS
+from agent.fleet.authority import CA_CERT, FleetAuthority
+from agent.fleet.mosquitto import access_file, mosquitto_configuration
+from agent.fleet.registry import Registry
+from agent.host.disk import REAL_DISK, Disk
+from agent.schema.config import BrokerConfig, TlsConfig
+from agent.schema.document import config_from_yaml
+from agent.schema.topics import DEFAULT_PREFIX
+from agent.schema.values import Counter, Positive, Struct
+
+FLEET_SCHEMA = 1
+FLEET_FILE, REGISTRY_FILE = "fleet.yaml", "fleet.db"
+AUTHORITY, BROKER = "ca", "broker"
+MOSQUITTO_STATE = "data"
+_LIMIT = 64 * 1024
+
+
+class FleetConfig(Struct):
+    """`fleet.yaml`: the broker as devices reach it, and the repository whose public folder is served.
+
+    `bulk_port` is that of a second broker on the same host, for transfers; 0 where there is none.
+    """
+
+    schema: int
+    broker_host: str
+    broker_port: Positive
+    repository: str
+    prefix: str = DEFAULT_PREFIX
+    bulk_port: Counter = 0
+
+
+@dataclass(frozen=True)
+class FleetHome:
+    """An opened controller's folder."""
+
+    folder: Path
+    config: FleetConfig
+    authority: FleetAuthority
+    registry: Registry
+
+    @property
+    def bulk_broker(self) -> BrokerConfig | None:
+        """How the controller connects to the broker for transfers, None where there is none."""
+        port = self.config.bulk_port
+        return replace(self.broker(CONTROLLER), port=port) if port else None
+
+    def broker(self, name: str) -> BrokerConfig:
+        """Return how the controller connects under one of its names, see `agent.fleet.access`."""
+        own = self.folder / CONTROLLER
+        tls = TlsConfig(
+            ca=str(self.folder / AUTHORITY / CA_CERT),
+            cert=str(own / f"{name}.crt"),
+            key=str(own / f"{name}.key"),
+        )
+        config = self.config
+        return BrokerConfig(
+            host=config.broker_host, port=config.broker_port, prefix=config.prefix, tls=tls
+        )
+
+    @property
+    def repository(self) -> Path:
+        """The repository's folder."""
+        return self.folder / self.config.repository
+
+    def write_access(self, disk: Disk = REAL_DISK) -> None:
+        """Write mosquitto's access file anew, after devices joined; mosquitto reads it on SIGHUP."""
+        text = access_file(self.registry.devices(), self.config.prefix)
+        disk.write_atomic(self.folder / BROKER / "acl", text.encode())
+
+
+def create_home(
+    folder: Path, config: FleetConfig, hosts: Sequence[str] = (), disk: Disk = REAL_DISK
+) -> FleetHome:
+    """Make a controller's folder: authority, certificates, registry and mosquitto's files.
+
+    Args:
+        folder: Is made if it is missing.
+        config: Content of `fleet.yaml`.
+        hosts: Further names of the broker, for its certificate.
+        disk: Where to write.
+
+    Raises:
+        ConfigError: The folder has a fleet already.
+        StorageError: It cannot be written.
+    """
+    if disk.exists(folder / FLEET_FILE):
+        raise ConfigError(f"{folder}: a fleet is there already")
+    disk.make_dirs(folder)
+    authority = FleetAuthority.create(folder / AUTHORITY, disk=disk)
+    names = [config.broker_host, *hosts]
+    broker = folder / BROKER
+    authority.server_certificate(names).write(broker, BROKER, disk)
+    for name in CONTROLLERS:
+        authority.client_certificate(name).write(folder / CONTROLLER, name, disk)
+    disk.write_atomic(broker / CA_CERT, authority.ca_pem, mode=0o644)
+    disk.make_dirs(broker / MOSQUITTO_STATE)
+    place = broker.resolve()
+    settings = mosquitto_configuration(
+        place, config.broker_port, config.broker_host, place / MOSQUITTO_STATE
+    )
+    disk.write_atomic(broker / "mosquitto.conf", settings.encode(), mode=0o644)
+    if config.bulk_port:
+        bulk = mosquitto_configuration(place, config.bulk_port, config.broker_host)
+        disk.write_atomic(broker / "mosquitto-bulk.conf", bulk.encode(), mode=0o644)
+    home = FleetHome(folder, config, authority, Registry(folder / REGISTRY_FILE))
+    home.write_access(disk)
+    text = yaml.safe_dump(asdict(config), sort_keys=False)
+    disk.write_atomic(folder / FLEET_FILE, text.encode(), mode=0o644)
+    return home
+
+
+def open_home(folder: Path, disk: Disk = REAL_DISK) -> FleetHome:
+    """Open a controller's folder.
+
+    Raises:
+        ConfigError: There is no fleet, or a file of it is not what it should be.
+        StorageError: A file cannot be read.
+    """
+    path = folder / FLEET_FILE
+    if not disk.exists(path):
+        raise ConfigError(f"{path}: not there", hint="make a fleet with `vigil fleet init`")
+    config = config_from_yaml(
+        disk.read(path, _LIMIT).decode(errors="replace"), FleetConfig, str(path)
+    )
+    if config.schema != FLEET_SCHEMA:
+        raise ConfigError(f"{path}: at $.schema: expected {FLEET_SCHEMA}, found {config.schema}")
+    authority = FleetAuthority.load(folder / AUTHORITY, disk)
+    return FleetHome(folder, config, authority, Registry(folder / REGISTRY_FILE))
+
+
+def members_of(registry: Registry) -> Callable[[str], AbstractSet[str] | None]:
+    """Return who may connect to an embedded broker: a registered device's groups, None for others."""
+
+    def members(device: str) -> AbstractSet[str] | None:
+        record = registry.device(device)
+        return None if record is None or record.revoked else frozenset(record.groups)
+
+    return members

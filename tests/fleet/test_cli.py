@@ -1,0 +1,244 @@
+"""The whole road on the command line: keys, repository, release, fleet, a device that joins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from agent.cli import app
+from agent.config import load_config
+from agent.errors import ConfigError, KeyUnavailableError, TransferError, TrustError
+from agent.fleet.home import open_home
+from agent.fleet.operators import read_command
+from agent.release.repository import Repository
+from agent.schema.document import to_json
+from agent.schema.messages import Reply, ReplyStatus
+from tests.fleet.conftest import free_port
+from tests.fleet.mqtt_device import WAIT_S, Device
+
+Vigil = Callable[..., str]
+PROJECT = Path(__file__).parents[2]
+OFFLINE = ("root", "targets", "release", "policy")
+
+
+@pytest.fixture
+def vigil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vigil:
+    """Run `vigil …` in a fresh folder and return what it prints; faults fly."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "250")
+
+    def run(line: str) -> str:
+        result = CliRunner().invoke(app, line.split())
+        if result.exception is not None:
+            raise result.exception
+        return result.output
+
+    return run
+
+
+def approve_all(vigil: Vigil) -> None:
+    for path in sorted(Path("repo/staged").glob("*.json")):
+        role = path.stem if path.stem in OFFLINE else "release"
+        keys = " ".join(f"--key keys/{role}/{name}.key" for name in ("alice", "bob"))
+        vigil(f"release approve repo {path.stem} {keys}")
+
+
+@pytest.fixture
+def repo(vigil: Vigil) -> Path:
+    """A published repository with one release and a policy, made by commands alone."""
+    for role in OFFLINE:
+        for name in ("alice", "bob", "carol"):
+            vigil(f"release keygen {role} {name}")
+    for role in ("snapshot", "timestamp"):
+        vigil(f"release keygen {role} online")
+    vigil("release init repo --class gate")
+    write_draft(Path("draft"))
+    vigil("release build draft/release.yaml --out release --key-out release.key")
+    vigil("release stage repo --release release --policy draft/policy.yaml")
+    approve_all(vigil)
+    vigil("release publish repo")
+    return Path("repo")
+
+
+def write_draft(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"weights" * 1000)
+    (folder / "a.jpg").write_bytes(b"image")
+    (folder / "boxes.json").write_text(json.dumps({"onnx-fp32-320": [[[0, 0.9, 1, 2, 3, 4]]]}))
+    variant = {
+        "id": "onnx-fp32-320",
+        "model": "model.onnx",
+        "backend": "onnxruntime",
+        "precision": "fp32",
+        "family": "ultralytics",
+        "input": {"width": 320, "height": 320},
+        "accuracy": 0.4,
+        "memory_mb": 120,
+    }
+    draft = {
+        "schema": 1,
+        "name": "people",
+        "version": "1.0",
+        "class": "gate",
+        "counter": 1,
+        "labels": ["person"],
+        "variants": [variant],
+        "golden": {"images": ["a.jpg"], "expected": "boxes.json", "confidence": 0.25, "iou": 0.6},
+        "limits": {"max_latency_ms": 200.0},
+    }
+    (folder / "release.yaml").write_text(yaml.safe_dump(draft))
+    policy: dict[str, Any] = {"schema": 1, "version": 1, "users": [], "commands": {}}
+    policy["users"].append(
+        {"name": "alice", "role": "admin", "keys": [Path("keys/policy/alice.pub").read_text()]}
+    )
+    policy["commands"]["deploy"] = {"role": "deployer", "approvals": 1}
+    (folder / "policy.yaml").write_text(yaml.safe_dump(policy))
+
+
+def test_a_release_is_made_signed_and_published_by_commands(vigil: Vigil, repo: Path) -> None:
+    shown = vigil("release inspect repo")
+    assert "models/gate/people/1.0/manifest.json" in shown
+    assert "nothing is staged" in shown
+    assert Path("release.key").stat().st_mode & 0o777 == 0o600
+    assert "timestamp version 2" in vigil("release refresh repo")
+
+
+def test_approvals_are_counted_and_too_few_publish_nothing(vigil: Vigil, repo: Path) -> None:
+    vigil("release stage repo --renew gate")
+    assert "1 of 2" in vigil("release approve repo gate --key keys/release/carol.key")
+    with pytest.raises(TrustError):
+        vigil("release publish repo")
+    with pytest.raises(KeyUnavailableError):
+        vigil("release approve repo gate --key keys/release/nobody.key")
+
+
+def test_a_carried_copy_brings_its_approval(vigil: Vigil, repo: Path) -> None:
+    vigil("release stage repo --renew gate")
+    staged = repo / "staged/gate.json"
+    clean = staged.read_bytes()
+    vigil("release approve repo gate --key keys/release/bob.key")
+    Path("carried.json").write_bytes(staged.read_bytes())
+    staged.write_bytes(clean)
+    assert "1 of 2" in vigil("release approve repo gate --carried carried.json")
+
+
+def test_a_key_file_is_never_overwritten(vigil: Vigil, repo: Path) -> None:
+    before = Path("release.key").read_bytes()
+    with pytest.raises(ConfigError):
+        vigil("release build draft/release.yaml --out again --key-out release.key")
+    assert Path("release.key").read_bytes() == before
+
+
+def test_a_device_joins_by_commands(vigil: Vigil, repo: Path) -> None:
+    vigil("fleet init home --repository repo --host 127.0.0.1")
+    vigil("fleet add-key home gate/people/1.0 release.key")
+    vigil("fleet enrol-token home cam-1 --class gate --group north --out stick")
+    assert "fleet admit" in vigil("enroll --bundle stick --folder device")
+    vigil("fleet admit home stick")
+    assert "ready" in vigil("enroll --bundle stick --folder device")
+    config = load_config(Path("device/vigil.yaml"))
+    assert (config.device.id, config.broker.port) == ("cam-1", 8883)
+    assert Path(config.trust_root).read_bytes() == Repository(repo).root_bytes
+    assert "north" in vigil("fleet devices home")
+    assert "user cam-1" in Path("home/broker/acl").read_text()
+    vigil("fleet revoke home cam-1")
+    assert "revoked" in vigil("fleet devices home")
+    home = open_home(Path("home"))
+    assert home.registry.release_key("gate/people/1.0") == Path("release.key").read_bytes()
+    home.registry.close()
+
+
+def test_a_second_broker_for_transfers_reaches_every_devices_configuration(
+    vigil: Vigil, repo: Path
+) -> None:
+    vigil("fleet init home --repository repo --host 127.0.0.1 --bulk-port 8884")
+    vigil("fleet enrol-token home cam-1 --class gate --out stick")
+    vigil("enroll --bundle stick --folder device")
+    vigil("fleet admit home stick")
+    vigil("enroll --bundle stick --folder device")
+    bulk = load_config(Path("device/vigil.yaml")).broker.bulk
+    assert bulk is not None
+    assert bulk.port == 8884
+    assert "listener 8884" in Path("home/broker/mosquitto-bulk.conf").read_text()
+    home = open_home(Path("home"))
+    assert home.bulk_broker is not None
+    assert home.bulk_broker.port == 8884
+    home.registry.close()
+
+
+def test_what_cannot_be_sent_is_said(vigil: Vigil, repo: Path) -> None:
+    vigil("fleet init home --repository repo --host 127.0.0.1 --port 1")
+    options = "--as alice --key keys/policy/alice.key --counters counters.json"
+    with pytest.raises(ConfigError) as unpublished:
+        vigil(f"fleet deploy home d/cam-1 gate/people/9.9 {options}")
+    assert "people 1.0" in unpublished.value.diagnostics()
+    with pytest.raises(TransferError, match=r"127\.0\.0\.1:1"):
+        vigil(f"fleet deploy home d/cam-1 gate/people/1.0 {options}")
+    with pytest.raises(ConfigError, match="fleet is there already"):
+        vigil("fleet init home --repository repo --host 127.0.0.1")
+    with pytest.raises(ConfigError, match="not there"):
+        vigil("fleet devices elsewhere")
+
+
+def test_a_served_fleet_relays_a_signed_command_and_shows_the_outcome(
+    vigil: Vigil, repo: Path
+) -> None:
+    port = free_port()
+    vigil(f"fleet init home --repository repo --host 127.0.0.1 --port {port}")
+    vigil("fleet enrol-token home cam-1 --class gate --out stick")
+    vigil("enroll --bundle stick --folder device")
+    vigil("fleet admit home stick")
+    vigil("enroll --bundle stick --folder device")
+    with served(Path("home")):
+        tls = load_config(Path("device/vigil.yaml")).broker.tls
+        assert tls is not None
+        device = Device(port, tls)
+        assert device.accepted()
+        device.subscribe("vigil/1/d/cam-1/cmd")
+        answering = threading.Thread(target=answer_once, args=(device,))
+        answering.start()
+        options = "--as alice --key keys/policy/alice.key --counters counters.json"
+        assert "cam-1: stop succeeded" in vigil(f"fleet send home d/cam-1 stop {options}")
+        answering.join(WAIT_S)
+        device.close()
+
+
+@contextmanager
+def served(home: Path) -> Iterator[None]:
+    """Run `vigil fleet serve` with its embedded broker in a process of its own."""
+    code = "from agent.cli import main; main()"
+    arguments = ["fleet", "serve", str(home), "--embedded-broker"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    )
+    assert process.stdout is not None
+    try:
+        assert "serving" in process.stdout.readline()
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+        process.stdout.close()
+
+
+def answer_once(device: Device) -> None:
+    """Reply that the command which comes next succeeded."""
+    command = read_command(device.get()[1])
+    reply = Reply(
+        v=1, device="cam-1", id=command.id, cmd="stop", status=ReplyStatus.SUCCEEDED, at_ms=0
+    )
+    device.publish("vigil/1/d/cam-1/reply", to_json(reply))
