@@ -26,7 +26,7 @@ from agent.host.processes import cpu_s, pss_mb, rss_mb
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
 from agent.schema.manifest import SealedFile, Variant
-from agent.schema.values import BackendName, FamilyName, Precision
+from agent.schema.values import BackendName, FamilyName, Precision, TaskName
 from agent.supervisor import WorkerProcess
 from agent.supervisor.worker_process import Unasked
 from agent.vision.benchmark import Answer, Fault, Lap, LapRequest, Loaded, ModelFile
@@ -227,6 +227,8 @@ def _variant(loaded: Loaded, model: bytes) -> Variant:
         family=FamilyName(loaded.family),
         input=loaded.input,
         box_units=loaded.box_units,
+        task=TaskName(loaded.task),
+        keypoints=loaded.keypoints,
         payload=payload,
         accuracy=0.0,
         memory_mb=1,
