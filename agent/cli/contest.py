@@ -5,6 +5,7 @@ This process stays what a control process is: it loads no runtime.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -52,7 +53,11 @@ class Reference:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.loaded = self._next(Loaded)
+        try:
+            self.loaded = self._next(Loaded)
+        except VigilError:
+            self._process.communicate()
+            raise
 
     def lap(self, mode: str, seconds: float) -> Lap:
         """Run one lap of `raw` or `serial`.
@@ -61,7 +66,9 @@ class Reference:
             VigilError: What the process reported.
         """
         request = msgspec.json.encode(LapRequest(mode, seconds)).decode()
-        print(request, file=self._process.stdin, flush=True)
+        # When the process has died, the missing answer says so.
+        with contextlib.suppress(BrokenPipeError):
+            print(request, file=self._process.stdin, flush=True)
         return self._next(Lap)
 
     def __enter__(self) -> Self:
