@@ -15,6 +15,7 @@ from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_commander,
+    make_engines,
     make_stager,
     make_supervisor,
     make_updater,
@@ -68,7 +69,8 @@ class Agent:
         self._streams = Streams(self._topics, self._outbox, self._links.control)
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
-        self._supervisor = make_supervisor(device, self._listeners())
+        self._engines = make_engines(device)
+        self._supervisor = make_supervisor(device, self._listeners(), self._engines)
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands()
@@ -105,7 +107,7 @@ class Agent:
             policy_path(device), stager, lambda: self._links.control.connected, device.disk
         )
         self._updater = make_updater(
-            device, stager, self._supervisor, self._update_watch, self._policy
+            device, stager, self._supervisor, self._update_watch, self._between_updates
         )
         self._standing = Standing(
             device=device,
@@ -180,6 +182,7 @@ class Agent:
                 for number, link in enumerate(self._links.all)
             ),
             self._loop("reporter", reporter, 30),
+            *self._build_loop(),
             self._loop("supervisor", self._supervisor, 180),
             Loop(
                 "updater",
@@ -196,6 +199,13 @@ class Agent:
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
         return Loop(name, body, patience_s, self._life.on_crash)
 
+    def _build_loop(self) -> list[Loop]:
+        """The loop that builds TensorRT engines, which may say nothing while one is being built."""
+        if self._engines is None:
+            return []
+        patience_s = self._engines.limits.timeout_s + 60
+        return [self._loop("engines", self._engines, patience_s)]
+
     # what the parts say to each other -------------------------------------------------------------------
 
     def _on_frame(self, result: FrameResult, release: str) -> None:
@@ -206,6 +216,12 @@ class Agent:
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)
         self._console.events.add(event)
+
+    def _between_updates(self) -> None:
+        """In the updater's thread: only there no trial of an update can be under way."""
+        self._policy.refresh_if_due()
+        if self._engines is not None:
+            self._engines.switch(self._supervisor)
 
     def _on_report(self, report: UpdateReport) -> None:
         self._console.updates.add(report)
