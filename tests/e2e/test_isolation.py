@@ -1,6 +1,5 @@
 """The control process holds keys and network and loads no runtime; what is secret stays out of every log."""
 
-import os
 import re
 import stat
 from collections.abc import Iterator
@@ -88,7 +87,7 @@ def test_the_worker_is_confined_and_inherits_only_what_it_needs(device: Device) 
     (worker,) = children(device.pid)
     status = Path(f"/proc/{worker}/status").read_text()
     assert "NoNewPrivs:\t1" in status
-    targets = [os.readlink(path) for path in descriptors(worker)]
+    targets = [str(path.readlink()) for path in descriptors(worker)]
     state = str(device.folder / "state")
     assert not any(target.startswith(state) for target in targets)
     assert sum(target.startswith("socket:") for target in targets) == 1
