@@ -203,7 +203,11 @@ class Supervisor:
     def _spawn(self) -> WorkerProcess:
         # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
         return self._spawner.submit(
-            WorkerProcess, self._settings.memory_mb, self._router.on_message, self._on_death
+            WorkerProcess,
+            self._settings.memory_mb,
+            self._router.on_message,
+            self._on_death,
+            self._settings.command,
         ).result()
 
     def _start(self, release: InstalledRelease) -> None:
