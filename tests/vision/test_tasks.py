@@ -1,4 +1,4 @@
-"""Pose, segmentation, OBB and classification decoded by hand-computed cases, and nonsense refused by name."""
+"""Pose, segmentation and OBB decoded by hand-computed cases."""
 
 from math import pi
 
@@ -6,57 +6,21 @@ import numpy as np
 import pytest
 
 from agent.errors import ModelError
-from agent.vision.details import Keypoints, Masks, Ranking, Rotated
-from agent.vision.families import Boxes, Decoder, Head, open_decoder
+from agent.vision.details import Keypoints, Masks, Rotated
+from agent.vision.families import open_decoder
 from agent.vision.families.obb import probiou
-
-CLASSES = 3
-SIDE = 64
-POINTS = 2
-MASKS = 4
-ANCHORS = 20
-Row = tuple[float, ...]
-
-
-def head(layout: str = "nchw", **changes: object) -> Head:
-    fields: dict[str, object] = {"keypoints": (POINTS, 3), "layout": layout}
-    return Head(CLASSES, SIDE, SIDE, **(fields | changes))  # type: ignore[arg-type]
-
-
-def decode(task: str, outputs: list[np.ndarray], family: str = "ultralytics") -> Boxes:
-    return open_decoder(family, head(), task).decode(outputs, 0.25, 0.6)
-
-
-def anchors(extras: int, *rows: Row) -> np.ndarray:
-    """Rows of (cx, cy, w, h, label, score, extras …) as a v8 output."""
-    output = np.zeros((1, 4 + CLASSES + extras, ANCHORS), np.float32)
-    for place, (cx, cy, w, h, label, score, *more) in enumerate(rows):
-        output[0, :4, place] = cx, cy, w, h
-        output[0, 4 + int(label), place] = score
-        output[0, 4 + CLASSES :, place] = more
-    return output
-
-
-def final(extras: int, *rows: Row, centred: bool = False) -> np.ndarray:
-    """The same as an end-to-end output; `centred` where places stay centre and sides."""
-    output = np.zeros((1, ANCHORS, 6 + extras), np.float32)
-    for place, (cx, cy, w, h, label, score, *more) in enumerate(rows):
-        corners = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-        output[0, place] = *((cx, cy, w, h) if centred else corners), score, label, *more
-    return output
-
-
-def prototypes() -> np.ndarray:
-    """Everywhere, left half, upper half, nowhere: +1 inside and -1 outside, shape (1, 4, 16, 16)."""
-    planes = np.full((1, MASKS, 16, 16), -1.0, np.float32)
-    planes[0, 0] = 1
-    planes[0, 1, :, :8] = 1
-    planes[0, 2, :8] = 1
-    return planes
-
-
-PERSON: Row = (20, 20, 10, 6, 1, 0.5, 18, 19, 0.9, 22, 23, 0.4)
-OTHER: Row = (44, 44, 8, 8, 2, 0.9, 41, 42, 0.7, 46, 47, 0.2)
+from tests.vision.heads import (
+    CLASSES,
+    MASKS,
+    OTHER,
+    PERSON,
+    SIDE,
+    anchors,
+    decode,
+    final,
+    head,
+    prototypes,
+)
 
 
 @pytest.mark.parametrize("family", ["ultralytics", "ultralytics-e2e"])
@@ -255,112 +219,3 @@ def test_thousands_of_rotated_candidates_are_suppressed_block_by_block() -> None
     np.fill_diagonal(overlaps, 0)
     assert (overlaps <= 0.3).all()
     assert (np.diff(found.scores) <= 0).all()
-
-
-def test_classes_are_ranked_and_the_best_is_a_box_round_the_input() -> None:
-    found = decode("classify", [np.array([[0.1, 0.7, 0.2]], np.float32)])
-    assert isinstance(found.details, Ranking)
-    assert found.details.labels.tolist() == [1, 2, 0]
-    assert found.details.scores == pytest.approx([0.7, 0.2, 0.1])
-    assert (found.labels.tolist(), found.xyxy.tolist()) == ([1], [[0, 0, SIDE, SIDE]])
-
-
-def test_a_class_below_the_threshold_is_ranked_but_no_object() -> None:
-    decoder = open_decoder("ultralytics", head(), "classify")
-    found = decoder.decode([np.array([[0.1, 0.7, 0.2]], np.float32)], 0.75, 0.6)
-    assert (found.xyxy.shape, found.labels.tolist()) == ((0, 4), [])
-    assert isinstance(found.details, Ranking)
-    assert found.details.labels[0] == 1
-
-
-def test_logits_are_refused_until_they_are_stated() -> None:
-    logits = [np.log(np.array([[0.1, 0.7, 0.2]], np.float32)) + 3]
-    with pytest.raises(ModelError) as caught:
-        decode("classify", logits)
-    assert caught.value.code == "model.class_scores"
-    assert "--class-scores logits" in caught.value.hint
-    stated = open_decoder("ultralytics", head(class_scores="logits"), "classify")
-    details = stated.decode(logits, 0.25, 0.6).details
-    assert isinstance(details, Ranking)
-    assert details.scores == pytest.approx([0.7, 0.2, 0.1])
-
-
-def test_quantised_probabilities_may_miss_one_by_their_rounding() -> None:
-    decoder = open_decoder("ultralytics", Head(1000, SIDE, SIDE), "classify")
-    scores = np.zeros((1, 1000), np.float32)
-    scores[0, 7] = 200 / 256
-    assert decoder.decode([scores], 0.25, 0.6).labels.tolist() == [7]
-
-
-GOOD = {
-    "pose": lambda: [anchors(6, PERSON)],
-    "segment": lambda: [anchors(MASKS, (32, 32, 40, 20, 0, 0.5, 0, 1, 0, 0)), prototypes()],
-    "obb": lambda: [anchors(1, (30, 30, 20, 10, 1, 0.5, 0.1))],
-    "classify": lambda: [np.array([[0.1, 0.7, 0.2]], np.float32)],
-}
-tasks = pytest.mark.parametrize("task", GOOD)
-
-
-def code_of(decoder: Decoder, outputs: list[np.ndarray]) -> str:
-    with pytest.raises(ModelError) as caught:
-        decoder.decode(outputs, 0.25, 0.6)
-    return caught.value.code
-
-
-@tasks
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_outputs_that_are_not_finite_are_refused(task: str, value: float) -> None:
-    outputs = GOOD[task]()
-    outputs[0][...] = value
-    assert code_of(open_decoder("ultralytics", head(), task), outputs) == "model.not_finite"
-
-
-@pytest.mark.parametrize("task", ["pose", "segment", "obb"])
-def test_extras_that_are_not_finite_are_refused(task: str) -> None:
-    outputs = GOOD[task]()
-    outputs[0][0, -1, 0] = np.nan
-    assert code_of(open_decoder("ultralytics", head(), task), outputs) == "model.not_finite"
-
-
-@tasks
-@pytest.mark.parametrize("shape", [(1, 3, 3, 3, 3), (2, 20, 6), ()])
-def test_outputs_of_another_shape_are_refused(task: str, shape: tuple[int, ...]) -> None:
-    decoder = open_decoder("ultralytics", head(), task)
-    assert code_of(decoder, [np.zeros(shape, np.float32)]) == "model.shape"
-    assert code_of(decoder, []) == "model.shape"
-
-
-@tasks
-def test_another_number_of_classes_is_refused(task: str) -> None:
-    decoder = open_decoder("ultralytics", Head(5, SIDE, SIDE, keypoints=(POINTS, 3)), task)
-    assert code_of(decoder, GOOD[task]()) == "model.classes"
-
-
-@pytest.mark.parametrize(("task", "extras"), [("pose", 6), ("segment", MASKS), ("obb", 1)])
-def test_everything_everywhere_is_refused(task: str, extras: int) -> None:
-    flood = np.full((1, 4 + CLASSES + extras, 2100), 0.9, np.float32)
-    decoder = open_decoder("ultralytics", head(), task)
-    assert code_of(decoder, [flood, *GOOD[task]()[1:]]) == "model.flood"
-
-
-@pytest.mark.parametrize("task", ["pose", "segment", "obb"])
-def test_a_picture_without_objects_has_empty_details(task: str) -> None:
-    outputs = GOOD[task]()
-    outputs[0][...] = 0
-    found = decode(task, outputs)
-    assert found.xyxy.shape == (0, 4)
-    assert isinstance(found.details, (Keypoints, Masks, Rotated))
-    assert len(found.details) == 0
-
-
-@pytest.mark.parametrize("family", ["yolox", "ssd-postprocess", "ultralytics-v5"])
-def test_families_that_only_detect_refuse_other_tasks_by_name(family: str) -> None:
-    with pytest.raises(ModelError, match=f"{family}-pose") as caught:
-        open_decoder(family, head(), "pose")
-    assert caught.value.code == "model.task"
-
-
-def test_unknown_class_scores_are_refused() -> None:
-    with pytest.raises(ModelError) as caught:
-        open_decoder("ultralytics", head(class_scores="tea-leaves"), "classify")
-    assert caught.value.code == "model.family"
