@@ -74,13 +74,13 @@ def annotated(
     Shapes are drawn as what they are: joints that the network is sure of, outlines, rotated boxes.
     """
     canvas = image.copy()
-    for shape in shapes:
-        _draw(canvas, shape)
     for text, box in captions:
         x_min, y_min, x_max, y_max = (round(side) for side in box)
         cv2.rectangle(canvas, (x_min, y_min), (x_max, y_max), _GREEN_BGR, 2)
         place = (x_min + 2, max(12, y_min - 4))
         cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _GREEN_BGR, 1)
+    for shape in shapes:
+        _draw(canvas, shape)
     return cv2.imencode(".jpg", canvas)[1].tobytes()
 
 
