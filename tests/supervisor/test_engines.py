@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
-import msgspec
 import pytest
 
 from agent.errors import ModelError
@@ -20,8 +18,6 @@ from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.engine import EnginePlan
 from agent.schema.manifest import (
-    GoldenFrame,
-    GoldenSet,
     GoldenSpec,
     Manifest,
     ReleaseRef,
@@ -58,17 +54,11 @@ def release() -> InstalledRelease:
     return InstalledRelease(ref, manifest, made, Path("/nowhere"))
 
 
-def golden_set(label: int = 0) -> bytes:
-    image = cv2.imencode(".png", models.colour_frame(0))[1].tobytes()
-    frame = GoldenFrame(image, {"onnx": [(label, 0.8, *models.BOX_XYXY)]})
-    return msgspec.msgpack.encode(GoldenSet([frame], 0.25, 0.6))
-
-
 class Board:
     """A supervisor on a board that has TensorRT, with one camera of moving colours."""
 
     def __init__(self, folder: Path) -> None:
-        self.golden = golden_set()
+        self.golden = models.golden_set()
         self.key = FileKey.create(folder / "device.key")
         self.cache = EngineCache(folder / "engines", self.key)
         self.seen = folder / "seen"
@@ -218,7 +208,7 @@ def test_an_engine_that_finds_something_else_is_not_swapped_in(
     board.serve()
     pid = board.supervisor.worker_pid
     board.build()
-    board.golden = golden_set(label=2)
+    board.golden = models.golden_set(label=2)
     board.switch()
     assert board.supervisor.worker_pid == pid
     assert not list((tmp_path / "engines").iterdir())

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
 
 from tests.vision.nvidia import engine_file, libcudart
 from tests.vision.nvidia.libcudart import script
@@ -21,6 +22,7 @@ libcudart.install()
 
 _DTYPES = {"tensor(float)": "FLOAT", "tensor(float16)": "HALF", "tensor(int8)": "INT8"}
 
+REFUSALS = (Fail, InvalidGraph, InvalidProtobuf)
 __version__ = script().get("version", engine_file.VERSION)
 
 
@@ -197,7 +199,7 @@ class OnnxParser:
         self._network.model = bytes(model)
         try:
             ort.InferenceSession(self._network.model, providers=["CPUExecutionProvider"])
-        except Exception:  # noqa: BLE001 - ONNX Runtime's errors have no class of their own in common
+        except REFUSALS:
             return False
         return True
 
