@@ -12,9 +12,11 @@ from agent.schema.config import CameraConfig
 from agent.schema.engine import EnginePlan, GpuFacts
 from agent.schema.manifest import Variant
 from agent.schema.messages import CameraReport, Event
-from agent.schema.values import Box, Struct
+from agent.schema.values import Box, Ranked, Shape, Struct
 
 MAX_MESSAGE_BYTES = 96 * 1024
+# Points in all shapes of one frame; one of three numbers takes 28 bytes.
+MAX_SHAPE_POINTS = 2048
 
 
 class Message(Struct, tag=True):
@@ -27,6 +29,7 @@ class Message(Struct, tag=True):
 class LoadModel(Message):
     """Load the plaintext model in the attached memfd and warm it up.
 
+    `providers` are ONNX Runtime's, in order of preference before the CPU; `delegates` are LiteRT's.
     `is_engine`: the memfd holds the TensorRT engine built from the payload, not the payload itself. The
     payload of a `tensorrt` variant is ONNX, which ONNX Runtime serves.
     """
@@ -193,7 +196,8 @@ class FrameGrabbed(Message):
 class FrameResult(Message):
     """Boxes of one processed frame; `stages_ms` has capture, queue, pre, infer, post, publish.
 
-    `error` is the code of a failed inference, empty when it worked.
+    `error` is the code of a failed inference, empty when it worked. `shapes` belong to the first of `boxes`,
+    in their order; `MAX_SHAPE_POINTS` bounds them. `ranking` holds a classifier's best classes, best first.
     """
 
     camera: str
@@ -206,6 +210,8 @@ class FrameResult(Message):
     boxes: list[Box]
     stages_ms: dict[str, float]
     error: str = ""
+    shapes: list[Shape] = []
+    ranking: list[Ranked] = []
 
 
 class ObjectEvent(Message):
