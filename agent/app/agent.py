@@ -190,7 +190,7 @@ class Agent:
                 60 + 4 * trial_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
-                interrupt=self._supervisor.abandon_trial,
+                interrupt=self._abandon_trial,
             ),
             self._loop("commander", self._commander, 30),
             self._loop("status", status, 30),
@@ -216,6 +216,11 @@ class Agent:
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)
         self._console.events.add(event)
+
+    def _abandon_trial(self) -> None:
+        if self._engines is not None:
+            self._engines.abandon()
+        self._supervisor.abandon_trial()
 
     def _between_updates(self) -> None:
         """In the updater's thread: only there no trial of an update can be under way."""

@@ -93,6 +93,7 @@ class Engines:
         self._ready: dict[str, InstalledRelease] = {}
         self._given_up: set[str] = set()
         self._seen: set[str] = set()
+        self._is_abandoned = False
 
     # for workers that load ----------------------------------------------------------------------------
 
@@ -120,6 +121,8 @@ class Engines:
 
     def give_up(self, release: InstalledRelease, reason: VigilError) -> None:
         """Let ONNX Runtime serve the release until the agent starts again."""
+        if self._is_abandoned:
+            return
         log.error("no TensorRT for %s: %s", release.ref.label, reason.diagnostics())
         payload = release.variant.payload.sha256
         with self._lock:
@@ -129,11 +132,17 @@ class Engines:
 
     def reject(self, release: InstalledRelease, reason: VigilError) -> None:
         """Give up, and remove the engine: it is there but does not do."""
+        if self._is_abandoned:
+            return
         self.give_up(release, reason)
         try:
             self._cache.drop(release.variant.payload.sha256)
         except VigilError as error:
             log.warning("the engine stays on disk: %s", error)
+
+    def abandon(self) -> None:
+        """Blame no engine from now on: the agent stops, and kills workers for it."""
+        self._is_abandoned = True
 
     # the loop that builds -----------------------------------------------------------------------------
 

@@ -17,41 +17,19 @@ from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.engine import EnginePlan
-from agent.schema.manifest import (
-    GoldenSpec,
-    Manifest,
-    ReleaseRef,
-    SealedFile,
-)
 from agent.schema.values import BackendName, Precision
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
 from agent.supervisor.engines import BuildLimits, Engines, build_in_process
 from agent.supervisor.worker_process import Unasked, WorkerProcess
 from agent.trust.keys import FileKey
+from tests.supervisor.releases import release
 from tests.vision import models
 from tests.vision.peer import NVIDIA, variant
 
 LIMITS = BuildLimits(memory_mb=1500, timeout_s=20, workspace_mb=256)
 PLAN = EnginePlan(precision=Precision.FP16, workspace_mb=256)
+RELEASE = release(variant(backend=BackendName.TENSORRT, precision=Precision.FP16))
 NEVER = threading.Event()
-
-
-def release() -> InstalledRelease:
-    made = variant(backend=BackendName.TENSORRT, precision=Precision.FP16)
-    golden = SealedFile(file="golden.sealed", size=1, sha256="1" * 64)
-    manifest = Manifest(
-        schema=1,
-        name="colours",
-        version="1.0",
-        device_class="test",
-        release_counter=1,
-        min_agent="0.1",
-        labels=models.LABELS,
-        variants=[made],
-        golden=GoldenSpec(payload=golden),
-    )
-    ref = ReleaseRef(path="models/test/colours/1.0/manifest.json", sha256="2" * 64)
-    return InstalledRelease(ref, manifest, made, Path("/nowhere"))
 
 
 class Board:
@@ -77,7 +55,9 @@ class Board:
         talk = Conversation(
             settings, self._payload, lambda _: memfd_of(self.golden, "golden"), self.engines
         )
-        listeners = Listeners(lambda one, _: self.frames.append(one), print, lambda _: None)
+        listeners = Listeners(
+            lambda one, _: self.frames.append(one), lambda _: None, lambda _: None, lambda: None
+        )
         self.supervisor = Supervisor(settings, talk, listeners, lambda: None)
 
     @staticmethod
@@ -87,7 +67,7 @@ class Board:
     def serve(self) -> None:
         """Serve in a new worker."""
         self.supervisor.serve(None)
-        self.supervisor.serve(release())
+        self.supervisor.serve(RELEASE)
 
     def build(self) -> None:
         self.engines.build_wished(NEVER)
@@ -188,7 +168,7 @@ def test_a_damaged_engine_is_built_again(board: Board, tmp_path: Path) -> None:
 def test_a_build_that_fails_leaves_onnx_serving_and_is_not_repeated(
     board: Board, plan: Callable[[str], None], tmp_path: Path, fault: str
 ) -> None:
-    board.engines.limits = BuildLimits(memory_mb=1500, timeout_s=6, workspace_mb=256)
+    board.engines.limits = BuildLimits(memory_mb=1500, timeout_s=4, workspace_mb=256)
     board.serve()
     pid = board.supervisor.worker_pid
     plan(fault)
@@ -270,12 +250,22 @@ def test_how_a_build_ended_is_named(
             workers.append(worker)
             assert (message.phase, message.step, message.steps) == ("Building Engine", 1, 3)
 
-    limits = BuildLimits(memory_mb=1500, timeout_s=6, workspace_mb=256)
+    limits = BuildLimits(memory_mb=1500, timeout_s=4, workspace_mb=256)
     with pytest.raises(ModelError) as caught:
         build_in_process(limits, PLAN, lambda: memfd_of(models.onnx_model(), "model"), listen)
     assert caught.value.code == code
     assert workers, "it told how far it was"
     assert not workers[0].alive
+
+
+def test_an_engine_whose_trial_the_agents_end_cut_off_is_kept(board: Board, tmp_path: Path) -> None:
+    board.serve()
+    board.build()
+    board.engines.abandon()
+    board.supervisor.abandon_trial()
+    board.switch()
+    assert not board.runs_engine
+    assert list((tmp_path / "engines").iterdir())
 
 
 def test_stopping_the_agent_stops_a_build(board: Board, plan: Callable[[str], None]) -> None:
@@ -288,4 +278,4 @@ def test_stopping_the_agent_stops_a_build(board: Board, plan: Callable[[str], No
     stop.set()
     builder.join(10)
     assert not builder.is_alive()
-    assert not board.engines.has_given_up(release())
+    assert not board.engines.has_given_up(RELEASE)
