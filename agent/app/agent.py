@@ -187,7 +187,7 @@ class Agent:
             Loop(
                 "updater",
                 self._updater,
-                60 + 4 * trial_s,
+                60 + 4 * trial_s + self._build_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
                 interrupt=self._abandon_trial,
@@ -203,8 +203,12 @@ class Agent:
         """The loop that builds TensorRT engines, which may say nothing while one is being built."""
         if self._engines is None:
             return []
-        patience_s = self._engines.limits.timeout_s + 60
-        return [self._loop("engines", self._engines, patience_s)]
+        return [self._loop("engines", self._engines, 60 + self._build_s)]
+
+    @property
+    def _build_s(self) -> float:
+        """How long the build of an engine may take, 0 where none is ever built."""
+        return self._engines.limits.timeout_s if self._engines is not None else 0
 
     # what the parts say to each other -------------------------------------------------------------------
 

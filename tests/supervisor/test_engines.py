@@ -16,20 +16,17 @@ from agent.models.engine_cache import EngineCache
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
-from agent.schema.engine import EnginePlan
 from agent.schema.values import BackendName, Precision
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
-from agent.supervisor.engines import BuildLimits, Engines, build_in_process
-from agent.supervisor.worker_process import Unasked, WorkerProcess
+from agent.supervisor.engines import BuildLimits, Engines
 from agent.trust.keys import FileKey
 from tests.supervisor.releases import release
 from tests.vision import models
 from tests.vision.peer import NVIDIA, variant
 
 LIMITS = BuildLimits(memory_mb=1500, timeout_s=20, workspace_mb=256)
-PLAN = EnginePlan(precision=Precision.FP16, workspace_mb=256)
+SHORT = BuildLimits(memory_mb=1500, timeout_s=4, workspace_mb=256)
 RELEASE = release(variant(backend=BackendName.TENSORRT, precision=Precision.FP16))
-NEVER = threading.Event()
 
 
 class Board:
@@ -70,7 +67,7 @@ class Board:
         self.supervisor.serve(RELEASE)
 
     def build(self) -> None:
-        self.engines.build_wished(NEVER)
+        self.engines.build_missing()
 
     def switch(self) -> None:
         self.engines.switch(self.supervisor)
@@ -168,7 +165,7 @@ def test_a_damaged_engine_is_built_again(board: Board, tmp_path: Path) -> None:
 def test_a_build_that_fails_leaves_onnx_serving_and_is_not_repeated(
     board: Board, plan: Callable[[str], None], tmp_path: Path, fault: str
 ) -> None:
-    board.engines.limits = BuildLimits(memory_mb=1500, timeout_s=4, workspace_mb=256)
+    board.engines.limits = SHORT
     board.serve()
     pid = board.supervisor.worker_pid
     plan(fault)
@@ -238,24 +235,29 @@ def test_a_board_whose_tensorrt_does_not_answer_serves_onnx(
         ("refuse", "model.engine"),
     ],
 )
-def test_how_a_build_ended_is_named(
-    monkeypatch: pytest.MonkeyPatch, plan: Callable[[str], None], fault: str, code: str
+def test_an_update_whose_engine_cannot_be_built_goes_on_without_and_says_why(
+    board: Board,
+    plan: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+    code: str,
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", NVIDIA)
+    board.engines.limits = SHORT
     plan(fault)
-    workers: list[WorkerProcess] = []
+    board.supervisor.trial(RELEASE)
+    assert f"[{code}]" in caplog.text
+    board.supervisor.swap()
+    assert not board.runs_engine
+    board.wait_for_frames()
 
-    def listen(worker: WorkerProcess, message: Unasked) -> None:
-        if isinstance(message, ipc.BuildProgress):
-            workers.append(worker)
-            assert (message.phase, message.step, message.steps) == ("Building Engine", 1, 3)
 
-    limits = BuildLimits(memory_mb=1500, timeout_s=4, workspace_mb=256)
-    with pytest.raises(ModelError) as caught:
-        build_in_process(limits, PLAN, lambda: memfd_of(models.onnx_model(), "model"), listen)
-    assert caught.value.code == code
-    assert workers, "it told how far it was"
-    assert not workers[0].alive
+def test_an_update_is_tried_with_its_engine(board: Board, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    board.supervisor.trial(RELEASE)
+    assert "engine: Building Engine, step 1 of 3" in caplog.text
+    board.supervisor.swap()
+    assert board.runs_engine
+    board.wait_for_frames()
 
 
 def test_an_engine_whose_trial_the_agents_end_cut_off_is_kept(board: Board, tmp_path: Path) -> None:
@@ -269,13 +271,11 @@ def test_an_engine_whose_trial_the_agents_end_cut_off_is_kept(board: Board, tmp_
 
 
 def test_stopping_the_agent_stops_a_build(board: Board, plan: Callable[[str], None]) -> None:
-    board.serve()
     plan("hang")
-    stop = threading.Event()
-    builder = threading.Thread(target=board.engines.build_wished, args=(stop,))
+    builder = threading.Thread(target=board.engines.prepare, args=(RELEASE,))
     builder.start()
     time.sleep(1)
-    stop.set()
-    builder.join(10)
+    board.engines.abandon()
+    builder.join(5)
     assert not builder.is_alive()
-    assert not board.engines.has_given_up(RELEASE)
+    assert board.engines.may_serve(RELEASE), "the build is not to blame"
