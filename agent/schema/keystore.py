@@ -90,9 +90,7 @@ class PluginKeyConfig(Struct, tag="plugin", tag_field="store"):
 
 
 TokenConfig = Pkcs11KeyConfig | Tpm2KeyConfig
-KeyConfig = (
-    FileKeyConfig | CredentialKeyConfig | Pkcs11KeyConfig | Tpm2KeyConfig | PluginKeyConfig
-)
+KeyConfig = FileKeyConfig | CredentialKeyConfig | Pkcs11KeyConfig | Tpm2KeyConfig | PluginKeyConfig
 
 
 def key_config(value: str | KeyConfig) -> KeyConfig:

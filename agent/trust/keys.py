@@ -57,9 +57,18 @@ class FileKey:
         Raises:
             StorageError: It cannot be written.
         """
-        private = ec.generate_private_key(ec.SECP256R1())
-        disk.write_atomic(path, private_pem(private), 0o600)
-        return cls(private)
+        key = cls.generate()
+        disk.write_atomic(path, key.pem(), 0o600)
+        return key
+
+    @classmethod
+    def generate(cls) -> FileKey:
+        """Return a new key, in memory only."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    def pem(self) -> bytes:
+        """Return the private key as unencrypted PEM."""
+        return private_pem(self._private)
 
     @classmethod
     def load(cls, path: Path) -> FileKey:
