@@ -7,6 +7,7 @@ tpm = SoftTpm(tmp_path); tpm.start(); tpm.config; tpm.kill()
 from __future__ import annotations
 
 import importlib.util
+import random
 import shutil
 import socket
 import subprocess
@@ -171,7 +172,9 @@ class SoftTpm:
         command += ["--server", f"type=tcp,port={self.port},bindaddr=127.0.0.1"]
         command += ["--ctrl", f"type=tcp,port={self.port + 1},bindaddr=127.0.0.1"]
         command += ["--flags", "not-need-init,startup-clear"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             with socket.socket() as probe:
@@ -189,13 +192,13 @@ class SoftTpm:
 
 
 def _two_free_ports() -> int:
-    for _ in range(50):
+    """Two neighbours below the range that the kernel gives to outgoing connections."""
+    for port in random.Random().sample(range(20000, 32000, 2), 50):  # noqa: S311 - not a secret
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
             return port
     pytest.fail("no two free ports beside each other")

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.keystore import Pkcs11KeyConfig, Tpm2KeyConfig
-from agent.trust.stores.helper import HelperKey, TokenHelper
+from agent.trust.stores.token_client import HelperKey, TokenHelper
 from agent.trust.token_messages import Create, Exists, Promote, RaiseCounter, ReadCounter
 
 SUCCESSOR = ".next"
