@@ -6,7 +6,7 @@ A plain string is the path of a key file. Otherwise `store` names the kind:
 key: {store: file, path: identity/device.key, kem: x-wing}
 key: {store: credential, name: vigil-device-key}
 key: {store: pkcs11, module: /usr/lib/libckteec.so.0, token: vigil, pin_file: identity/pin}
-key: {store: tpm2, blob: identity/device.tpm, floor_index: 0x1500016}
+key: {store: tpm2, blob: identity/device.tpm}
 ```
 Relative paths are relative to the file they stand in. `pin_file` may be `credential:<name>`, a systemd credential.
 """
@@ -79,7 +79,7 @@ class Tpm2KeyConfig(Struct, tag="tpm2", tag_field="store"):
     blob: Place = "identity/device.tpm"
     tcti: Place = "device:/dev/tpmrm0"
     pin_file: str = ""
-    floor_index: FloorIndex | None = None
+    floor_index: FloorIndex | None = 0x01500016
 
 
 class PluginKeyConfig(Struct, tag="plugin", tag_field="store"):

@@ -16,10 +16,19 @@ from dataclasses import dataclass
 from agent.errors import TrustError
 from agent.trust.grant import DEK_BYTES, check_public, unwrap, wrap
 from agent.trust.hybrid import AnyDeviceKey
+from agent.trust.stores import KeyStore
 
 # No release can bear this name (three parts), so that a challenge never passes for a grant.
 _PURPOSE = "rotate-key"
 _LABEL = b"vigil/rotate/1"
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """What a device answers: its next public key, and the proof that the present one wants it."""
+
+    public_key: bytes
+    proof: bytes
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,28 @@ def answer(sealed: bytes, old: AnyDeviceKey, new_public: bytes, device: str) -> 
         KeyUnavailableError: The old key cannot be used now.
     """
     return _proof(unwrap(sealed, old, _PURPOSE, "", device), new_public, device)
+
+
+def rotate(store: KeyStore, sealed: bytes, device: str) -> Rotation:
+    """Make the key that is to follow the one in `store` and vouch for it; may be repeated.
+
+    The present key stays in force until `agent.models.rekey.adopt_next_key`.
+
+    Raises:
+        TrustError: The challenge is not for this key and device.
+        KeyUnavailableError: The store cannot be used now.
+        StorageError: The next key cannot be written.
+    """
+    old = store.open()
+    unwrap(sealed, old, _PURPOSE, "", device)  # before a key is made for a stranger
+    new_public = store.successor().create().public_bytes
+    return Rotation(new_public, answer(sealed, old, new_public, device))
+
+
+def spare_key(store: KeyStore) -> AnyDeviceKey | None:
+    """Return the other key that a grant may be for: the next one, or the one that has just taken its place."""
+    successor = store.successor()
+    return successor.open() if successor.exists() else store.open()
 
 
 def check(secret: bytes, new_public: bytes, device: str, proof: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Protocol
 from agent.host.disk import REAL_DISK, Disk
 from agent.host.plugins import load_plugin
 from agent.schema.keystore import KeyConfig, store_name
+from agent.trust.floor import NvCounter
 from agent.trust.hybrid import AnyDeviceKey
 
 GROUP = "vigil.key_stores"
@@ -47,6 +48,11 @@ class KeyStore(Protocol):
 
     def promote(self) -> None:
         """Put the successor, if there is one, in this place; the key before is destroyed."""
+
+
+def floor_counter(store: KeyStore) -> NvCounter | None:
+    """Return the rollback counter that a store has beside its key, None where it has none."""
+    return getattr(store, "counter", None)
 
 
 def key_store(config: KeyConfig, disk: Disk = REAL_DISK) -> KeyStore:

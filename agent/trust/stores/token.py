@@ -74,10 +74,22 @@ class Tpm2Store:
         self.helper.ask(Promote())
         self.helper.stop()
 
+    @property
+    def counter(self) -> TpmCounter | None:
+        """The TPM's rollback counter, None where `floor_index` names none."""
+        return None if self._config.floor_index is None else TpmCounter(self.helper)
+
+
+class TpmCounter:
+    """See `agent.trust.floor.NvCounter`."""
+
+    def __init__(self, helper: TokenHelper) -> None:
+        self._helper = helper
+
     def read(self) -> int:
-        """Return the rollback counter, see `agent.trust.floor.NvCounter`."""
-        return self.helper.ask(ReadCounter()).number
+        """Return the counter, 0 before it was ever raised."""
+        return self._helper.ask(ReadCounter()).number
 
     def raise_to(self, value: int) -> int:
-        """Raise the rollback counter towards `value`; return what it is now."""
-        return self.helper.ask(RaiseCounter(value=value)).number
+        """Raise the counter towards `value`; return what it is now."""
+        return self._helper.ask(RaiseCounter(value=value)).number

@@ -80,8 +80,13 @@ class TokenHelper:
             if wait_s > 0:
                 message = f"key store: it failed; tried again in {wait_s:.1f} s"
                 raise _WaitingError(message, code="key.waiting")
-            self._running = _Process()
-            self._running.ask(Setup(config=self._config), self._timeout_s)
+            running = _Process()
+            try:
+                running.ask(Setup(config=self._config), self._timeout_s)
+            except VigilError:
+                running.end()
+                raise
+            self._running = running
         return self._running
 
     def _stop(self) -> None:
