@@ -171,8 +171,8 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     """
     started = time.perf_counter_ns()
     path = model_path(model)
-    options = BackendOptions(threads, providers, delegates)
-    runtime = open_backend(backend or backend_of(path), path, options)
+    name = backend or backend_of(path)
+    runtime = _open(name, path, BackendOptions(threads, providers, delegates))
     loaded = time.perf_counter_ns()
     outputs = _first_inference(runtime)
     warm = time.perf_counter_ns()
@@ -191,6 +191,20 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
 def golden_boxes(detector: Detector, image_bgr: NDArray[np.uint8]) -> list[GoldenBox]:
     """Return what the detector finds as `(label, score, x_min, y_min, x_max, y_max)`, best first."""
     return detector.detect(image_bgr).golden()
+
+
+def _open(name: str, path: str, options: BackendOptions) -> Backend:
+    """Load the model; what a damaged file makes a runtime's Python layer raise is its fault, not ours."""
+    try:
+        return open_backend(name, path, options)
+    except MemoryError as error:
+        raise ModelError(
+            f"the model wants too much memory: {error}", code="model.memory"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"the model holds a broken name: {error}", code="model.unreadable"
+        ) from error
 
 
 def _first_inference(runtime: Backend) -> list[NDArray[np.float32]]:
