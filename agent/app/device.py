@@ -9,6 +9,7 @@ from pathlib import Path
 from agent.host.board import read_facts
 from agent.host.disk import REAL_DISK, Disk
 from agent.models.choose import choose
+from agent.models.engine_cache import EngineCache
 from agent.models.opening import Opener
 from agent.models.profiles import load_profiles, named, recognise
 from agent.models.store import ModelStore
@@ -29,6 +30,7 @@ class Device:
 
     Attributes:
         trust_root: The TUF root metadata the device was provisioned with.
+        engines: TensorRT engines that were built here.
         folder: The state folder; everything durable is below it.
     """
 
@@ -38,6 +40,7 @@ class Device:
     trust_root: bytes
     opener: Opener
     store: ModelStore
+    engines: EngineCache
     floor: Floor
     ledger: Ledger
     folder: Path
@@ -86,6 +89,7 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
         trust_root=disk.read(Path(config.trust_root), _MAX_ROOT_BYTES),
         opener=Opener(key, config.device.id, config.device.device_class),
         store=ModelStore(folder / "models", disk),
+        engines=EngineCache(folder / "engines", key, disk),
         floor=Floor(folder / "floor", disk),
         ledger=Ledger(folder / "commands.db"),
         folder=folder,

@@ -40,6 +40,9 @@ def init(
     repository: Annotated[Path, typer.Option(help="Folder of the release repository.")],
     host: Annotated[str, typer.Option(help="Broker's name or address, as devices reach it.")],
     port: Annotated[int, typer.Option(help="Broker's port.")] = 8883,
+    bulk_port: Annotated[
+        int, typer.Option(help="Port of a second mosquitto for transfers; 0 for none.")
+    ] = 0,
 ) -> None:
     """Make a fleet: authority, certificates, registry and mosquitto's configuration."""
     from agent.fleet.home import FLEET_SCHEMA, FleetConfig, create_home
@@ -49,12 +52,11 @@ def init(
         broker_host=host,
         broker_port=port,
         repository=str(repository.resolve()),
+        bulk_port=bulk_port,
     )
     create_home(home, config).registry.close()
-    console.print(f"{home}: made; mosquitto's configuration is {home}/broker/mosquitto.conf")
-    console.print(
-        f"let mosquitto's user read {home}/broker, and keep {home}/ca from everybody else"
-    )
+    console.print(f"{home}: made; keep {home}/ca from everybody else")
+    console.print(f"start the broker as this user: mosquitto -c {home}/broker/mosquitto.conf")
 
 
 @app.command()
@@ -65,6 +67,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve keys and blocks until stopped."""
+    from agent.fleet.access import CONTROLLER
     from agent.fleet.blocks import BlockServer
     from agent.fleet.broker import EmbeddedBroker
     from agent.fleet.controller import Controller, Services
@@ -76,19 +79,22 @@ def serve(
         level="INFO", stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
     opened = open_home(home)
-    broker, registry = opened.broker, opened.registry
+    broker, registry = opened.broker(CONTROLLER), opened.registry
     if embedded_broker:
         EmbeddedBroker(
             home / BROKER, opened.authority, members_of(registry), broker.prefix, broker.port
         ).start()
     repository = Repository(opened.repository)
     services = Services(KeyService(registry), BlockServer(repository.public))
-    controller = Controller(broker, services)
-    controller.start()
-    controller.hint(repository.timestamp_version)
+    bulk = opened.bulk_broker
+    controllers = [Controller(place, services) for place in (broker, bulk) if place is not None]
+    for controller in controllers:
+        controller.start()
+        controller.hint(repository.timestamp_version)
     console.print(f"serving on {broker.host}:{broker.port}")
     _until_stopped()
-    controller.stop()
+    for controller in controllers:
+        controller.stop()
 
 
 @app.command("enrol-token")
@@ -108,7 +114,7 @@ def enrol_token(
     opened = open_home(home)
     config = opened.config
     root = Repository(opened.repository).root_bytes
-    site = Site(config.broker_host, config.broker_port, root, config.prefix)
+    site = Site(config.broker_host, config.broker_port, root, config.prefix, config.bulk_port)
     invitation = Invitation(device, device_class, tuple(group))
     invite(out, opened.registry, opened.authority, invitation, site)
     console.print(f"{out}: carry it to the device and run `vigil enroll --bundle` there")
@@ -230,10 +236,11 @@ def _sign(
 
 def _relay(opened: FleetHome, command: SignedCommand, wait_s: float) -> None:
     from agent.errors import CommandError
+    from agent.fleet.access import DESK
     from agent.fleet.controller import Controller
     from agent.schema.messages import ReplyStatus
 
-    controller = Controller(opened.broker, services=None)
+    controller = Controller(opened.broker(DESK), services=None)
     controller.start()
     try:
         reply = controller.ask(command, wait_s)

@@ -10,7 +10,9 @@ from collections.abc import Set as AbstractSet
 
 from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
-CONTROLLER = "controller"
+CONTROLLER = "controller"  # serves and listens
+DESK = "controller-desk"  # relays one person's command, beside the running controller
+CONTROLLERS = (CONTROLLER, DESK)
 BULK_SUFFIX = "-bulk"  # client id of a device's second connection, for transfers
 DEVICE_WRITES = (
     "reply",

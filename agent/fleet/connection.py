@@ -14,7 +14,6 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from agent.errors import ConfigError, TransferError
-from agent.fleet.access import CONTROLLER
 from agent.schema.config import BrokerConfig, TlsConfig
 
 log = logging.getLogger(__name__)
@@ -36,12 +35,18 @@ class Connection:
         broker: Where, and with which certificate.
         filters: Topic filters to subscribe to, with their QoS, at every connection.
         receive: Called with topic and payload in the network thread.
+        name: Common name of our certificate; brokers may insist that the client id begins with it.
     """
 
     def __init__(
-        self, broker: BrokerConfig, filters: Sequence[tuple[str, int]], receive: Receive
+        self,
+        broker: BrokerConfig,
+        filters: Sequence[tuple[str, int]],
+        receive: Receive,
+        name: str,
     ) -> None:
         self._broker = broker
+        self._name = name
         self._filters = list(filters)
         self._receive = receive
         self._subscribed = threading.Event()
@@ -108,7 +113,7 @@ class Connection:
     def _new_client(self, version: MQTTProtocolVersion) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"{CONTROLLER}-{secrets.token_hex(4)}",
+            client_id=f"{self._name}-{secrets.token_hex(4)}",
             protocol=version,
         )
         if self._broker.tls is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from agent.errors import CommandError, VigilError
 from agent.fleet import blocks as block_service
 from agent.fleet import keys as key_service
+from agent.fleet.access import CONTROLLER, DESK
 from agent.fleet.blocks import BlockServer
 from agent.fleet.connection import Connection
 from agent.fleet.inbox import KINDS, Inbox
@@ -45,7 +46,8 @@ class Controller:
     """One controller on one broker.
 
     Args:
-        broker: Where the broker is; the certificate's common name must be `controller`.
+        broker: Where the broker is, and which certificate to show: of `controller`, or of
+            `controller-desk` for one without services.
         services: What it serves; one without any only relays and listens.
     """
 
@@ -57,7 +59,8 @@ class Controller:
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vigil-serve")
         wanted = _HEARD + (_SERVED if services is not None else ())
         filters = [(f"{broker.prefix}/d/+/{leaf}", qos) for leaf, qos in wanted]
-        self._connection = Connection(broker, filters, self._receive)
+        name = DESK if services is None else CONTROLLER
+        self._connection = Connection(broker, filters, self._receive, name)
 
     def start(self, timeout_s: float = 10.0) -> None:
         """Connect, subscribe and serve from now on.

@@ -28,7 +28,7 @@ from agent.host.disk import REAL_DISK, Disk
 from agent.schema.config import CONFIG_SCHEMA
 from agent.schema.document import to_json, trusted_json
 from agent.schema.topics import DEFAULT_PREFIX
-from agent.schema.values import Identifier, Positive, Struct
+from agent.schema.values import Counter, Identifier, Positive, Struct
 from agent.trust.identity import DEVICE_KEY, TLS_KEY, create_identity, load_identity
 from agent.trust.keys import load_point
 
@@ -49,6 +49,7 @@ class Terms(Struct):
     broker_host: str
     broker_port: Positive
     prefix: str
+    bulk_port: Counter = 0
 
 
 class JoinRequest(Struct):
@@ -62,12 +63,16 @@ class JoinRequest(Struct):
 
 @dataclass(frozen=True)
 class Site:
-    """What all devices of a fleet are told: broker, topic prefix, and the TUF root they start from."""
+    """What all devices of a fleet are told: broker, topic prefix, and the TUF root they start from.
+
+    `bulk_port` is that of the broker for transfers on the same host, 0 where there is none.
+    """
 
     broker_host: str
     broker_port: int
     root: bytes
     prefix: str = DEFAULT_PREFIX
+    bulk_port: int = 0
 
 
 def invite(
@@ -93,6 +98,7 @@ def invite(
         broker_host=site.broker_host,
         broker_port=site.broker_port,
         prefix=site.prefix,
+        bulk_port=site.bulk_port,
     )
     data = to_json(terms)
     trusted_json(data, Terms, "invitation")
@@ -201,6 +207,7 @@ def skeleton(terms: Terms) -> str:
             "host": terms.broker_host,
             "port": terms.broker_port,
             "prefix": terms.prefix,
+            **({"bulk": {"port": terms.bulk_port}} if terms.bulk_port else {}),
             "tls": {
                 "ca": f"{IDENTITY_FOLDER}/{CA}",
                 "cert": f"{IDENTITY_FOLDER}/{CERTIFICATE}",

@@ -4,8 +4,8 @@
 fleet.yaml        broker, topic prefix and repository
 fleet.db          devices, release keys, tokens (mode 0600)
 ca/               the authority: ca.key never leaves this folder
-broker/           ca.crt, broker.crt, broker.key, acl, mosquitto.conf: what mosquitto needs
-controller/       the controller's own client certificate
+broker/           ca.crt, broker.crt, broker.key, acl, mosquitto.conf, data/: all that mosquitto needs
+controller/       the controller's own client certificates
 ```
 """
 
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from agent.errors import ConfigError
-from agent.fleet.access import CONTROLLER
+from agent.fleet.access import CONTROLLER, CONTROLLERS
 from agent.fleet.authority import CA_CERT, FleetAuthority
 from agent.fleet.mosquitto import access_file, mosquitto_configuration
 from agent.fleet.registry import Registry
@@ -28,23 +28,27 @@ from agent.host.disk import REAL_DISK, Disk
 from agent.schema.config import BrokerConfig, TlsConfig
 from agent.schema.document import config_from_yaml
 from agent.schema.topics import DEFAULT_PREFIX
-from agent.schema.values import Positive, Struct
+from agent.schema.values import Counter, Positive, Struct
 
 FLEET_SCHEMA = 1
 FLEET_FILE, REGISTRY_FILE = "fleet.yaml", "fleet.db"
 AUTHORITY, BROKER = "ca", "broker"
-MOSQUITTO_STATE = Path("/var/lib/mosquitto")  # where distributions let it write
+MOSQUITTO_STATE = "data"
 _LIMIT = 64 * 1024
 
 
 class FleetConfig(Struct):
-    """`fleet.yaml`: the broker as devices reach it, and the repository whose public folder is served."""
+    """`fleet.yaml`: the broker as devices reach it, and the repository whose public folder is served.
+
+    `bulk_port` is that of a second broker on the same host, for transfers; 0 where there is none.
+    """
 
     schema: int
     broker_host: str
     broker_port: Positive
     repository: str
     prefix: str = DEFAULT_PREFIX
+    bulk_port: Counter = 0
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,18 @@ class FleetHome:
     registry: Registry
 
     @property
-    def broker(self) -> BrokerConfig:
-        """How the controller itself connects."""
+    def bulk_broker(self) -> BrokerConfig | None:
+        """How the controller connects to the broker for transfers, None where there is none."""
+        port = self.config.bulk_port
+        return replace(self.broker(CONTROLLER), port=port) if port else None
+
+    def broker(self, name: str) -> BrokerConfig:
+        """Return how the controller connects under one of its names, see `agent.fleet.access`."""
         own = self.folder / CONTROLLER
         tls = TlsConfig(
             ca=str(self.folder / AUTHORITY / CA_CERT),
-            cert=str(own / f"{CONTROLLER}.crt"),
-            key=str(own / f"{CONTROLLER}.key"),
+            cert=str(own / f"{name}.crt"),
+            key=str(own / f"{name}.key"),
         )
         config = self.config
         return BrokerConfig(
@@ -103,12 +112,18 @@ def create_home(
     names = [config.broker_host, *hosts]
     broker = folder / BROKER
     authority.server_certificate(names).write(broker, BROKER, disk)
-    authority.client_certificate(CONTROLLER).write(folder / CONTROLLER, CONTROLLER, disk)
+    for name in CONTROLLERS:
+        authority.client_certificate(name).write(folder / CONTROLLER, name, disk)
     disk.write_atomic(broker / CA_CERT, authority.ca_pem, mode=0o644)
+    disk.make_dirs(broker / MOSQUITTO_STATE)
+    place = broker.resolve()
     settings = mosquitto_configuration(
-        broker.resolve(), config.broker_port, config.broker_host, MOSQUITTO_STATE
+        place, config.broker_port, config.broker_host, place / MOSQUITTO_STATE
     )
     disk.write_atomic(broker / "mosquitto.conf", settings.encode(), mode=0o644)
+    if config.bulk_port:
+        bulk = mosquitto_configuration(place, config.bulk_port, config.broker_host)
+        disk.write_atomic(broker / "mosquitto-bulk.conf", bulk.encode(), mode=0o644)
     home = FleetHome(folder, config, authority, Registry(folder / REGISTRY_FILE))
     home.write_access(disk)
     text = yaml.safe_dump(asdict(config), sort_keys=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent.fleet.access import CONTROLLER, DEVICE_READS, DEVICE_WRITES
+from agent.fleet.access import CONTROLLERS, DEVICE_READS, DEVICE_WRITES
 from agent.fleet.registry import DeviceRecord
 from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
@@ -20,10 +20,11 @@ certfile {folder}/broker.crt
 keyfile {folder}/broker.key
 tls_version tlsv1.3
 
-# The certificate's common name is the user; nobody connects without one. Client ids are left to the
-# clients because a device keeps a second connection, for transfers.
+# The certificate's common name is the user and the client id; nobody connects without one, and nobody
+# throws out another client by taking its id.
 require_certificate true
 use_identity_as_username true
+use_username_as_clientid true
 allow_anonymous false
 acl_file {folder}/acl
 
@@ -60,7 +61,9 @@ def mosquitto_configuration(
 def access_file(devices: Iterable[DeviceRecord], prefix: str = DEFAULT_PREFIX) -> str:
     """Return mosquitto's access file: patterns for every device, group topics for each one's groups."""
     own = DeviceTopics("%u", prefix)
-    lines = [f"user {CONTROLLER}", f"topic readwrite {prefix}/#", ""]
+    lines = [
+        line for user in CONTROLLERS for line in (f"user {user}", f"topic readwrite {prefix}/#", "")
+    ]
     for device in devices:
         lines.append(f"user {device.id}")
         lines.append(f"topic read {own.hint}")

@@ -120,8 +120,6 @@ class Repository:
         return ReleaseRef(
             path=path,
             sha256=draft.signed.targets[path].hashes["sha256"],
-            name=manifest.name,
-            version=manifest.version,
             counter=manifest.release_counter,
         )
 
@@ -276,11 +274,8 @@ def _refuse_old(targets: Targets, custom: dict[str, Any]) -> None:
 
 
 def _reference(target: TargetFile) -> ReleaseRef:
-    _, _, name, version, _ = target.path.split("/")
     return ReleaseRef(
         path=target.path,
         sha256=target.hashes["sha256"],
-        name=name,
-        version=version,
         counter=target.custom["release_counter"],
     )

@@ -148,13 +148,24 @@ class Manifest(Struct):
 
 
 class ReleaseRef(Struct):
-    """The exact release somebody asked for: target path of its manifest, digest, and what it says it is."""
+    """The exact release somebody asked for: target path of its manifest, digest, and its counter once known.
+
+    The path is `models/<class>/<name>/<version>/manifest.json`.
+    """
 
     path: TargetPath
     sha256: Sha256
-    name: Identifier = "unknown"
-    version: Version = "0"
     counter: Counter = 0
+
+    @property
+    def name(self) -> str:
+        """Return the release's name."""
+        return self.path.split("/")[-3:][0]
+
+    @property
+    def version(self) -> str:
+        """Return the release's version."""
+        return self.path.split("/")[-2]
 
     @property
     def label(self) -> str:

@@ -50,6 +50,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._talk = conversation
+        self._listeners = listeners
         self._health = HealthWindow(temperature_c)
         self._router = Router(listeners, self._health)
         self._change = threading.RLock()  # held while the serving worker changes
@@ -57,9 +58,10 @@ class Supervisor:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="worker-spawner")
         self._wanted: InstalledRelease | None = None
         self._candidate: Serving | None = None
+        self._on_trial: WorkerProcess | None = None
+        self._is_abandoned = False
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
-        self.restarts = 0
         self.pipeline = "stopped"
         self.problem = ""
 
@@ -77,20 +79,25 @@ class Supervisor:
             with self._change:
                 self._retire()
         candidate = Serving(self._spawn(), release)
+        self._on_trial = candidate.worker
         try:
+            self._refuse_if_abandoned()
             self._talk.load(candidate.worker, release, self._settings.trial_timeout_s)
             self._talk.run_golden(candidate.worker, release)
         except VigilError:
             candidate.worker.stop()
             self._take_room_back()
             raise
+        finally:
+            self._on_trial = None
         self._candidate = candidate
 
-    def swap(self) -> float:
+    def swap(self) -> float | None:
         """Let the candidate open the cameras and retire the old worker after its first result.
 
         Returns:
-            Milliseconds between the last result of the old worker and the first of the new one.
+            Milliseconds between the last result of the old worker and the first of the new one; None when
+            no results were flowing.
 
         Raises:
             ModelError: No candidate, or it gave no result in time; the old worker serves on.
@@ -135,13 +142,25 @@ class Supervisor:
         """Return what was seen since the last swap or serve."""
         return self._health.read()
 
+    def _refuse_if_abandoned(self) -> None:
+        if self._is_abandoned:
+            raise ModelError("the agent stops", code="model.abandoned")
+
     # for the app ------------------------------------------------------------------------------------
 
-    def want(self, release: InstalledRelease | None) -> None:
-        """Say what `run` is to serve from its start on."""
+    def want(self, release: InstalledRelease | None, problem: str = "") -> None:
+        """Say what `run` is to serve from its start on; `problem` is why it is nothing."""
         with self._change:
             self._wanted = release
+            self._set_pipeline("stopped", problem)
         self._wake.set()
+
+    def abandon_trial(self) -> None:
+        """Let a trial that is under way fail at once, and every later one: the agent stops."""
+        self._is_abandoned = True
+        worker = self._on_trial
+        if worker is not None:
+            worker.kill()
 
     def run(self, stop: threading.Event) -> None:
         """Replace the serving worker whenever it dies or falls silent, until `stop` is set."""
@@ -215,8 +234,8 @@ class Supervisor:
         self._making_room = False
         self._wake.set()
 
-    def _promote(self, candidate: Serving, old: Serving | None) -> float:
-        gap_ms = 0.0
+    def _promote(self, candidate: Serving, old: Serving | None) -> float | None:
+        gap_ms = None
         if old is not None and self._health.silence_s < _FLOWING_S:
             exclusive = self._settings.exclusive_cameras
             gap_ms = self._hand_cameras_over(candidate, old if exclusive else None)
@@ -266,8 +285,8 @@ class Supervisor:
         log.error("worker %d %s; restarting it", dead.worker.pid, reason)
         dead.worker.kill()
         self._router.hear(None)
-        self.restarts += 1
         self._health.restarted()
+        self._listeners.restarted()
         self._set_pipeline("restarting", f"the worker {reason}")
 
     def _restart(self, release: InstalledRelease) -> None:

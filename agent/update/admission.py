@@ -53,8 +53,6 @@ def admit(manifest: Manifest, ref: ReleaseRef, facts: Facts) -> ReleaseRef:
     return ReleaseRef(
         path=ref.path,
         sha256=ref.sha256,
-        name=manifest.name,
-        version=manifest.version,
         counter=manifest.release_counter,
     )
 

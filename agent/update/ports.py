@@ -57,8 +57,10 @@ class ModelHost(Protocol):
             ModelError: Anything is wrong with it; nothing of it is left.
         """
 
-    def swap(self) -> float:
+    def swap(self) -> float | None:
         """Let the candidate of the last trial serve; return the gap in results, milliseconds.
+
+        None when no results were flowing before: there is no gap to measure.
 
         Raises:
             ModelError: There is no candidate or it died.

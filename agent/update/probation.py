@@ -84,7 +84,6 @@ def _failure(health: Health, limits: ProbationLimits) -> Verdict | None:
     has_measure = health.frames >= max(limits.frames, 1)
     checks = (
         (health.restarts, limits.max_restarts, "restarts", "deaths of the worker"),
-        (health.errors, errors_allowed, "errors", "failed frames"),
         (
             health.p95_ms if has_measure else 0.0,
             limits.max_p95_ms,
@@ -93,6 +92,9 @@ def _failure(health: Health, limits: ProbationLimits) -> Verdict | None:
         ),
         (health.temperature_c, limits.max_temperature_c, "temperature", "degrees Celsius"),
     )
+    if health.errors > errors_allowed:
+        reason = f"{health.errors} of {health.frames} frames failed, at most {limits.max_error_rate:.0%} may"
+        return Verdict(Judgement.FAILED, "probation.errors", reason)
     for found, most, code, what in checks:
         if found is not None and most is not None and found > most:
             reason = f"{found:g} {what}, at most {most:g} allowed"

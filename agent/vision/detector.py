@@ -134,6 +134,7 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     box_units: str | None = None,
     threads: int = 2,
     providers: Sequence[str] = (),
+    delegates: Sequence[str] = (),
     confidence: float = 0.25,
     iou: float = 0.6,
     task: str | None = None,
@@ -153,7 +154,8 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
             and scale from the family.
         box_units: `pixels` or `normalised`; None measures it on the first inference.
         threads: CPU threads of the runtime.
-        providers: ONNX Runtime execution providers in order of preference, before the CPU.
+        providers: ONNX Runtime execution providers in order of preference; see `BackendOptions`.
+        delegates: LiteRT delegates, shared libraries.
         confidence: Least score of a detection.
         iou: Two boxes of one class that overlap more are one object.
         task: What the model finds; None reads the embedded metadata.
@@ -165,8 +167,8 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     """
     started = time.perf_counter_ns()
     path = model_path(model)
-    name = backend or backend_of(path)
-    runtime = _open(name, path, BackendOptions(threads, providers))
+    options = BackendOptions(threads, providers, delegates)
+    runtime = _open(backend or backend_of(path), path, options)
     loaded = time.perf_counter_ns()
     outputs = _first_inference(runtime)
     warm = time.perf_counter_ns()

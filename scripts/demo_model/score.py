@@ -25,6 +25,7 @@ from agent.demo.scene import still
 
 SIZE = 320
 STILLS = 150
+FIGURES = ("video_map50_95", "video_map50", "stills_map50_95", "stills_map50")
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -118,7 +119,7 @@ def score(
 
 
 def main(bundled: Path, files: list[Path]) -> None:
-    """Print one Markdown table row for every file."""
+    """Print one Markdown table row for every file, and write `accuracy.json` for the demo's manifests."""
     frames = [still(HELD_OUT + seed) for seed in range(STILLS)]
     sets = (
         (
@@ -130,12 +131,16 @@ def main(bundled: Path, files: list[Path]) -> None:
     print(
         "| file | kB | video mAP50-95 | video mAP50 | stills mAP50-95 | stills mAP50 |\n|---|---|---|---|---|---|"
     )
+    measured: dict[str, dict[str, float]] = {}
     for path in files:
         predict = open_model(path)
-        figures = " | ".join(
-            f"{value:.3f}" for images, truth in sets for value in score(predict, images, truth)
-        )
+        values = [
+            round(value, 3) for images, truth in sets for value in score(predict, images, truth)
+        ]
+        measured[path.name] = dict(zip(FIGURES, values, strict=True))
+        figures = " | ".join(f"{value:.3f}" for value in values)
         print(f"| {path.name} | {path.stat().st_size / 1000:.0f} | {figures} |", flush=True)
+    (bundled / "accuracy.json").write_text(json.dumps(measured, indent=2) + "\n")
 
 
 if __name__ == "__main__":

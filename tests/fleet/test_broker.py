@@ -34,6 +34,21 @@ def test_a_device_cannot_connect_under_another_clients_id(
     device.close()
 
 
+def test_on_mosquitto_nobody_throws_out_another_by_taking_its_client_id(
+    mosquitto: int, fleet: Any
+) -> None:
+    victim = Device(mosquitto, fleet.tls("cam-1"))
+    assert victim.accepted()
+    victim.subscribe(f"{PREFIX}/cmd")
+    thief = Device(mosquitto, fleet.tls("cam-2"), client_id="cam-1")
+    assert thief.accepted()
+    assert victim.client.is_connected()
+    thief.publish(f"{PREFIX}/state", state("cam-1", online=False), retain=True)
+    assert victim.client.is_connected()
+    for device in (victim, thief):
+        device.close()
+
+
 def test_a_last_will_on_another_devices_topic_is_refused(
     embedded: EmbeddedBroker, fleet: Any
 ) -> None:

@@ -159,6 +159,24 @@ def test_a_device_joins_by_commands(vigil: Vigil, repo: Path) -> None:
     home.registry.close()
 
 
+def test_a_second_broker_for_transfers_reaches_every_devices_configuration(
+    vigil: Vigil, repo: Path
+) -> None:
+    vigil("fleet init home --repository repo --host 127.0.0.1 --bulk-port 8884")
+    vigil("fleet enrol-token home cam-1 --class gate --out stick")
+    vigil("enroll --bundle stick --folder device")
+    vigil("fleet admit home stick")
+    vigil("enroll --bundle stick --folder device")
+    bulk = load_config(Path("device/vigil.yaml")).broker.bulk
+    assert bulk is not None
+    assert bulk.port == 8884
+    assert "listener 8884" in Path("home/broker/mosquitto-bulk.conf").read_text()
+    home = open_home(Path("home"))
+    assert home.bulk_broker is not None
+    assert home.bulk_broker.port == 8884
+    home.registry.close()
+
+
 def test_what_cannot_be_sent_is_said(vigil: Vigil, repo: Path) -> None:
     vigil("fleet init home --repository repo --host 127.0.0.1 --port 1")
     options = "--as alice --key keys/policy/alice.key --counters counters.json"

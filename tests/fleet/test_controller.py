@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.errors import ConfigError, TransferError
+from agent.fleet.access import DESK
 from agent.fleet.connection import client_context
 from agent.fleet.controller import Controller
 from agent.fleet.operators import SignedCommand
@@ -227,6 +228,20 @@ def test_a_client_without_a_certificate_of_the_fleet_is_not_let_in(
         return
     assert not device.accepted(2.0)
     device.close()
+
+
+def test_a_command_desk_works_beside_the_running_controller(
+    controller: Controller, join: Join, fleet: Any, port: int
+) -> None:
+    desk = Controller(fleet.broker(port, DESK), services=None)
+    desk.start()
+    device = join()
+    assert device.accepted()
+    device.subscribe(f"{PREFIX}/cmd")
+    desk.send(SignedCommand("command-5", "d/cam-1", b"from the desk"))
+    assert device.get()[1] == b"from the desk"
+    assert controller.connected
+    desk.stop()
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1", "auto"])

@@ -94,7 +94,7 @@ def delivery(key: FileKey, weights: bytes = b"weights", version: str = "1.2") ->
     )
     data = to_json(made)
     path = f"models/{release_id}/manifest.json"
-    ref = ReleaseRef(path=path, sha256=_digest(data), name="yolo", version=version)
+    ref = ReleaseRef(path=path, sha256=_digest(data))
     grant = wrap(dek, key.public_bytes, release_id, DEVICE_CLASS, DEVICE)
     return Delivery(ref, data, {_digest(payload): payload, _digest(golden): golden}, grant)
 

@@ -41,8 +41,8 @@ MAX_INCOMING_BYTES = 320 * 1024
 # Unacknowledged QoS 1 messages; fewer than brokers allow by themselves (mosquitto: 20).
 WINDOW = 16
 _TAKEN_OVER, _UNSUPPORTED = 142, 132
-# What paho's decoders let through when a packet makes no sense.
-_MALFORMED = (MQTTException, ValueError, IndexError, KeyError, struct.error)
+# What paho lets through when a packet makes no sense or the socket breaks under it.
+_BROKEN = (MQTTException, OSError, ValueError, IndexError, KeyError, struct.error)
 
 
 class Ended(Exception):  # noqa: N818 - not every ending is an error
@@ -119,9 +119,9 @@ class Session:
             if events & select.POLLOUT:
                 self._client.loop_write()
             self._client.loop_misc()
-        except _MALFORMED as error:
+        except _BROKEN as error:
             ending = Ending.LOST if self.accepted else Ending.CLOSED
-            raise Ended(ending, f"malformed packet from the broker: {error}") from error
+            raise Ended(ending, f"broken packet or socket: {error}") from error
         self._open_socket()
 
     @property
