@@ -84,6 +84,9 @@ def _detector(draft: DraftFile, variant: VariantFile, folder: Path) -> Detector:
         labels=draft.labels,
         input_spec=variant.input,
         box_units=variant.box_units,
+        task=variant.task.value,
+        keypoints=variant.keypoints,
+        class_scores=variant.class_scores,
         confidence=draft.golden.confidence,
         iou=draft.golden.iou,
     )
