@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,4 +35,5 @@ def run(
     logging.getLogger("tuf").setLevel(
         logging.WARNING
     )  # says "no signature" of every key not needed
+    os.umask(0o077)  # also for what SQLite creates
     sys.exit(Agent(load_config(config)).run())

@@ -16,7 +16,7 @@ from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.manifest import GoldenSpec
 from agent.supervisor.engines import Engines
-from agent.supervisor.worker_process import WorkerProcess
+from agent.supervisor.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class WorkerSettings:
     silence_s: float = 8.0
     backoff_min_s: float = 0.2
     backoff_max_s: float = 30.0
+    command: tuple[str, ...] = COMMAND
 
     @property
     def exclusive_cameras(self) -> bool:
