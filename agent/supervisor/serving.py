@@ -60,8 +60,7 @@ class Supervisor:
         self._is_abandoned = False
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
-        self.pipeline = "stopped"
-        self.problem = ""
+        self.pipeline, self.problem = "stopped", ""
 
     # for the updater --------------------------------------------------------------------------------
 
@@ -196,12 +195,9 @@ class Supervisor:
 
     def _spawn(self) -> WorkerProcess:
         # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
+        settings, router = self._settings, self._router
         return self._spawner.submit(
-            WorkerProcess,
-            self._settings.memory_mb,
-            self._router.on_message,
-            self._on_death,
-            self._settings.command,
+            WorkerProcess, settings.memory_mb, router.on_message, self._on_death, settings.command
         ).result()
 
     def _start(self, release: InstalledRelease) -> None:
