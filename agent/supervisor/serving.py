@@ -60,8 +60,7 @@ class Supervisor:
         self._is_abandoned = False
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
-        self.pipeline = "stopped"
-        self.problem = ""
+        self.pipeline, self.problem = "stopped", ""
 
     # for the updater --------------------------------------------------------------------------------
 
@@ -79,8 +78,9 @@ class Supervisor:
                 self._retire()
         candidate = Serving(self._spawn(), release)
         self._on_trial = candidate.worker
+        if self._is_abandoned:
+            candidate.worker.kill()
         try:
-            self._refuse_if_abandoned()
             self._talk.load(candidate.worker, release, self._settings.trial_timeout_s)
             self._talk.run_golden(candidate.worker, release)
         except VigilError:
@@ -140,10 +140,6 @@ class Supervisor:
         """Return what was seen since the last swap or serve."""
         return self._health.read()
 
-    def _refuse_if_abandoned(self) -> None:
-        if self._is_abandoned:
-            raise ModelError("the agent stops", code="model.abandoned")
-
     # for the app ------------------------------------------------------------------------------------
 
     def want(self, release: InstalledRelease | None, problem: str = "") -> None:
@@ -156,8 +152,7 @@ class Supervisor:
     def abandon_trial(self) -> None:
         """Let a trial that is under way fail at once, and every later one: the agent stops."""
         self._is_abandoned = True
-        worker = self._on_trial
-        if worker is not None:
+        if worker := self._on_trial:
             worker.kill()
 
     def run(self, stop: threading.Event) -> None:
@@ -200,12 +195,9 @@ class Supervisor:
 
     def _spawn(self) -> WorkerProcess:
         # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
+        settings, router = self._settings, self._router
         return self._spawner.submit(
-            WorkerProcess,
-            self._settings.memory_mb,
-            self._router.on_message,
-            self._on_death,
-            self._settings.command,
+            WorkerProcess, settings.memory_mb, router.on_message, self._on_death, settings.command
         ).result()
 
     def _start(self, release: InstalledRelease) -> None:
