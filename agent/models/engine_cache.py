@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from agent.errors import StorageError, TrustError
 from agent.host.disk import REAL_DISK, Disk
+from agent.trust.hybrid import HybridKey
 from agent.trust.sealed import open_sealed, seal
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class EngineCache:
         disk: Disk under `folder`.
     """
 
-    def __init__(self, folder: Path, key: DeviceKey, disk: Disk = REAL_DISK) -> None:
+    def __init__(self, folder: Path, key: DeviceKey | HybridKey, disk: Disk = REAL_DISK) -> None:
         self._folder, self._key, self._disk = folder, key, disk
         disk.make_dirs(folder)
 
@@ -110,8 +111,9 @@ class EngineCache:
         return self._folder / f"{payload_sha256}{_SUFFIX}"
 
     def _secret(self) -> bytes:
-        shared = self._key.exchange(self._key.public_bytes)
-        return HKDF(hashes.SHA256(), 32, salt=None, info=_LABEL).derive(shared)
+        key = self._key
+        own = key.own_secret() if isinstance(key, HybridKey) else key.exchange(key.public_bytes)
+        return HKDF(hashes.SHA256(), 32, salt=None, info=_LABEL).derive(own)
 
 
 def _name(payload_sha256: str, fingerprint: Fingerprint) -> str:

@@ -57,6 +57,10 @@ class HybridKey:
             return cls(lattice, curve)
         raise malformed(path, _EXPECTED)
 
+    def own_secret(self) -> bytes:
+        """Return 32 bytes that only this key can compute, for what never leaves the device."""
+        return self._curve.exchange(self._curve.public_key())
+
     def pem(self) -> bytes:
         """Return both private keys as unencrypted PEM."""
         return b"".join(
