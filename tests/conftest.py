@@ -3,6 +3,7 @@
 from tests.parts.assets import assets
 from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
 from tests.parts.certificates import authority
+from tests.parts.site import session_site, site
 from tests.parts.tokens import soft_token, soft_tpm
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "authority",
     "broker_factory",
     "mosquitto",
+    "session_site",
+    "site",
     "soft_token",
     "soft_tpm",
     "tls_mosquitto",

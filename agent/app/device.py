@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.host.board import read_facts
 from agent.host.disk import REAL_DISK, Disk
 from agent.models.choose import choose
+from agent.models.engine_cache import EngineCache
 from agent.models.opening import Opener
 from agent.models.profiles import load_profiles, named, recognise
 from agent.models.store import ModelStore
@@ -32,6 +33,7 @@ class Device:
 
     Attributes:
         trust_root: The TUF root metadata the device was provisioned with.
+        engines: TensorRT engines that were built here.
         folder: The state folder; everything durable is below it.
     """
 
@@ -41,6 +43,7 @@ class Device:
     trust_root: bytes
     opener: Opener
     store: ModelStore
+    engines: EngineCache
     floor: Floor
     ledger: Ledger
     folder: Path
@@ -82,14 +85,15 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
     profile = recognise(facts, profiles) if is_auto else named(config.profile, profiles)
     log.info("board %s runs with profile %s", facts.model, profile.name)
     keys = key_store(key_config(config.key), disk)
-    identity = config.device
+    key, identity = keys.open(), config.device
     return Device(
         config=config,
         facts=facts,
         profile=profile,
         trust_root=disk.read(Path(config.trust_root), _MAX_ROOT_BYTES),
-        opener=Opener(keys.open(), identity.id, identity.device_class, partial(spare_key, keys)),
+        opener=Opener(key, identity.id, identity.device_class, partial(spare_key, keys)),
         store=ModelStore(folder / "models", disk),
+        engines=EngineCache(folder / "engines", key, disk),
         floor=Floor(folder / "floor", disk, floor_counter(keys)),
         ledger=Ledger(folder / "commands.db"),
         folder=folder,

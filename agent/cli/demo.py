@@ -49,7 +49,8 @@ def demo(
     if json_file is not None:
         write_facts(json_file, ending.facts)
     if ending.facts["problem"]:
-        console.print(f"vigil: {ending.facts['problem']}", style="red", markup=False)
+        problem = f"vigil: {ending.facts['problem']}"
+        console.print(problem, style="red", markup=False, soft_wrap=True)
     sys.exit(ending.exit_status)
 
 

@@ -55,10 +55,8 @@ def init(
         bulk_port=bulk_port,
     )
     create_home(home, config).registry.close()
-    console.print(f"{home}: made; mosquitto's configuration is {home}/broker/mosquitto.conf")
-    console.print(
-        f"let mosquitto's user read {home}/broker, and keep {home}/ca from everybody else"
-    )
+    console.print(f"{home}: made; keep {home}/ca from everybody else")
+    console.print(f"start the broker as this user: mosquitto -c {home}/broker/mosquitto.conf")
 
 
 @app.command()
@@ -158,6 +156,18 @@ def revoke(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -
 
     open_home(home).registry.revoke(device)
     console.print(f"{device}: revoked")
+
+
+@app.command()
+def grants(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+    """List what the key service answered a device, newest first."""
+    from agent.fleet.home import open_home
+
+    table = Table("when (UTC)", "release", "status", "reason")
+    for row in open_home(home).registry.grants(device):
+        when = datetime.fromtimestamp(row.at_ms / 1000, timezone.utc)
+        table.add_row(f"{when:%Y-%m-%d %H:%M:%S}", row.release, str(row.status), row.reason)
+    console.print(table)
 
 
 @app.command("add-key")
