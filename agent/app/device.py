@@ -85,8 +85,7 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
     profile = recognise(facts, profiles) if is_auto else named(config.profile, profiles)
     log.info("board %s runs with profile %s", facts.model, profile.name)
     keys = key_store(key_config(config.key), disk)
-    key = keys.open()
-    identity = config.device
+    key, identity = keys.open(), config.device
     return Device(
         config=config,
         facts=facts,
