@@ -18,6 +18,7 @@ from agent.vision.benchmark import Lap, Loaded, ModelFile
 from agent.vision.timing import percentiles, stage_percentiles
 
 MODES = ("raw", "serial", "pipelined")
+_QUIET_LOAD = 0.6
 
 
 class ModeReport(msgspec.Struct, frozen=True):
@@ -34,6 +35,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     Attributes:
         id: The variant's id in its manifest, or the file's name.
         sha256: Digest of the plain model file.
+        load: The machine's load average of the minute before; other work spoils every rate.
         infer_ms: p50 of the bare inference.
         pre_post_ms: p50 of what Vigil adds to it in each frame of the serial mode, without decoding.
         pipelined_of_raw: Median over the rounds of the pipeline's rate by the bare runtime's.
@@ -49,6 +51,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     threads: int
     providers: list[str]
     cores: int
+    load: float
     rounds: int
     infer_ms: float
     pre_post_ms: float
@@ -78,6 +81,7 @@ class Measured:
     laps: Laps
     memory: Memory
     start: Start
+    load: float
 
 
 def mode_report(laps: Sequence[Lap]) -> ModeReport:
@@ -123,6 +127,7 @@ def sum_up(name: str, file: ModelFile, measured: Measured) -> BenchReport:
         threads=file.threads,
         providers=file.providers,
         cores=cores,
+        load=round(measured.load, 2),
         rounds=len(laps["raw"]),
         infer_ms=modes["raw"].stages_ms["infer"].p50,
         pre_post_ms=pre_post_ms(laps["serial"]),
@@ -133,6 +138,11 @@ def sum_up(name: str, file: ModelFile, measured: Measured) -> BenchReport:
         memory=measured.memory,
         start=measured.start,
     )
+
+
+def is_disturbed(run: BenchReport) -> bool:
+    """Return whether other work had a good part of the cores when the run began."""
+    return run.load > _QUIET_LOAD * run.cores
 
 
 def measurements(runs: Sequence[BenchReport]) -> dict[str, float]:
