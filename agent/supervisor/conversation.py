@@ -15,8 +15,8 @@ from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.manifest import GoldenSpec
-from agent.supervisor.engines import Engines, wants_engine
-from agent.supervisor.worker_process import WorkerProcess
+from agent.supervisor.engines import Engines
+from agent.supervisor.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class WorkerSettings:
     silence_s: float = 8.0
     backoff_min_s: float = 0.2
     backoff_max_s: float = 30.0
+    command: tuple[str, ...] = COMMAND
 
     @property
     def exclusive_cameras(self) -> bool:
@@ -71,10 +72,15 @@ class Conversation:
         self._engines = engines
         self._epoch_ns = monotonic_ns()
 
+    def prepare(self, release: InstalledRelease) -> None:
+        """Do what takes long before the first load of `release`, while another model serves."""
+        if self._engines is not None:
+            self._engines.prepare(release)
+
     def load(self, worker: WorkerProcess, release: InstalledRelease, timeout_s: float) -> None:
         """Load and warm up the model of `release`, from its TensorRT engine where one is built."""
         engines = self._engines
-        if engines is not None and wants_engine(release) and not engines.has_given_up(release):
+        if engines is not None and engines.may_serve(release):
             engine = self._find_engine(engines, worker, release)
             if engine is not None and self._try_engine(engines, worker, release, engine):
                 return
