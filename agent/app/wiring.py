@@ -44,7 +44,9 @@ def make_supervisor(device: Device, listeners: Listeners) -> Supervisor:
         two_models=profile.limits.two_models,
         trial_timeout_s=config.update.trial_timeout_s,
     )
-    conversation = Conversation(settings, device.opener.payload, device.opener.golden)
+    conversation = Conversation(
+        settings, device.opener.payload, device.opener.golden, device.record_trial
+    )
     return Supervisor(settings, conversation, listeners, temperature_c)
 
 

@@ -49,6 +49,7 @@ class Conversation:
         settings: How workers are set up.
         open_payload: Gives a sealed memfd with a release's plaintext model.
         open_golden: Gives a sealed memfd with a release's plaintext golden set.
+        on_measured: Told the latency of every golden run, also of one that fails.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class Conversation:
         settings: WorkerSettings,
         open_payload: Callable[[InstalledRelease], int],
         open_golden: Callable[[InstalledRelease], int],
+        on_measured: Callable[[InstalledRelease, ipc.GoldenFinished], None],
     ) -> None:
         self._settings = settings
         self._open_payload = open_payload
         self._open_golden = open_golden
+        self._on_measured = on_measured
         self._epoch_ns = monotonic_ns()
 
     def load(self, worker: WorkerProcess, release: InstalledRelease, timeout_s: float) -> None:
@@ -95,6 +98,7 @@ class Conversation:
             result, _ = worker.ask(request, ipc.GoldenFinished, timeout_s, fd)
         finally:
             os.close(fd)
+        self._on_measured(release, result)
         if result.problem:
             raise ModelError(result.problem, code="model.golden")
         _check_limits(golden, result.p95_ms, pss_mb(worker.pid))
