@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from agent import __version__
-from agent.cli import demo, detect, enroll, fleet, release, run, status
+from agent.cli import demo, detect, enroll, fleet, profile, release, run, status
 from agent.errors import VigilError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("demo")(demo.demo)
 app.command("detect")(detect.detect)
 app.command("status")(status.status)
 app.command("enroll")(enroll.enroll)
+app.add_typer(profile.app)
 app.add_typer(release.app)
 app.add_typer(fleet.app)
 

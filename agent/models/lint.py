@@ -68,7 +68,8 @@ def lint_text(text: str, source: str) -> list[Fault]:
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
-        found = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        found = f"an error: {problem}"
         return [Fault(file=source, line=line, place="$", expected="YAML", found=found)]
     faults = list(_faults(tree, DeviceProfile, "$")) or _contradictions(tree)
     located = [

@@ -111,7 +111,8 @@ def _tensorrt_bindings(facts: BoardFacts) -> Iterator[Skew]:
             fix="remove it from the environment and use the system's own (`venv"
             " --system-site-packages`)",
         )
-    if library and not bindings and facts.accelerators.get("tensorrt"):
+    is_new_enough = _parts(facts.software.python)[:2] >= _OLDEST_PYTHON
+    if library and not bindings and is_new_enough:
         yield Skew(
             code="skew.tensorrt_unreachable",
             problem=f"TensorRT {library} is installed, but not for this agent's Python",

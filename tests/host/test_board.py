@@ -10,7 +10,7 @@ from agent.host.board import installed_backends, read_facts
 from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
 from agent.schema.values import BackendName
-from tests.parts import boards
+from tests.parts import boards, jetsons
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_coral_stick_is_seen_before_its_firmware_is_loaded(tmp_path: Path) -> 
 
 
 def test_a_jetson_orin_nano_is_read(tmp_path: Path) -> None:
-    facts = read_facts(boards.jetson_orin_nano(tmp_path), "aarch64")
+    facts = read_facts(jetsons.jetson_orin_nano(tmp_path), "aarch64")
     assert "nvidia,p3767-0005" in facts.compatible
     assert facts.cores == 6
     assert facts.accelerators == {"edgetpu": False, "cuda": True, "tensorrt": True}
@@ -89,7 +89,7 @@ def test_reading_the_board_imports_no_runtime() -> None:
 
 
 def test_the_hottest_zone_counts_and_a_constant_one_does_not(tmp_path: Path) -> None:
-    assert temperature_c(boards.jetson_orin_nano(tmp_path)) == 51.218
+    assert temperature_c(jetsons.jetson_orin_nano(tmp_path)) == 51.218
 
 
 def test_zones_that_cannot_be_read_or_believed_are_left_out(tmp_path: Path) -> None:
