@@ -112,8 +112,8 @@ def choice_row(variant: Variant, verdict: Verdict) -> tuple[str, ...]:
     """Return a variant's cells under `CHOICE_COLUMNS`."""
     known = verdict.expected_ms is not None
     expected = f"{verdict.expected_ms:.1f} ({_origin(verdict)})" if known else "unknown"
-    said = "chosen" if verdict.accepted else "fits" if verdict.fits else "refused"
-    reason = f"{said}: {verdict.reason}"
+    said = "chosen: " if verdict.accepted else "" if verdict.fits else "refused: "
+    reason = f"{said}{verdict.reason}"
     return variant.id, f"{variant.accuracy:.3f}", expected, str(variant.memory_mb), reason
 
 
