@@ -93,10 +93,11 @@ def print_profile(profile: DeviceProfile) -> None:
 
 def print_choice(manifest: Manifest, choice: Choice) -> None:
     """Print the ranking of a release's variants with the reason for every verdict."""
-    table = _table("", *CHOICE_COLUMNS)
+    table = _table(*CHOICE_COLUMNS)
     for variant, verdict in ranked(manifest, choice):
         mark = "→" if verdict.accepted else "·" if verdict.fits else "✗"
-        _add(table, mark, *choice_row(variant, verdict))
+        name, *cells = choice_row(variant, verdict)
+        _add(table, f"{mark} {name}", *cells)
     console = Console()
     console.print(f"{manifest.name} {manifest.version} on {choice.profile}", markup=False)
     console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.profile_tables import CHOICE_COLUMNS, choice_row
@@ -13,8 +14,8 @@ from tests.parts.coco import coco_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
+_PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
 BOARDS: Mapping[str, Callable[[Path], Path]] = {
     "Jetson Orin Nano, JetPack 6.0, 15W": jetsons.jetson_orin_nano,
     "Jetson Orin Nano Super, JetPack 6.2, MAXN_SUPER": jetsons.jetson_orin_nano_super,
@@ -51,7 +52,7 @@ def choice_tables(folder: Path) -> str:
 
 def _board(title: str, root: Path) -> tuple[str, str]:
     manifest, facts = coco_manifest(), read_facts(root)
-    profile = examine(facts, load_profiles()).profile
+    profile = examine(facts, load_profiles([_PROFILES])).profile
     choice = choose(profile, manifest, facts)
     rows = [choice_row(*pair) for pair in ranked(manifest, choice)]
     chosen = rows[0] if choice.variant else ("none fits", "", "")
