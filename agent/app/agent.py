@@ -15,6 +15,7 @@ from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_commander,
+    make_engines,
     make_stager,
     make_supervisor,
     make_updater,
@@ -68,9 +69,8 @@ class Agent:
         self._streams = Streams(self._topics, self._outbox, self._links.control)
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
-        self._supervisor = make_supervisor(
-            device, Listeners(self._on_frame, self._on_event, self._worker_watch.heard)
-        )
+        self._engines = make_engines(device)
+        self._supervisor = make_supervisor(device, self._listeners(), self._engines)
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands()
@@ -90,9 +90,7 @@ class Agent:
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
         release = self._updater.resume()
-        if release is None:
-            log.warning("no model is installed; waiting for an update")
-        self._supervisor.want(release)
+        self._supervisor.want(release, "" if release else self._updater.problem)
         self._commander.report_interrupted(self._adopt_update())
         try:
             return self._life.run(self._parts())
@@ -109,7 +107,7 @@ class Agent:
             policy_path(device), stager, lambda: self._links.control.connected, device.disk
         )
         self._updater = make_updater(
-            device, stager, self._supervisor, self._update_watch, self._policy
+            device, stager, self._supervisor, self._update_watch, self._between_updates
         )
         self._standing = Standing(
             device=device,
@@ -134,6 +132,14 @@ class Agent:
         for topic in self._commander.topics(self._topics):
             self._links.control.subscribe(Subscription(topic, self._commander.receive))
         self._links.control.subscribe(Subscription(self._topics.hint, self._policy.hint))
+
+    def _listeners(self) -> Listeners:
+        return Listeners(
+            frame=self._on_frame,
+            event=self._on_event,
+            heartbeat=self._worker_watch.heard,
+            restarted=self._meters.restarted,
+        )
 
     def _make_survey(self) -> Survey:
         interval_s = self._device.config.telemetry.interval_s
@@ -176,14 +182,29 @@ class Agent:
                 for number, link in enumerate(self._links.all)
             ),
             self._loop("reporter", reporter, 30),
+            *self._build_loop(),
             self._loop("supervisor", self._supervisor, 180),
-            self._loop("updater", self._updater, 60 + 4 * trial_s),
+            Loop(
+                "updater",
+                self._updater,
+                60 + 4 * trial_s,
+                self._life.on_crash,
+                stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
+                interrupt=self._supervisor.abandon_trial,
+            ),
             self._loop("commander", self._commander, 30),
             self._loop("status", status, 30),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
         return Loop(name, body, patience_s, self._life.on_crash)
+
+    def _build_loop(self) -> list[Loop]:
+        """The loop that builds TensorRT engines, which may say nothing while one is being built."""
+        if self._engines is None:
+            return []
+        patience_s = self._engines.limits.timeout_s + 60
+        return [self._loop("engines", self._engines, patience_s)]
 
     # what the parts say to each other -------------------------------------------------------------------
 
@@ -195,6 +216,12 @@ class Agent:
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)
         self._console.events.add(event)
+
+    def _between_updates(self) -> None:
+        """In the updater's thread: only there no trial of an update can be under way."""
+        self._policy.refresh_if_due()
+        if self._engines is not None:
+            self._engines.switch(self._supervisor)
 
     def _on_report(self, report: UpdateReport) -> None:
         self._console.updates.add(report)

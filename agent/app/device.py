@@ -11,6 +11,7 @@ from agent.host.board import read_facts
 from agent.host.disk import REAL_DISK, Disk
 from agent.host.sensors import temperature_c
 from agent.models.choose import choose
+from agent.models.engine_cache import EngineCache
 from agent.models.measurements import TRIAL, Measurements, measured
 from agent.models.opening import Opener
 from agent.models.profiles import examine, load_profiles, named
@@ -34,6 +35,7 @@ class Device:
 
     Attributes:
         trust_root: The TUF root metadata the device was provisioned with.
+        engines: TensorRT engines that were built here.
         folder: The state folder; everything durable is below it.
     """
 
@@ -43,6 +45,7 @@ class Device:
     trust_root: bytes
     opener: Opener
     store: ModelStore
+    engines: EngineCache
     measurements: Measurements
     floor: Floor
     ledger: Ledger
@@ -113,6 +116,7 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
         trust_root=disk.read(Path(config.trust_root), _MAX_ROOT_BYTES),
         opener=Opener(key, config.device.id, config.device.device_class),
         store=ModelStore(folder / "models", disk),
+        engines=EngineCache(folder / "engines", key, disk),
         measurements=Measurements(folder, disk),
         floor=Floor(folder / "floor", disk),
         ledger=Ledger(folder / "commands.db"),

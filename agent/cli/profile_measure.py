@@ -21,6 +21,7 @@ from agent.models.choose import choose, worth_measuring
 from agent.models.measurements import ALONE, Measurements, key_of, measured
 from agent.schema.config import UpdateConfig
 from agent.schema.profile import Choice, Measurement
+from agent.schema.values import BackendName
 from agent.supervisor.measuring import Bench, time_variant
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ class Session:
     def _measure(
         self, cache: Measurements, seconds: float, limit_c: float, *, again: bool
     ) -> list[Outcome]:
-        variants = worth_measuring(self.profile, self.manifest, self.facts)
+        able = worth_measuring(self.profile, self.manifest, self.facts)
+        # An engine is built on the device, beside the serving model: its trial measures it.
+        variants = [variant for variant in able if variant.backend is not BackendName.TENSORRT]
         found = {variant.id: find_file(variant, self.files) for variant in variants}
         if not any(found.values()):
             expected = ", ".join(name for one in variants for name in file_names(one)) or "nothing"
@@ -89,6 +92,7 @@ class Session:
         share_s = seconds / max(1, sum(found[one.id] is not None for one in due))
         bench = Bench(
             threads=min(self.profile.runtime.threads, self.facts.cores),
+            runtime=self.profile.runtime,
             memory_mb=UpdateConfig().worker_memory_mb,
             seconds=share_s,
             max_temperature_c=limit_c,

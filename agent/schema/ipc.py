@@ -9,11 +9,14 @@ Monotonic times are CLOCK_MONOTONIC nanoseconds, comparable between the two proc
 from __future__ import annotations
 
 from agent.schema.config import CameraConfig
+from agent.schema.engine import EnginePlan, GpuFacts
 from agent.schema.manifest import Variant
 from agent.schema.messages import CameraReport, Event
-from agent.schema.values import Box, Struct
+from agent.schema.values import Box, Ranked, Shape, Struct
 
 MAX_MESSAGE_BYTES = 96 * 1024
+# Points in all shapes of one frame; one of three numbers takes 28 bytes.
+MAX_SHAPE_POINTS = 2048
 
 
 class Message(Struct, tag=True):
@@ -24,7 +27,12 @@ class Message(Struct, tag=True):
 
 
 class LoadModel(Message):
-    """Load the plaintext model in the attached memfd and warm it up."""
+    """Load the plaintext model in the attached memfd and warm it up.
+
+    `providers` are ONNX Runtime's, in order of preference before the CPU; `delegates` are LiteRT's.
+    `is_engine`: the memfd holds the TensorRT engine built from the payload, not the payload itself. The
+    payload of a `tensorrt` variant is ONNX, which ONNX Runtime serves.
+    """
 
     id: int
     release: str
@@ -33,6 +41,22 @@ class LoadModel(Message):
     threads: int
     confidence: float
     iou: float
+    providers: list[str] = []
+    delegates: list[str] = []
+    is_engine: bool = False
+
+
+class DescribeGpu(Message):
+    """Ask what a TensorRT engine would be bound to here."""
+
+    id: int
+
+
+class BuildEngine(Message):
+    """Build a TensorRT engine from the plaintext ONNX model in the attached memfd."""
+
+    id: int
+    plan: EnginePlan
 
 
 class RunGolden(Message):
@@ -77,7 +101,16 @@ class Shutdown(Message):
     id: int
 
 
-Request = LoadModel | RunGolden | OpenCameras | CloseCameras | GrabFrame | Shutdown
+Request = (
+    LoadModel
+    | RunGolden
+    | OpenCameras
+    | CloseCameras
+    | GrabFrame
+    | DescribeGpu
+    | BuildEngine
+    | Shutdown
+)
 
 
 # worker -> control -----------------------------------------------------------------------------------
@@ -106,11 +139,35 @@ class Failed(Message):
 
 
 class ModelLoaded(Message):
-    """The model is loaded and warm."""
+    """The model is loaded and warm. `notes` say what of the wished set-up this machine does not have."""
 
     id: int
     load_ms: float
     first_inference_ms: float
+    notes: list[str] = []
+
+
+class GpuDescribed(Message):
+    """Answer to `DescribeGpu`."""
+
+    id: int
+    gpu: GpuFacts
+
+
+class BuildProgress(Message):
+    """How far a build is, not in answer to a request: `step` of `steps` in its outermost phase."""
+
+    phase: str
+    step: int
+    steps: int
+
+
+class EngineBuilt(Message):
+    """The engine is in the attached memfd; `gpu` is what it is bound to."""
+
+    id: int
+    gpu: GpuFacts
+    build_ms: float
 
 
 class GoldenFinished(Message):
@@ -139,7 +196,8 @@ class FrameGrabbed(Message):
 class FrameResult(Message):
     """Boxes of one processed frame; `stages_ms` has capture, queue, pre, infer, post, publish.
 
-    `error` is the code of a failed inference, empty when it worked.
+    `error` is the code of a failed inference, empty when it worked. `shapes` belong to the first of `boxes`,
+    in their order; `MAX_SHAPE_POINTS` bounds them. `ranking` holds a classifier's best classes, best first.
     """
 
     camera: str
@@ -152,6 +210,8 @@ class FrameResult(Message):
     boxes: list[Box]
     stages_ms: dict[str, float]
     error: str = ""
+    shapes: list[Shape] = []
+    ranking: list[Ranked] = []
 
 
 class ObjectEvent(Message):
@@ -174,6 +234,9 @@ Answer = (
     | ModelLoaded
     | GoldenFinished
     | FrameGrabbed
+    | GpuDescribed
+    | EngineBuilt
+    | BuildProgress
     | FrameResult
     | ObjectEvent
     | Heartbeat

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from agent.errors import ModelError
+from agent.errors import ModelError, VigilError
 from agent.host.clock import monotonic_ns
 from agent.host.memfd import read_memfd
 from agent.host.processes import pss_mb
@@ -14,7 +16,10 @@ from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.manifest import GoldenSpec
+from agent.supervisor.engines import Engines, wants_engine
 from agent.supervisor.worker_process import WorkerProcess
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class WorkerSettings:
     default_fps: float
     threads: int
     memory_mb: int
+    providers: list[str] = field(default_factory=list)
+    delegates: list[str] = field(default_factory=list)
     two_models: bool = True
     load_timeout_s: float = 60.0
     trial_timeout_s: float = 120.0
@@ -50,6 +57,7 @@ class Conversation:
         open_payload: Gives a sealed memfd with a release's plaintext model.
         open_golden: Gives a sealed memfd with a release's plaintext golden set.
         on_measured: Told the latency of every golden run, also of one that fails.
+        engines: The TensorRT engines of this device; None where TensorRT is not installed.
     """
 
     def __init__(
@@ -58,29 +66,82 @@ class Conversation:
         open_payload: Callable[[InstalledRelease], int],
         open_golden: Callable[[InstalledRelease], int],
         on_measured: Callable[[InstalledRelease, ipc.GoldenFinished], None],
+        engines: Engines | None = None,
     ) -> None:
         self._settings = settings
         self._open_payload = open_payload
         self._open_golden = open_golden
         self._on_measured = on_measured
+        self._engines = engines
+        self._on_engine = weakref.WeakSet[WorkerProcess]()
         self._epoch_ns = monotonic_ns()
 
     def load(self, worker: WorkerProcess, release: InstalledRelease, timeout_s: float) -> None:
-        """Load and warm up the model of `release`."""
+        """Load and warm up the model of `release`, from its TensorRT engine where one is built."""
+        engines = self._engines
+        if engines is not None and wants_engine(release) and not engines.has_given_up(release):
+            engine = self._find_engine(engines, worker, release)
+            if engine is not None and self._try_engine(engines, worker, release, engine):
+                self._on_engine.add(worker)
+                return
+        self._load(worker, release, timeout_s, self._open_payload(release))
+
+    def _find_engine(
+        self, engines: Engines, worker: WorkerProcess, release: InstalledRelease
+    ) -> int | None:
+        request = ipc.DescribeGpu(id=worker.next_id())
+        try:
+            described, _ = worker.ask(request, ipc.GpuDescribed, self._settings.load_timeout_s)
+            return engines.open(release, described.gpu)
+        except ModelError as error:
+            engines.give_up(release, error)
+            if not worker.alive:
+                raise
+        except VigilError as error:
+            log.warning("no engine for %s now: %s", release.ref.label, error.diagnostics())
+        return None
+
+    def _try_engine(
+        self, engines: Engines, worker: WorkerProcess, release: InstalledRelease, engine: int
+    ) -> bool:
+        """Load an engine; return False where it does not load and the worker survived that."""
+        try:
+            self._load(worker, release, self._settings.load_timeout_s, engine, is_engine=True)
+        except ModelError as error:
+            engines.reject(release, error)
+            if not worker.alive:
+                raise
+            return False
+        return True
+
+    def _load(
+        self,
+        worker: WorkerProcess,
+        release: InstalledRelease,
+        timeout_s: float,
+        fd: int,
+        *,
+        is_engine: bool = False,
+    ) -> None:
+        settings = self._settings
         request = ipc.LoadModel(
             id=worker.next_id(),
             release=release.manifest.release_id,
             variant=release.variant,
             labels=release.manifest.labels,
-            threads=self._settings.threads,
-            confidence=self._settings.detect.confidence,
-            iou=self._settings.detect.iou,
+            threads=settings.threads,
+            confidence=settings.detect.confidence,
+            iou=settings.detect.iou,
+            providers=settings.providers,
+            delegates=settings.delegates,
+            is_engine=is_engine,
         )
-        fd = self._open_payload(release)
         try:
-            worker.ask(request, ipc.ModelLoaded, timeout_s, fd)
+            loaded, _ = worker.ask(request, ipc.ModelLoaded, timeout_s, fd)
         finally:
             os.close(fd)
+        for note in loaded.notes:
+            log.warning("%s: %s", release.ref.label, note)
 
     def run_golden(self, worker: WorkerProcess, release: InstalledRelease) -> None:
         """Run the golden set of `release` and compare with what its makers expect."""
@@ -98,7 +159,9 @@ class Conversation:
             result, _ = worker.ask(request, ipc.GoldenFinished, timeout_s, fd)
         finally:
             os.close(fd)
-        self._on_measured(release, result)
+        # Without its engine a TensorRT variant runs elsewhere: that figure is not TensorRT's.
+        if worker in self._on_engine or not wants_engine(release):
+            self._on_measured(release, result)
         if result.problem:
             raise ModelError(result.problem, code="model.golden")
         _check_limits(golden, result.p95_ms, pss_mb(worker.pid))

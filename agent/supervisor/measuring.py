@@ -22,6 +22,7 @@ from agent.errors import ModelError
 from agent.host.memfd import memfd_of
 from agent.schema import ipc
 from agent.schema.manifest import GoldenFrame, GoldenSet, Variant
+from agent.schema.profile import RuntimeDefaults
 from agent.supervisor.worker_process import WorkerProcess
 
 _PICTURE = (640, 360)
@@ -34,9 +35,10 @@ _COOLING_POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Bench:
-    """What a measurement may use: threads, MiB of address space, seconds, degrees."""
+    """What a measurement may use: the profile's runtime, MiB of address space, seconds, degrees."""
 
     threads: int
+    runtime: RuntimeDefaults
     memory_mb: int
     seconds: float
     max_temperature_c: float
@@ -67,23 +69,25 @@ def time_variant(variant: Variant, labels: list[str], model: Path, bench: Bench)
     """
     worker = WorkerProcess(bench.memory_mb, _ignore, _ignore)
     try:
-        first_ms = _load(worker, variant, labels, model, bench.threads)
+        first_ms = _load(worker, variant, labels, model, bench)
         return _rounds(worker, variant, first_ms, bench)
     finally:
         worker.stop()
 
 
 def _load(
-    worker: WorkerProcess, variant: Variant, labels: list[str], model: Path, threads: int
+    worker: WorkerProcess, variant: Variant, labels: list[str], model: Path, bench: Bench
 ) -> float:
     request = ipc.LoadModel(
         id=worker.next_id(),
         release="measurement",
         variant=variant,
         labels=labels,
-        threads=threads,
+        threads=bench.threads,
         confidence=0.25,
         iou=0.6,
+        providers=bench.runtime.providers,
+        delegates=bench.runtime.delegates,
     )
     try:
         fd = os.open(model, os.O_RDONLY | os.O_CLOEXEC)

@@ -50,6 +50,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._talk = conversation
+        self._listeners = listeners
         self._health = HealthWindow(temperature_c)
         self._router = Router(listeners, self._health)
         self._change = threading.RLock()  # held while the serving worker changes
@@ -57,9 +58,10 @@ class Supervisor:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="worker-spawner")
         self._wanted: InstalledRelease | None = None
         self._candidate: Serving | None = None
+        self._on_trial: WorkerProcess | None = None
+        self._is_abandoned = False
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
-        self.restarts = 0
         self.pipeline = "stopped"
         self.problem = ""
 
@@ -77,13 +79,17 @@ class Supervisor:
             with self._change:
                 self._retire()
         candidate = Serving(self._spawn(), release)
+        self._on_trial = candidate.worker
         try:
+            self._refuse_if_abandoned()
             self._talk.load(candidate.worker, release, self._settings.trial_timeout_s)
             self._talk.run_golden(candidate.worker, release)
         except VigilError:
             candidate.worker.stop()
             self._take_room_back()
             raise
+        finally:
+            self._on_trial = None
         self._candidate = candidate
 
     def swap(self) -> float | None:
@@ -136,13 +142,25 @@ class Supervisor:
         """Return what was seen since the last swap or serve."""
         return self._health.read()
 
+    def _refuse_if_abandoned(self) -> None:
+        if self._is_abandoned:
+            raise ModelError("the agent stops", code="model.abandoned")
+
     # for the app ------------------------------------------------------------------------------------
 
-    def want(self, release: InstalledRelease | None) -> None:
-        """Say what `run` is to serve from its start on."""
+    def want(self, release: InstalledRelease | None, problem: str = "") -> None:
+        """Say what `run` is to serve from its start on; `problem` is why it is nothing."""
         with self._change:
             self._wanted = release
+            self._set_pipeline("stopped", problem)
         self._wake.set()
+
+    def abandon_trial(self) -> None:
+        """Let a trial that is under way fail at once, and every later one: the agent stops."""
+        self._is_abandoned = True
+        worker = self._on_trial
+        if worker is not None:
+            worker.kill()
 
     def run(self, stop: threading.Event) -> None:
         """Replace the serving worker whenever it dies or falls silent, until `stop` is set."""
@@ -267,8 +285,8 @@ class Supervisor:
         log.error("worker %d %s; restarting it", dead.worker.pid, reason)
         dead.worker.kill()
         self._router.hear(None)
-        self.restarts += 1
         self._health.restarted()
+        self._listeners.restarted()
         self._set_pipeline("restarting", f"the worker {reason}")
 
     def _restart(self, release: InstalledRelease) -> None:

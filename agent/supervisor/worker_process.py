@@ -25,7 +25,7 @@ from agent.schema.document import Malformed, parse_msgpack
 
 log = logging.getLogger(__name__)
 
-Unasked = ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat | ipc.Failed
+Unasked = ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat | ipc.BuildProgress | ipc.Failed
 A = TypeVar("A", bound=ipc.Message)
 _POLL_S = 0.5
 
@@ -159,7 +159,9 @@ class WorkerProcess:
         self._heard_ns = monotonic_ns()
         if isinstance(message, ipc.Ready):
             self.runtimes = message.runtimes
-        elif isinstance(message, ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat):
+        elif isinstance(
+            message, ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat | ipc.BuildProgress
+        ):
             self._on_message(self, message)
         elif self._answers.fulfil(message.id, message, fd):
             return

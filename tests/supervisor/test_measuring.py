@@ -15,7 +15,9 @@ from agent.host.memfd import memfd_of
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import DetectConfig
-from agent.schema.manifest import GoldenFrame, GoldenSet, ReleaseRef
+from agent.schema.manifest import GoldenFrame, GoldenSet, ReleaseRef, Variant
+from agent.schema.profile import RuntimeDefaults
+from agent.schema.values import BackendName
 from agent.supervisor import Conversation, WorkerSettings
 from agent.supervisor.measuring import Bench, Timed, _grey_png, time_variant
 from agent.supervisor.worker_process import WorkerProcess
@@ -39,7 +41,7 @@ def model(tmp_path: Path) -> Path:
 def bench(seconds: float = 0.3, *readings_c: float | None) -> Bench:
     remaining = iter(readings_c)
     last = readings_c[-1] if readings_c else None
-    return Bench(1, 2048, seconds, 80.0, lambda: next(remaining, last))
+    return Bench(1, RuntimeDefaults(), 2048, seconds, 80.0, lambda: next(remaining, last))
 
 
 def test_a_variant_is_timed_within_its_seconds(model: Path) -> None:
@@ -82,20 +84,21 @@ def trial(
     worker: WorkerProcess,
     folder: Path,
     expected: list[tuple[int, float, float, float, float, float]],
+    tried: Variant = COLOUR,
 ) -> list[ipc.GoldenFinished]:
     """Run a trial's golden set in a real worker; return what the conversation told of its latency."""
     told: list[ipc.GoldenFinished] = []
-    frame = GoldenFrame(_grey_png(models.SIZE, models.SIZE), {COLOUR.id: expected})
+    frame = GoldenFrame(_grey_png(models.SIZE, models.SIZE), {tried.id: expected})
     golden = msgspec.msgpack.encode(GoldenSet([frame], 0.25, 0.6))
-    release = msgspec.structs.replace(manifest(COLOUR), labels=models.LABELS)
+    release = msgspec.structs.replace(manifest(tried), labels=models.LABELS)
     ref = ReleaseRef(path="models/shop/yolo/1.2/manifest.json", sha256=hashlib.sha256().hexdigest())
-    installed = InstalledRelease(ref, release, COLOUR, folder)
+    installed = InstalledRelease(ref, release, tried, folder)
     settings = WorkerSettings("cam-1", "boot", [], DetectConfig(), 10.0, 1, 2048)
     conversation = Conversation(
         settings,
         lambda _: os.open(folder / "colour.onnx", os.O_RDONLY),
         lambda _: memfd_of(golden, "golden"),
-        lambda tried, result: told.append(result) if tried is installed else None,
+        lambda which, result: told.append(result) if which is installed else None,
     )
     conversation.load(worker, installed, 30.0)
     with contextlib.suppress(ModelError):
@@ -112,3 +115,10 @@ def test_the_latency_of_a_trial_is_told_whether_it_passes_or_not(
     (result,) = trial(worker, model.parent, expected)
     assert result.p95_ms > 0
     assert result.frames == 1
+
+
+def test_a_tensorrt_variant_without_its_engine_tells_no_latency_of_tensorrt(
+    worker: WorkerProcess, model: Path
+) -> None:
+    served_elsewhere = msgspec.structs.replace(COLOUR, backend=BackendName.TENSORRT)
+    assert trial(worker, model.parent, [], served_elsewhere) == []

@@ -153,6 +153,16 @@ def tflite_model(*, quantised: bool = False) -> bytes:
     return net.finish(image, result)
 
 
+def edgetpu_model() -> bytes:
+    """A model whose only operator is the one the Edge TPU's compiler leaves behind."""
+    net = _Tfl(quantised=True)
+    image = net.tensor("images", (1, SIZE, SIZE, 3))
+    result = net.tensor("output0", (1, 7, ANCHORS))
+    net.operator(tfl.BuiltinOperator.CUSTOM, [image], result, tfl.BuiltinOptions.NONE, None)
+    net.model.operatorCodes[0].customCode = "edgetpu-custom-op"
+    return net.finish(image, result)
+
+
 def with_appended_metadata(path: Path, name: str, text: str) -> None:
     """Append a zip with one file, as Ultralytics' exporter does."""
     with zipfile.ZipFile(path, "a") as archive:

@@ -20,28 +20,8 @@ from agent.schema.document import parse_msgpack
 from agent.schema.manifest import GoldenFrame, GoldenSet, InputSpec
 from agent.schema.values import BackendName
 from tests.vision import models
-from tests.vision.peer import ROOT, Peer, variant
-
-HANGING_BACKEND = """
-import time
-import numpy as np
-from agent.vision.backends import TensorInfo
-
-class Hanging:
-    '''Answers three times, then never again.'''
-    def __init__(self, path, options):
-        self.input = TensorInfo("images", (1, 3, 32, 32), np.dtype(np.float32))
-        self.outputs = (TensorInfo("output0", (1, 7, 12), np.dtype(np.float32)),)
-        self.metadata = {}
-        self.buffer = np.zeros(self.input.shape, np.float32)
-        self.left = 3
-
-    def infer(self):
-        self.left -= 1
-        if self.left < 0:
-            time.sleep(1000)
-        return [np.zeros((1, 7, 12), np.float32)]
-"""
+from tests.vision.nvidia import engine_file
+from tests.vision.peer import NVIDIA, Peer, variant
 
 
 def golden_set(label: int) -> bytes:
@@ -241,17 +221,12 @@ def test_a_worker_left_alone_ends_by_itself(peer: Peer) -> None:
     assert peer.process.wait(10) == 0
 
 
-def test_an_inference_that_hangs_stops_the_heartbeat(tmp_path: Path) -> None:
-    """The runtime is a third party's, found by its entry point."""
-    (tmp_path / "hanging_backend.py").write_text(HANGING_BACKEND)
-    info = tmp_path / "hanging-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 1.0\n")
-    entry = "[vigil.backends]\ntensorrt = hanging_backend:Hanging\n"
-    (info / "entry_points.txt").write_text(entry)
-    peer = Peer(PYTHONPATH=f"{ROOT}:{tmp_path}")
+def test_an_inference_that_hangs_stops_the_heartbeat() -> None:
+    """The runtime is TensorRT's double, which never comes back from its fourth frame."""
+    peer = Peer(PYTHONPATH=NVIDIA, TENSORRT_DOUBLE="hang-frames")
     try:
-        peer.load(b"engine", backend=BackendName.TENSORRT)
+        engine = engine_file.pack(models.onnx_model())
+        peer.load(engine, is_engine=True, backend=BackendName.TENSORRT)
         peer.open_cameras(PATTERN)
         assert peer.next(ipc.Heartbeat).cameras
         end = time.monotonic() + 12
