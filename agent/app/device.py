@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agent.errors import StorageError
@@ -19,11 +20,13 @@ from agent.models.skew import find_skew
 from agent.models.store import InstalledRelease, ModelStore
 from agent.schema.config import Config
 from agent.schema.ipc import GoldenFinished
+from agent.schema.keystore import key_config
 from agent.schema.manifest import Manifest
 from agent.schema.profile import BoardFacts, Choice, DeviceProfile
 from agent.trust.floor import Floor
-from agent.trust.keys import FileKey
 from agent.trust.ledger import Ledger
+from agent.trust.rotation import spare_key
+from agent.trust.stores import floor_counter, key_store
 
 log = logging.getLogger(__name__)
 _MAX_ROOT_BYTES = 512 * 1024
@@ -108,17 +111,19 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
         disk.make_dirs(path)
     facts = read_facts()
     profile = _find_profile(config.profile, facts)
-    key = FileKey.load(Path(config.key))
+    keys = key_store(key_config(config.key), disk)
+    key = keys.open()
+    identity = config.device
     return Device(
         config=config,
         facts=facts,
         profile=profile,
         trust_root=disk.read(Path(config.trust_root), _MAX_ROOT_BYTES),
-        opener=Opener(key, config.device.id, config.device.device_class),
+        opener=Opener(key, identity.id, identity.device_class, partial(spare_key, keys)),
         store=ModelStore(folder / "models", disk),
         engines=EngineCache(folder / "engines", key, disk),
         measurements=Measurements(folder, disk),
-        floor=Floor(folder / "floor", disk),
+        floor=Floor(folder / "floor", disk, floor_counter(keys)),
         ledger=Ledger(folder / "commands.db"),
         folder=folder,
         disk=disk,

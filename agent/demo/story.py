@@ -135,7 +135,9 @@ class Story:
 
     def _await_report(self, ref: ReleaseRef) -> UpdateReport:
         def is_over(state: State) -> bool:
-            return state.last_update is not None and state.last_update.path == ref.path
+            reported = state.last_update is not None and state.last_update.path == ref.path
+            # After a rollback the model before is loaded again; a chapter ends with a model running.
+            return reported and state.pipeline == "running"
 
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:

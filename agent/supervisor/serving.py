@@ -1,12 +1,10 @@
 """Which worker serves the cameras, which one is on trial, and what happens when one dies.
 
 Rules
-- At most one worker serves and at most one is a candidate. Results reach the listeners from the
-  serving worker only.
+- At most one worker serves and at most one is a candidate. Only the serving one's results reach listeners.
 - A swap costs no second load: the candidate that passed its trial opens the cameras while the old worker
   still serves; its first result makes it the serving one, and only then the old worker stops.
-- Where memory does not allow two models the old worker makes room before the trial, and comes back
-  if the trial fails.
+- Where memory does not allow two models the old worker makes room for the trial, and comes back if it fails.
 - A dead or silent serving worker is replaced: at once the first time, then with back-off.
 """
 
@@ -74,6 +72,7 @@ class Supervisor:
             ModelError: It cannot be loaded, dies, hangs, or its results are wrong.
         """
         self.discard()
+        self._talk.prepare(release)
         if not self._settings.two_models:
             self._making_room = True
             with self._change:
@@ -96,8 +95,7 @@ class Supervisor:
         """Let the candidate open the cameras and retire the old worker after its first result.
 
         Returns:
-            Milliseconds between the last result of the old worker and the first of the new one; None when
-            no results were flowing.
+            Milliseconds without results between the two workers; None when none were flowing.
 
         Raises:
             ModelError: No candidate, or it gave no result in time; the old worker serves on.
@@ -203,7 +201,11 @@ class Supervisor:
     def _spawn(self) -> WorkerProcess:
         # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
         return self._spawner.submit(
-            WorkerProcess, self._settings.memory_mb, self._router.on_message, self._on_death
+            WorkerProcess,
+            self._settings.memory_mb,
+            self._router.on_message,
+            self._on_death,
+            self._settings.command,
         ).result()
 
     def _start(self, release: InstalledRelease) -> None:

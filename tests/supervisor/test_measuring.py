@@ -98,7 +98,7 @@ def trial(
         settings,
         lambda _: os.open(folder / "colour.onnx", os.O_RDONLY),
         lambda _: memfd_of(golden, "golden"),
-        lambda which, result: told.append(result) if which is installed else None,
+        on_measured=lambda which, result: told.append(result) if which is installed else None,
     )
     conversation.load(worker, installed, 30.0)
     with contextlib.suppress(ModelError):
