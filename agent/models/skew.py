@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 _OLDEST_PYTHON = (3, 10)
 _NUMPY_2 = (2,)
-# TensorRT that each JetPack brings; a longer prefix wins.
+# TensorRT that each JetPack brings. Those of JetPack 4 are out of reach: its Python is too old.
 _TENSORRT_OF_JETPACK = {
-    "4.6": (8, 2),
     "5.0": (8, 4),
     "5.1": (8, 5),
     "6.0": (8, 6),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from agent.host.sensors import implausible, power_rails, temperature_c, thermal_
 from agent.host.throttling import over_current, power_mode, throttling
 from agent.schema.facts import Rail, ThermalZone
 from tests.parts import boards, jetsons
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -104,3 +101,25 @@ def test_nonsense_is_no_temperature_and_is_named(tmp_path: Path, value: str, sai
 def test_a_board_that_shows_nothing_throttles_nothing(tmp_path: Path) -> None:
     facts = read_facts(tmp_path)
     assert (facts.throttling.now, facts.rails, facts.thermal) == ([], [], [])
+
+
+def test_where_the_kernel_shows_no_flags_the_firmware_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "vcgencmd"
+    command.write_text('#!/bin/sh\n[ "$1" = get_throttled ] && echo throttled=0x50005\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = throttling(Path("/"))
+    assert found.now == ["under-voltage", "throttled"]
+    assert found.earlier == ["under-voltage", "throttled"]
+
+
+def test_a_recorded_board_never_asks_this_machines_firmware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "vcgencmd"
+    command.write_text("#!/bin/sh\necho throttled=0x1\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert throttling(tmp_path / "board").now == []
