@@ -150,8 +150,14 @@ def coral_with_library(**packages: str) -> Callable[[Path], Path]:
         (
             server_with("usr/local/cuda/version.json", '{"cuda": {"version": "11.8.0"}}'),
             "skew.onnxruntime_cuda",
-            "onnxruntime-gpu 1.22.0 is made for CUDA 12 or newer, found 11.8.0",
+            "onnxruntime-gpu 1.22.0 is made for CUDA 12, found 11.8.0",
             "install CUDA 12",
+        ),
+        (
+            server_with("usr/local/cuda/version.json", '{"cuda": {"version": "13.0.1"}}'),
+            "skew.onnxruntime_cuda",
+            "onnxruntime-gpu 1.22.0 is made for CUDA 12, found 13.0.1",
+            "made for CUDA 13",
         ),
         (
             server_with_packages(onnxruntime="1.22.0"),
