@@ -120,13 +120,15 @@ def be_like_the_agent() -> None:
 
 
 def _report(document: BenchDocument, json_file: Path | None, plot: Path | None) -> None:
-    from agent.cli.bench_report import MODES, facts, overview, stages
+    from agent.cli.bench_report import MODES, facts, overview, setting_of, stages
 
     if plot is not None:
         from agent.vision.plots import rates
 
-        shown = {run.id: {mode: run.modes[mode].fps for mode in MODES} for run in document.runs}
-        write_file(plot, rates(shown))
+        shown = [
+            (setting_of(run), [run.modes[mode].fps for mode in MODES]) for run in document.runs
+        ]
+        write_file(plot, rates(MODES, shown))
     if json_file is not None:
         write_json(document, json_file)
     if json_file == STDOUT:

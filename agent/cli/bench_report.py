@@ -143,6 +143,11 @@ def measurements(runs: Sequence[BenchReport]) -> dict[str, float]:
     return fastest
 
 
+def setting_of(run: BenchReport) -> str:
+    """Return model and setting in a few words."""
+    return " ".join([run.id, f"x{run.threads}", *run.providers])
+
+
 def overview(runs: Sequence[BenchReport]) -> Table:
     """Return one line for each run."""
     table = Table(title="Frames per second")

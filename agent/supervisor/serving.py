@@ -79,8 +79,9 @@ class Supervisor:
                 self._retire()
         candidate = Serving(self._spawn(), release)
         self._on_trial = candidate.worker
+        if self._is_abandoned:
+            candidate.worker.kill()
         try:
-            self._refuse_if_abandoned()
             self._talk.load(candidate.worker, release, self._settings.trial_timeout_s)
             self._talk.run_golden(candidate.worker, release)
         except VigilError:
@@ -140,10 +141,6 @@ class Supervisor:
         """Return what was seen since the last swap or serve."""
         return self._health.read()
 
-    def _refuse_if_abandoned(self) -> None:
-        if self._is_abandoned:
-            raise ModelError("the agent stops", code="model.abandoned")
-
     # for the app ------------------------------------------------------------------------------------
 
     def want(self, release: InstalledRelease | None, problem: str = "") -> None:
@@ -156,8 +153,7 @@ class Supervisor:
     def abandon_trial(self) -> None:
         """Let a trial that is under way fail at once, and every later one: the agent stops."""
         self._is_abandoned = True
-        worker = self._on_trial
-        if worker is not None:
+        if worker := self._on_trial:
             worker.kill()
 
     def run(self, stop: threading.Event) -> None:

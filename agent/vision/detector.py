@@ -171,8 +171,8 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     """
     started = time.perf_counter_ns()
     path = model_path(model)
-    name = backend or backend_of(path)
-    runtime = _open(name, path, BackendOptions(threads, providers, delegates))
+    options = BackendOptions(threads, providers, delegates)
+    runtime = _open(backend or backend_of(path), path, options)
     loaded = time.perf_counter_ns()
     outputs = _first_inference(runtime)
     warm = time.perf_counter_ns()

@@ -19,7 +19,7 @@ from agent.errors import ModelError
 from agent.vision.resample import Taps, resample, triangle_taps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.schema.manifest import InputSpec
     from agent.vision.backends import TensorInfo
@@ -196,6 +196,7 @@ class Letterbox:
         }
         self._layout = _known(layouts, spec.layout, "layout")
         self._geometry: Geometry | None = None
+        self._planes: Sequence[cv2.typing.MatLike] = ()
 
     def fill(self, frame: Frame) -> Geometry:
         """Put a BGR frame, shape (H, W, 3), into the buffer and return where it lies."""
@@ -221,9 +222,10 @@ class Letterbox:
 
     def _fill_planes(self, scaled: Frame, place: Geometry) -> None:
         rows, columns = self._slices(place)
-        planes = cv2.split(scaled)
+        # Planes of the same size are written to again.
+        self._planes = cv2.split(scaled, self._planes)
         for target, channel in zip(self._target, self._channels, strict=True):
-            cv2.LUT(planes[channel], self._table, dst=target[rows, columns])
+            cv2.LUT(self._planes[channel], self._table, dst=target[rows, columns])
 
     def _fill_pixels(self, scaled: Frame, place: Geometry) -> None:
         rows, columns = self._slices(place)

@@ -6,6 +6,7 @@ import pytest
 
 from agent.config import load_config
 from agent.errors import ConfigError
+from agent.schema.keystore import FileKeyConfig
 
 GOOD = """\
 schema: 1
@@ -29,7 +30,7 @@ def written(folder: Path, text: str) -> Path:
 def test_relative_paths_are_relative_to_the_file_and_urls_are_left_alone(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, GOOD))
     assert config.state_dir == str(tmp_path / "state")
-    assert config.key == str(tmp_path / "identity/device.key")
+    assert config.key == FileKeyConfig(path=str(tmp_path / "identity/device.key"))
     assert config.broker.tls is not None
     assert config.broker.tls.ca == str(tmp_path / "ca.crt")
     assert [camera.source for camera in config.cameras] == [

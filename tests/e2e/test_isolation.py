@@ -55,7 +55,7 @@ def test_no_secret_is_in_the_log_the_arguments_or_the_state(
     dek = registry.release_key("sorters/parts/1.0.0")
     assert dek is not None
     assert config.broker.tls is not None
-    keys = [Path(config.key).read_text(), Path(config.broker.tls.key).read_text()]
+    keys = [device.key.read_text(), Path(config.broker.tls.key).read_text()]
     secrets = [dek, dek.hex().encode()]
     secrets += [line.encode() for key in keys for line in PEM_LINE.findall(key)]
     assert len(secrets) > 4
@@ -79,7 +79,7 @@ def test_only_the_agent_s_user_may_read_its_state(device: Device) -> None:
     for path in (device.folder / "state", *(device.folder / "state").rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o077 == 0, f"{path} has mode {mode:o}"
-    key = Path(load_config(device.config).key)
+    key = device.key
     assert stat.S_IMODE(key.stat().st_mode) & 0o077 == 0
 
 

@@ -19,6 +19,7 @@ from agent.schema.document import parse_json
 from agent.schema.manifest import Manifest
 from agent.schema.messages import Role
 from agent.schema.values import TaskName
+from tests.vision.task_models import task_model
 
 BUNDLED = Path(__file__).parents[2] / "agent/demo/bundled"
 CLIP = BUNDLED / "conveyor.mp4"
@@ -175,3 +176,24 @@ def test_a_policy_may_name_key_files(tmp_path: Path) -> None:
     policy = load_policy(path)
     assert policy.users[0].role is Role.DEPLOYER
     assert policy.users[0].keys == [(tmp_path / "keys/people/ada.pub").read_text()]
+
+
+def test_a_pose_model_is_released_as_one(draft: Alter, tmp_path: Path) -> None:
+    (tmp_path / "pose.onnx").write_bytes(task_model("pose", {}))
+    pose = {
+        "id": "onnx",
+        "model": "pose.onnx",
+        "backend": "onnxruntime",
+        "precision": "fp32",
+        "family": "ultralytics",
+        "task": "pose",
+        "keypoints": [2, 3],
+        "input": {"width": 64, "height": 64},
+        "accuracy": 0.6,
+        "memory_mb": 256,
+    }
+    path = draft(variants=[pose], labels=["red", "green", "blue"])
+    vigil("release", "golden", path, "--clip", CLIP)
+    vigil("release", "build", path, "--out", tmp_path / "out", "--key-out", tmp_path / "out.key")
+    (variant,) = json.loads((tmp_path / "out/manifest.json").read_text())["variants"]
+    assert (variant["task"], variant["keypoints"]) == ("pose", [2, 3])

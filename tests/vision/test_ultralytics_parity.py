@@ -3,7 +3,6 @@
 Runs where `VIGIL_BENCH_PYTHON` names an interpreter that has ultralytics.
 """
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -13,23 +12,20 @@ import pytest
 from agent.vision.details import Keypoints, Masks, Ranking, Rotated
 from agent.vision.detector import Detected, load_detector
 from tests.vision import models
+from tests.vision.ultralytics_peer import python_with_ultralytics
 
 SIZE = 160
-INTERPRETER = os.environ.get("VIGIL_BENCH_PYTHON", "")
 SCRIPT = Path(__file__).with_name("ultralytics_reference.py")
 PIXEL, SCORE = 1.0, 0.01
 # Networks and our IoU limit. Ultralytics leaves final boxes as they are, so we do here.
 NETWORKS = {"yolov8n": 0.6, "yolo11n": 0.6, "yolo26n": 1.0}
 networks = pytest.mark.parametrize("network", NETWORKS)
-pytestmark = pytest.mark.skipif(
-    not INTERPRETER, reason="VIGIL_BENCH_PYTHON names no interpreter with ultralytics"
-)
 Reference = dict[str, np.ndarray]
 
 
 def compared(network: str, task: str, folder: Path) -> tuple[Detected, Reference]:
     """What we find and what ultralytics finds with the same file and picture."""
-    command = [INTERPRETER, str(SCRIPT), network, task, str(SIZE), str(folder)]
+    command = [python_with_ultralytics(), str(SCRIPT), network, task, str(SIZE), str(folder)]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
