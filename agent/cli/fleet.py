@@ -160,6 +160,18 @@ def revoke(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -
     console.print(f"{device}: revoked")
 
 
+@app.command()
+def grants(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+    """List what the key service answered a device, newest first."""
+    from agent.fleet.home import open_home
+
+    table = Table("when (UTC)", "release", "status", "reason")
+    for row in open_home(home).registry.grants(device):
+        when = datetime.fromtimestamp(row.at_ms / 1000, timezone.utc)
+        table.add_row(f"{when:%Y-%m-%d %H:%M:%S}", row.release, str(row.status), row.reason)
+    console.print(table)
+
+
 @app.command("add-key")
 def add_key(
     home: Home,

@@ -5,7 +5,7 @@
 An engine holds the model's weights and is code that the worker runs, so it is kept as secret as the weights and
 must be as genuine; and it is good for one machine only. Rules:
 
-- The key is HKDF-SHA256 of the device key's ECDH secret with its own public point. Only who can use the device key
+- The key is HKDF-SHA256 of the device key's ECDH secret with its own public point (`own_secret`). Only who can use the device key
   can compute it, a token or TPM does so without showing the key, nothing more has to be stored or backed up, and
   a newly enrolled device key makes old engines unreadable. A grant to oneself (HPKE) would not do: whoever
   knows the public key could seal an engine of his own.
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from agent.errors import StorageError, TrustError
 from agent.host.disk import REAL_DISK, Disk
+from agent.trust.hybrid import own_secret
 from agent.trust.sealed import open_sealed, seal
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.schema.engine import Fingerprint
-    from agent.trust.keys import DeviceKey
+    from agent.trust.hybrid import AnyDeviceKey
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class EngineCache:
         disk: Disk under `folder`.
     """
 
-    def __init__(self, folder: Path, key: DeviceKey, disk: Disk = REAL_DISK) -> None:
+    def __init__(self, folder: Path, key: AnyDeviceKey, disk: Disk = REAL_DISK) -> None:
         self._folder, self._key, self._disk = folder, key, disk
         disk.make_dirs(folder)
 
@@ -110,8 +111,7 @@ class EngineCache:
         return self._folder / f"{payload_sha256}{_SUFFIX}"
 
     def _secret(self) -> bytes:
-        shared = self._key.exchange(self._key.public_bytes)
-        return HKDF(hashes.SHA256(), 32, salt=None, info=_LABEL).derive(shared)
+        return HKDF(hashes.SHA256(), 32, salt=None, info=_LABEL).derive(own_secret(self._key))
 
 
 def _name(payload_sha256: str, fingerprint: Fingerprint) -> str:

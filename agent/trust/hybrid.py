@@ -74,6 +74,10 @@ class HybridKey:
         lattice, curve = self._lattice.public_key(), self._curve.public_key()
         return lattice.public_bytes_raw() + curve.public_bytes_raw()
 
+    def own_secret(self) -> bytes:
+        """Return the secret, 32 bytes, of the X25519 half with itself."""
+        return self._curve.exchange(self._curve.public_key())
+
     @property
     def private(self) -> hpke.MLKEM768X25519PrivateKey:
         """Return it as HPKE takes it."""
@@ -81,6 +85,17 @@ class HybridKey:
 
 
 AnyDeviceKey = DeviceKey | HybridKey
+
+
+def own_secret(key: AnyDeviceKey) -> bytes:
+    """Return 32 bytes that only the holder of the key can compute: its ECDH with itself.
+
+    Raises:
+        KeyUnavailableError: The key cannot be used now.
+    """
+    if isinstance(key, HybridKey):
+        return key.own_secret()
+    return key.exchange(key.public_bytes)
 
 
 def load_hybrid_public(data: bytes) -> hpke.MLKEM768X25519PublicKey:
