@@ -187,10 +187,10 @@ class Agent:
             Loop(
                 "updater",
                 self._updater,
-                60 + 4 * trial_s,
+                60 + 4 * trial_s + self._build_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
-                interrupt=self._supervisor.abandon_trial,
+                interrupt=self._abandon_trial,
             ),
             self._loop("commander", self._commander, 30),
             self._loop("status", status, 30),
@@ -203,8 +203,12 @@ class Agent:
         """The loop that builds TensorRT engines, which may say nothing while one is being built."""
         if self._engines is None:
             return []
-        patience_s = self._engines.limits.timeout_s + 60
-        return [self._loop("engines", self._engines, patience_s)]
+        return [self._loop("engines", self._engines, 60 + self._build_s)]
+
+    @property
+    def _build_s(self) -> float:
+        """How long the build of an engine may take, 0 where none is ever built."""
+        return self._engines.limits.timeout_s if self._engines is not None else 0
 
     # what the parts say to each other -------------------------------------------------------------------
 
@@ -216,6 +220,11 @@ class Agent:
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)
         self._console.events.add(event)
+
+    def _abandon_trial(self) -> None:
+        if self._engines is not None:
+            self._engines.abandon()
+        self._supervisor.abandon_trial()
 
     def _between_updates(self) -> None:
         """In the updater's thread: only there no trial of an update can be under way."""

@@ -35,7 +35,11 @@ def make_engines(device: Device) -> Engines | None:
     """Return what builds TensorRT engines, None on a board without TensorRT."""
     if BackendName.TENSORRT not in device.facts.backends:
         return None
-    limits = BuildLimits(workspace_mb=device.profile.runtime.workspace_mb)
+    usable_mb = device.facts.memory_mb * 3 // 4 or BuildLimits.memory_mb
+    limits = BuildLimits(
+        memory_mb=min(usable_mb, BuildLimits.memory_mb),
+        workspace_mb=device.profile.runtime.workspace_mb,
+    )
     return Engines(device.engines, limits, device.opener.payload)
 
 
@@ -57,7 +61,9 @@ def make_supervisor(
         two_models=profile.limits.two_models,
         trial_timeout_s=config.update.trial_timeout_s,
     )
-    conversation = Conversation(settings, device.opener.payload, device.opener.golden, engines)
+    conversation = Conversation(
+        settings, device.opener.payload, device.opener.golden, engines, device.record_trial
+    )
     return Supervisor(settings, conversation, listeners, temperature_c)
 
 

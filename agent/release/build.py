@@ -33,7 +33,7 @@ from agent.schema.manifest import (
     SealedFile,
     Variant,
 )
-from agent.schema.values import BackendName, FamilyName, Precision
+from agent.schema.values import BackendName, FamilyName, Precision, TaskName
 from agent.trust.sealed import Cipher, seal
 
 DEK_BYTES = 32
@@ -61,6 +61,9 @@ class VariantDraft:
     box_units: str = "pixels"
     latency_ms: dict[str, float] = field(default_factory=dict)
     needs: dict[str, bool] = field(default_factory=dict)
+    task: TaskName = TaskName.DETECT
+    keypoints: tuple[int, int] | None = None
+    class_scores: str = "probabilities"
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,9 @@ def _variant(part: VariantDraft, payload: SealedFile) -> Variant:
         box_units=part.box_units,
         latency_ms=part.latency_ms,
         needs=part.needs,
+        task=part.task,
+        keypoints=part.keypoints,
+        class_scores=part.class_scores,
     )
 
 

@@ -42,6 +42,7 @@ from agent.schema.values import (
     PositiveFloat,
     Precision,
     Struct,
+    TaskName,
     Version,
 )
 from agent.trust.sealed import Cipher
@@ -77,6 +78,9 @@ class VariantFile(Struct):
     box_units: str = "pixels"
     latency_ms: dict[str, PositiveFloat] = msgspec.field(default_factory=dict)
     needs: dict[str, bool] = msgspec.field(default_factory=dict)
+    task: TaskName = TaskName.DETECT
+    keypoints: tuple[Positive, Positive] | None = None
+    class_scores: str = "probabilities"
 
 
 class GoldenFile(Struct):
@@ -191,6 +195,9 @@ def _variant(variant: VariantFile, folder: Path) -> VariantDraft:
         box_units=variant.box_units,
         latency_ms=variant.latency_ms,
         needs=variant.needs,
+        task=variant.task,
+        keypoints=variant.keypoints,
+        class_scores=variant.class_scores,
     )
 
 

@@ -1,12 +1,14 @@
 """TensorRT engines of the models that run here: opened if they are built, built if they are not.
 
-A `tensorrt` variant ships ONNX. While its engine is not there, ONNX Runtime serves the same file:
+A `tensorrt` variant ships ONNX, which ONNX Runtime serves where there is no engine.
 
-1. A worker that is to load such a variant says what its GPU is, and `open` looks for an engine that fits it.
-2. None: the worker loads the ONNX file, and `run` builds the engine in a process of its own.
-3. Built: `switch` tries it on the golden set beside the serving worker and swaps, as an update would.
-4. An engine that cannot be built, does not load or fails its trial is not tried again until the agent restarts;
-   ONNX Runtime goes on serving.
+- `prepare`, before a new release goes on trial: build its engine in a process of its own while the current model
+  serves, so that the trial and probation measure the engine.
+- A serving worker that starts says what its GPU is, and `open` looks for an engine that fits it. None, because
+  the board's software changed or the file is damaged: the worker serves the ONNX file at once, `run` builds the
+  engine, and `switch` tries it on the golden set beside the serving worker and swaps, as an update would.
+- An engine that cannot be built, does not load or fails that trial is not tried again until the agent restarts;
+  ONNX Runtime goes on serving.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from agent.supervisor.worker_process import Unasked, WorkerProcess
 
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
+_DESCRIBE_S = 60.0  # the first import of TensorRT from a slow card
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,6 @@ class BuildLimits:
     memory_mb: int = 6144
     timeout_s: float = 1800.0
     workspace_mb: int = 1024
-
-
-@dataclass(frozen=True)
-class _Wish:
-    release: InstalledRelease
-    gpu: GpuFacts
-
-    @property
-    def payload(self) -> str:
-        return self.release.variant.payload.sha256
 
 
 class SwitchHost(Protocol):
@@ -72,7 +65,7 @@ class SwitchHost(Protocol):
 
 
 class Engines:
-    """Opens and builds; thread-safe.
+    """Opens and builds; thread-safe, one build at a time.
 
     Args:
         cache: Where engines are kept.
@@ -88,18 +81,20 @@ class Engines:
     ) -> None:
         self.limits = limits
         self._cache, self._open_payload = cache, open_payload
-        self._lock = threading.Lock()
-        self._wishes: dict[str, _Wish] = {}
-        self._ready: dict[str, InstalledRelease] = {}
+        self._lock, self._building = threading.Lock(), threading.Lock()
+        self._missing: dict[str, InstalledRelease] = {}
+        self._ready: set[str] = set()
         self._given_up: set[str] = set()
         self._seen: set[str] = set()
+        self._is_abandoned = False
 
     # for workers that load ----------------------------------------------------------------------------
 
-    def has_given_up(self, release: InstalledRelease) -> bool:
-        """Say whether the release is served without an engine for good."""
+    def may_serve(self, release: InstalledRelease) -> bool:
+        """Say whether the release is for TensorRT, and nothing has shown that it cannot be here."""
         with self._lock:
-            return release.variant.payload.sha256 in self._given_up
+            is_hopeless = _payload(release) in self._given_up
+        return release.variant.backend is BackendName.TENSORRT and not is_hopeless
 
     def open(self, release: InstalledRelease, gpu: GpuFacts) -> int | None:
         """Return a memfd with the engine, which the caller closes, or None: it is built then.
@@ -108,68 +103,75 @@ class Engines:
             KeyUnavailableError: The device key cannot be used now.
             StorageError: The engine cannot be read.
         """
-        wish = _Wish(release, gpu)
-        engine = self._cache.open(wish.payload, self._fingerprint(wish))
+        payload = _payload(release)
+        engine = self._cache.open(payload, Fingerprint(plan=self._plan(release), gpu=gpu))
         with self._lock:
-            self._seen.add(wish.payload)
-            self._ready.pop(wish.payload, None)
-            self._wishes.pop(wish.payload, None)
-            if engine is None and wish.payload not in self._given_up:
-                self._wishes[wish.payload] = wish
+            self._seen.add(payload)
+            self._ready.discard(payload)
+            self._missing.pop(payload, None)
+            if engine is None:
+                self._missing[payload] = release
         return engine
 
     def give_up(self, release: InstalledRelease, reason: VigilError) -> None:
         """Let ONNX Runtime serve the release until the agent starts again."""
+        if self._is_abandoned:
+            return
         log.error("no TensorRT for %s: %s", release.ref.label, reason.diagnostics())
-        payload = release.variant.payload.sha256
+        payload = _payload(release)
         with self._lock:
             self._given_up.add(payload)
-            self._wishes.pop(payload, None)
-            self._ready.pop(payload, None)
+            self._missing.pop(payload, None)
+            self._ready.discard(payload)
 
     def reject(self, release: InstalledRelease, reason: VigilError) -> None:
         """Give up, and remove the engine: it is there but does not do."""
+        if self._is_abandoned:
+            return
         self.give_up(release, reason)
         try:
-            self._cache.drop(release.variant.payload.sha256)
+            self._cache.drop(_payload(release))
         except VigilError as error:
             log.warning("the engine stays on disk: %s", error)
 
-    # the loop that builds -----------------------------------------------------------------------------
+    # building and switching ---------------------------------------------------------------------------
 
-    def run(self, stop: threading.Event) -> None:
-        """Build what is wished for, one engine at a time, until `stop` is set."""
-        while not stop.wait(_POLL_S):
-            self.build_wished(stop)
-
-    def build_wished(self, stop: threading.Event) -> None:
-        """Build the engine that is missing, if one is; faults are logged and end in ONNX Runtime."""
-        with self._lock:
-            wish = next(iter(self._wishes.values()), None)
-        if wish is None:
+    def prepare(self, release: InstalledRelease) -> None:
+        """Build the engine of a release, unless one is there or it has none; faults end in ONNX Runtime."""
+        if not self.may_serve(release) or self._is_abandoned:
             return
         try:
-            self._build(wish, stop)
+            with self._building:
+                self._build(release)
         except VigilError as error:
-            if not stop.is_set():
-                self.give_up(wish.release, error)
-            return
+            self.give_up(release, error)
+
+    def run(self, stop: threading.Event) -> None:
+        """Build what a serving worker did not find, until `stop` is set."""
+        while not stop.wait(_POLL_S):
+            self.build_missing()
+
+    def build_missing(self) -> None:
+        """Build an engine that is missing, if one is, for `switch` to take."""
         with self._lock:
-            self._wishes.pop(wish.payload, None)
-            self._ready[wish.payload] = wish.release
+            release = next(iter(self._missing.values()), None)
+        if release is None:
+            return
+        self.prepare(release)
+        with self._lock:
+            if self._missing.pop(_payload(release), None) is not None:
+                self._ready.add(_payload(release))
 
     def switch(self, host: SwitchHost) -> None:
         """Swap to the serving release's engine, if it was built; call it while no update is under way."""
         serving = host.release
-        if serving is None:
-            return
         with self._lock:
-            release = self._ready.pop(serving.variant.payload.sha256, None)
-        if release is None:
-            return
+            if serving is None or _payload(serving) not in self._ready:
+                return
+            self._ready.discard(_payload(serving))
         try:
             host.trial(serving)
-            if self.has_given_up(serving):
+            if not self.may_serve(serving):
                 host.discard()  # its engine did not load: ONNX Runtime serves already
                 return
             host.swap()
@@ -178,57 +180,67 @@ class Engines:
         else:
             log.info("TensorRT serves %s now", serving.ref.label)
 
-    def _build(self, wish: _Wish, stop: threading.Event) -> None:
-        log.info("building the TensorRT engine of %s", wish.release.ref.label)
+    def abandon(self) -> None:
+        """End a build at once and blame no engine from now on: the agent stops."""
+        self._is_abandoned = True
 
-        def listen(worker: WorkerProcess, message: Unasked) -> None:
-            if isinstance(message, ipc.BuildProgress):
-                log.info("engine: %s, step %d of %d", message.phase, message.step, message.steps)
-            if stop.is_set():
-                worker.kill()
+    def _build(self, release: InstalledRelease) -> None:
+        worker = WorkerProcess(self.limits.memory_mb, self._listen, lambda _: None)
+        try:
+            gpu = _describe(worker)
+            engine = self._cache.open(
+                _payload(release), Fingerprint(plan=self._plan(release), gpu=gpu)
+            )
+            if engine is not None:
+                os.close(engine)
+                return
+            log.info("building the TensorRT engine of %s", release.ref.label)
+            built, gpu = _build(
+                worker, self._plan(release), self._open_payload(release), self.limits
+            )
+        finally:
+            worker.kill()
+        self._cache.put(_payload(release), Fingerprint(plan=self._plan(release), gpu=gpu), built)
+        with self._lock:
+            self._seen.add(_payload(release))
+            seen = frozenset(self._seen)
+        self._cache.keep_only(seen)
 
-        plan = self._fingerprint(wish).plan
-        engine, gpu = build_in_process(self.limits, plan, self._payload_of(wish), listen)
-        self._cache.put(wish.payload, Fingerprint(plan=plan, gpu=gpu), engine)
-        self._cache.keep_only(self._seen)
+    def _listen(self, worker: WorkerProcess, message: Unasked) -> None:
+        """Log progress; a worker that says anything after the agent's end was announced is killed."""
+        if isinstance(message, ipc.BuildProgress):
+            log.info("engine: %s, step %d of %d", message.phase, message.step, message.steps)
+        if self._is_abandoned:
+            worker.kill()
 
-    def _payload_of(self, wish: _Wish) -> Callable[[], int]:
-        return lambda: self._open_payload(wish.release)
-
-    def _fingerprint(self, wish: _Wish) -> Fingerprint:
-        precision = wish.release.variant.precision
-        plan = EnginePlan(precision=precision, workspace_mb=self.limits.workspace_mb)
-        return Fingerprint(plan=plan, gpu=wish.gpu)
+    def _plan(self, release: InstalledRelease) -> EnginePlan:
+        precision = release.variant.precision
+        return EnginePlan(precision=precision, workspace_mb=self.limits.workspace_mb)
 
 
-def build_in_process(
-    limits: BuildLimits,
-    plan: EnginePlan,
-    open_model: Callable[[], int],
-    listen: Callable[[WorkerProcess, Unasked], None],
+def _payload(release: InstalledRelease) -> str:
+    return release.variant.payload.sha256
+
+
+def _describe(worker: WorkerProcess) -> GpuFacts:
+    request = ipc.DescribeGpu(id=worker.next_id())
+    answer, _ = worker.ask(request, ipc.GpuDescribed, _DESCRIBE_S)
+    return answer.gpu
+
+
+def _build(
+    worker: WorkerProcess, plan: EnginePlan, model: int, limits: BuildLimits
 ) -> tuple[bytes, GpuFacts]:
-    """Build an engine in a process that is gone afterwards, whatever happens in it.
-
-    Args:
-        limits: Its memory and time.
-        plan: How to build.
-        open_model: Gives a sealed memfd with the ONNX file.
-        listen: Told of progress, from another thread.
+    """Return the engine of the model in the memfd `model`, which is closed, and what it is bound to.
 
     Raises:
         ModelError: It cannot be built, takes too long (`model.timeout`) or the process dies (`model.crashed`).
-        VigilError: The model cannot be opened.
     """
-    worker = WorkerProcess(limits.memory_mb, listen, lambda _: None)
+    request = ipc.BuildEngine(id=worker.next_id(), plan=plan)
     try:
-        model = open_model()
-        try:
-            request = ipc.BuildEngine(id=worker.next_id(), plan=plan)
-            answer, engine = worker.ask(request, ipc.EngineBuilt, limits.timeout_s, model)
-        finally:
-            os.close(model)
+        answer, engine = worker.ask(request, ipc.EngineBuilt, limits.timeout_s, model)
     finally:
-        worker.kill()
+        os.close(model)
     if engine is None:
         raise ModelError("worker sent no engine", code="model.protocol")
     try:
@@ -236,8 +248,3 @@ def build_in_process(
             return bytes(view), answer.gpu
     finally:
         os.close(engine)
-
-
-def wants_engine(release: InstalledRelease) -> bool:
-    """Say whether the release's variant is one that TensorRT serves."""
-    return release.variant.backend is BackendName.TENSORRT

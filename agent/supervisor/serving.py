@@ -1,12 +1,10 @@
 """Which worker serves the cameras, which one is on trial, and what happens when one dies.
 
 Rules
-- At most one worker serves and at most one is a candidate. Results reach the listeners from the
-  serving worker only.
+- At most one worker serves and at most one is a candidate. Only the serving one's results reach listeners.
 - A swap costs no second load: the candidate that passed its trial opens the cameras while the old worker
   still serves; its first result makes it the serving one, and only then the old worker stops.
-- Where memory does not allow two models the old worker makes room before the trial, and comes back
-  if the trial fails.
+- Where memory does not allow two models the old worker makes room for the trial, and comes back if it fails.
 - A dead or silent serving worker is replaced: at once the first time, then with back-off.
 """
 
@@ -62,8 +60,7 @@ class Supervisor:
         self._is_abandoned = False
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
-        self.pipeline = "stopped"
-        self.problem = ""
+        self.pipeline, self.problem = "stopped", ""
 
     # for the updater --------------------------------------------------------------------------------
 
@@ -74,14 +71,16 @@ class Supervisor:
             ModelError: It cannot be loaded, dies, hangs, or its results are wrong.
         """
         self.discard()
+        self._talk.prepare(release)
         if not self._settings.two_models:
             self._making_room = True
             with self._change:
                 self._retire()
         candidate = Serving(self._spawn(), release)
         self._on_trial = candidate.worker
+        if self._is_abandoned:
+            candidate.worker.kill()
         try:
-            self._refuse_if_abandoned()
             self._talk.load(candidate.worker, release, self._settings.trial_timeout_s)
             self._talk.run_golden(candidate.worker, release)
         except VigilError:
@@ -96,8 +95,7 @@ class Supervisor:
         """Let the candidate open the cameras and retire the old worker after its first result.
 
         Returns:
-            Milliseconds between the last result of the old worker and the first of the new one; None when
-            no results were flowing.
+            Milliseconds without results between the two workers; None when none were flowing.
 
         Raises:
             ModelError: No candidate, or it gave no result in time; the old worker serves on.
@@ -142,10 +140,6 @@ class Supervisor:
         """Return what was seen since the last swap or serve."""
         return self._health.read()
 
-    def _refuse_if_abandoned(self) -> None:
-        if self._is_abandoned:
-            raise ModelError("the agent stops", code="model.abandoned")
-
     # for the app ------------------------------------------------------------------------------------
 
     def want(self, release: InstalledRelease | None, problem: str = "") -> None:
@@ -158,8 +152,7 @@ class Supervisor:
     def abandon_trial(self) -> None:
         """Let a trial that is under way fail at once, and every later one: the agent stops."""
         self._is_abandoned = True
-        worker = self._on_trial
-        if worker is not None:
+        if worker := self._on_trial:
             worker.kill()
 
     def run(self, stop: threading.Event) -> None:
@@ -202,8 +195,9 @@ class Supervisor:
 
     def _spawn(self) -> WorkerProcess:
         # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
+        settings, router = self._settings, self._router
         return self._spawner.submit(
-            WorkerProcess, self._settings.memory_mb, self._router.on_message, self._on_death
+            WorkerProcess, settings.memory_mb, router.on_message, self._on_death, settings.command
         ).result()
 
     def _start(self, release: InstalledRelease) -> None:

@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from agent.errors import CameraError
 from agent.host.clock import monotonic_ns
@@ -17,7 +17,7 @@ from agent.schema.messages import CameraReport
 from agent.vision.cameras import Camera, CameraSetup, Frame, open_camera
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +27,20 @@ _LONGEST_DELAY_S = 2.0
 _TURN_S = 0.2
 
 
-class Mailbox:
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
     """One slot for each camera; a new frame replaces an unread one."""
 
     def __init__(self, cameras: Sequence[str]) -> None:
         self._turns = deque(cameras)
-        self._slots: dict[str, Frame] = {}
+        self._slots: dict[str, T] = {}
         lock = threading.Lock()
         self._arrived = threading.Condition(lock)
         self._taken = threading.Condition(lock)
 
-    def put(self, camera: str, frame: Frame) -> bool:
+    def put(self, camera: str, frame: T) -> bool:
         """Leave a frame; return True when it replaced one that nobody took."""
         with self._arrived:
             replaced = camera in self._slots
@@ -45,7 +48,7 @@ class Mailbox:
             self._arrived.notify()
         return replaced
 
-    def take(self, timeout_s: float) -> tuple[str, Frame] | None:
+    def take(self, timeout_s: float) -> tuple[str, T] | None:
         """Return a frame of the camera that waited longest for its turn; None when none arrived in time."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: bool(self._slots), timeout_s):
@@ -62,13 +65,22 @@ class Mailbox:
             return self._taken.wait_for(lambda: camera not in self._slots, timeout_s)
 
 
-class CaptureLoop:
-    """Keeps one camera open and fills its slot; reconnects with back-off and jitter."""
+class CaptureLoop(Generic[T]):
+    """Keeps one camera open and fills its slot; reconnects with back-off and jitter.
 
-    def __init__(self, setup: CameraSetup, mailbox: Mailbox) -> None:
+    Args:
+        setup: The camera's set-up.
+        mailbox: Where its slot is.
+        prepare: Makes of a frame what the slot holds: work that need not wait for the model's thread.
+    """
+
+    def __init__(
+        self, setup: CameraSetup, mailbox: Mailbox[T], prepare: Callable[[Frame], T]
+    ) -> None:
         self.name = setup.config.name
         self._setup = setup
         self._mailbox = mailbox
+        self._prepare = prepare
         self._camera: Camera | None = None
         self._status = "opening"
         self._problem = ""
@@ -130,7 +142,7 @@ class CaptureLoop:
 
     def _deliver(self, frame: Frame) -> None:
         self._captured += 1
-        self._dropped += self._mailbox.put(self.name, frame)
+        self._dropped += self._mailbox.put(self.name, self._prepare(frame))
         self._newest_ns = frame.captured_ns
         self._recent_ns.append(frame.captured_ns)
         self._status, self._problem = "streaming", ""

@@ -11,6 +11,7 @@ from agent.host.memfd import read_memfd
 from agent.models.engine_cache import EngineCache
 from agent.schema.engine import EnginePlan, Fingerprint, GpuFacts
 from agent.schema.values import Precision
+from agent.trust.hybrid import HybridKey
 from agent.trust.keys import FileKey
 from agent.trust.sealed import seal
 
@@ -57,6 +58,14 @@ def test_nothing_of_an_engine_is_readable_on_disk(cache: EngineCache, tmp_path: 
     path = file_of(tmp_path)
     assert b"weights" not in path.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_post_quantum_key_seals_engines_too(tmp_path: Path) -> None:
+    key = HybridKey.generate()
+    EngineCache(tmp_path / "engines", key).put(PAYLOAD, HERE, ENGINE)
+    assert content(EngineCache(tmp_path / "engines", key).open(PAYLOAD, HERE)) == ENGINE
+    other = EngineCache(tmp_path / "engines", HybridKey.generate())
+    assert content(other.open(PAYLOAD, HERE)) is None
 
 
 @pytest.mark.parametrize(

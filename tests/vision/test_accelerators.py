@@ -93,13 +93,15 @@ def test_a_worker_reports_what_of_its_set_up_is_not_here() -> None:
         pytest.skip("this build of ONNX Runtime has CUDA")
     peer = Peer()
     try:
-        loaded = peer.load(models.onnx_model(), providers=[CUDA, CPU])
+        loaded = peer.load(models.onnx_model(), ipc.ModelLoaded, providers=[CUDA, CPU])
         assert [CUDA in note for note in loaded.notes] == [True]
         failed = peer.load(models.onnx_model(), ipc.Failed, providers=[CUDA])
         assert failed.code == "model.runtime_missing"
         tflite, wish = models.tflite_model(), ["libedgetpu-of-nobody.so"]
         spec = InputSpec(width=models.SIZE, height=models.SIZE, layout="nhwc")
-        loaded = peer.load(tflite, delegates=wish, backend=BackendName.LITERT, input=spec)
+        loaded = peer.load(
+            tflite, ipc.ModelLoaded, delegates=wish, backend=BackendName.LITERT, input=spec
+        )
         assert [wish[0] in note for note in loaded.notes] == [True]
     finally:
         peer.process.kill()
@@ -157,7 +159,8 @@ def test_a_delegate_that_is_here_is_asked(
         pytest.skip("no C compiler for a delegate")
     (tmp_path / "delegate.c").write_text(DELEGATE)
     library = tmp_path / "libdelegate.so"
-    command = [compiler, "-shared", "-fPIC", "-o", library, tmp_path / "delegate.c"]
+    source = str(tmp_path / "delegate.c")
+    command = [compiler, "-shared", "-fPIC", "-o", str(library), source]
     subprocess.run(command, check=True)
     monkeypatch.setitem(os.environ, "SEEN", str(tmp_path / "seen"))
     backend = open_backend("litert", tflite_file, BackendOptions(delegates=[str(library)]))

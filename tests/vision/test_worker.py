@@ -17,18 +17,11 @@ from agent.host.seqpacket import WireClosedError
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
 from agent.schema.document import parse_msgpack
-from agent.schema.manifest import GoldenFrame, GoldenSet, InputSpec
+from agent.schema.manifest import GoldenSet, InputSpec
 from agent.schema.values import BackendName
 from tests.vision import models
 from tests.vision.nvidia import engine_file
 from tests.vision.peer import NVIDIA, Peer, variant
-
-
-def golden_set(label: int) -> bytes:
-    """One frame that is red, of which `label` is expected."""
-    image = cv2.imencode(".png", models.colour_frame(0))[1].tobytes()
-    frame = GoldenFrame(image, {"onnx": [(label, 0.8, *models.BOX_XYXY)]})
-    return msgspec.msgpack.encode(GoldenSet([frame], 0.25, 0.6))
 
 
 @pytest.fixture
@@ -51,7 +44,7 @@ def test_a_worker_lives_its_whole_life_in_one_process(peer: Peer) -> None:
     assert "onnxruntime" in ready.runtimes
     loaded: ipc.ModelLoaded = peer.load(models.onnx_model())
     assert loaded.load_ms > 0
-    finished = peer.golden(golden_set(label=0), ipc.GoldenFinished)
+    finished = peer.golden(models.golden_set(label=0), ipc.GoldenFinished)
     assert (finished.frames, finished.recall, finished.precision) == (1, 1.0, 1.0)
     assert finished.problem == ""
     peer.open_cameras(PATTERN, CameraConfig(name="yard", source="pattern:64x64"))
@@ -97,7 +90,7 @@ def test_an_object_that_stays_and_goes_is_an_event_from_new_to_end(
 
 def test_a_golden_set_that_does_not_match_names_the_problem(peer: Peer) -> None:
     peer.load(models.onnx_model())
-    finished = peer.golden(golden_set(label=1), ipc.GoldenFinished)
+    finished = peer.golden(models.golden_set(label=1), ipc.GoldenFinished)
     assert (finished.recall, finished.precision) == (0.0, 0.0)
     assert "recall 0.000" in finished.problem
 
@@ -139,7 +132,7 @@ def test_requests_out_of_order_are_refused_and_the_worker_goes_on(peer: Peer) ->
     peer.load(models.onnx_model())
     peer.open_cameras(PATTERN)
     assert peer.load(models.onnx_model(), ipc.Failed).kind == "CommandError"
-    assert peer.golden(golden_set(0), ipc.Failed).kind == "CommandError"
+    assert peer.golden(models.golden_set(0), ipc.Failed).kind == "CommandError"
     assert peer.ask(ipc.Failed, ipc.OpenCameras, **fields).kind == "CommandError"
     assert peer.next(ipc.FrameResult).camera == "door"
 
