@@ -158,7 +158,9 @@ def _told(scene: Scene, report: UpdateReport) -> Chapter:
     reason = report.reason
     if report.outcome is Outcome.COMMITTED:
         gap_ms = report.swap_gap_ms
-        reason = f"{report.release} serves" + (f", gap {gap_ms:.0f} ms" if gap_ms is not None else "")
+        reason = f"{report.release} serves" + (
+            f", gap {gap_ms:.0f} ms" if gap_ms is not None else ""
+        )
     return Chapter(
         scene.title,
         ChapterStatus.DONE if is_right else ChapterStatus.FAILED,

@@ -6,116 +6,87 @@ control process stays small and a test can show any board as a folder.
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 import platform
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.host.hardware import (
+    accelerators,
+    capture_devices,
+    cores,
+    memory_mb,
+    read_cpu,
+    read_gpu,
+    read_storage,
+)
+from agent.host.reading import text
+from agent.host.sensors import implausible, power_rails, thermal_zones
+from agent.host.software import python_packages, read_software
+from agent.host.throttling import power_mode, throttling
 from agent.schema.profile import BoardFacts
 from agent.schema.values import BackendName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 DISTRIBUTIONS: dict[BackendName, tuple[str, ...]] = {
     BackendName.ONNXRUNTIME: ("onnxruntime", "onnxruntime-gpu"),
     BackendName.LITERT: ("ai-edge-litert", "tflite-runtime"),
     BackendName.TENSORRT: ("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
 }
-# Coral USB accelerator: as it powers up (Global Unichip), and with its firmware loaded (Google).
-_EDGETPU_USB = frozenset({("1a6e", "089a"), ("18d1", "9302")})
-_EDGETPU_PCIE = ("dev/apex_0",)
-# Jetson's integrated GPU (L4T), and a discrete one.
-_CUDA = ("dev/nvhost-gpu", "dev/nvgpu/igpu0", "dev/nvidia0")
-_TENSORRT = ("usr/lib/*/libnvinfer.so.*", "usr/lib/libnvinfer.so.*")
 
 
 def read_facts(root: Path = Path("/"), machine: str | None = None) -> BoardFacts:
     """Read what is known of this board; what cannot be read is empty, zero or false.
 
     Args:
-        root: Where `/proc`, `/sys`, `/dev` and `/usr` are looked for.
-        machine: Architecture as `platform.machine()` names it; None for this process's own.
+        root: Where `/proc`, `/sys`, `/dev`, `/etc`, `/usr` and `/var` are looked for.
+        machine: Architecture as `platform.machine()` names it; None asks the recorded board, or this
+            process.
     """
-    cpu = _text(root / "proc/cpuinfo")
+    cpuinfo, meminfo = text(root / "proc/cpuinfo"), text(root / "proc/meminfo")
+    cpu, compatible, software = read_cpu(cpuinfo), _compatible(root), read_software(root)
     return BoardFacts(
         model=_model(root),
-        compatible=_compatible(root),
-        architecture=machine or platform.machine(),
-        cores=_cores(cpu),
-        memory_mb=_memory_mb(_text(root / "proc/meminfo")),
-        cpu_aes=_has_aes(cpu),
-        backends=installed_backends(),
-        accelerators=_accelerators(root),
+        compatible=compatible,
+        architecture=machine or text(root / "proc/sys/kernel/arch") or platform.machine(),
+        cores=cores(cpuinfo),
+        memory_mb=memory_mb(meminfo),
+        cpu_aes="aes" in cpu.features,
+        backends=_backends(software.packages),
+        accelerators=accelerators(root),
+        power_mode=power_mode(root),
+        swap_mb=memory_mb(meminfo, "SwapTotal"),
+        cpu=cpu,
+        gpu=read_gpu(root, compatible),
+        storage=read_storage(root),
+        thermal=thermal_zones(root),
+        throttling=throttling(root),
+        rails=power_rails(root),
+        cameras=capture_devices(root),
+        software=software,
+        unreadable=implausible(root),
     )
 
 
-def installed_backends() -> dict[BackendName, str]:
+def installed_backends(root: Path = Path("/")) -> dict[BackendName, str]:
     """Return the version of each inference runtime that is installed for this Python."""
-    found = {name: _first_version(names) for name, names in DISTRIBUTIONS.items()}
-    return {name: version for name, version in found.items() if version}
+    return _backends(python_packages(root))
 
 
-def _first_version(distributions: Iterable[str]) -> str:
-    return next(filter(None, map(_version, distributions)), "")
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", errors="replace")
-    except OSError:
-        return ""
+def _backends(packages: Mapping[str, str]) -> dict[BackendName, str]:
+    versions = {
+        name: next((packages[one] for one in names if one in packages), "")
+        for name, names in DISTRIBUTIONS.items()
+    }
+    return {name: version for name, version in versions.items() if version}
 
 
 def _compatible(root: Path) -> list[str]:
-    text = _text(root / "proc/device-tree/compatible")
-    return [name for name in text.split("\0") if name]
+    names = text(root / "proc/device-tree/compatible")
+    return [name for name in names.split("\0") if name]
 
 
 def _model(root: Path) -> str:
-    tree = _text(root / "proc/device-tree/model").rstrip("\0")
-    return tree or _text(root / "sys/class/dmi/id/product_name").strip() or "unknown"
-
-
-def _cores(cpu: str) -> int:
-    listed = sum(line.startswith("processor") for line in cpu.splitlines())
-    return listed or os.cpu_count() or 1
-
-
-def _memory_mb(meminfo: str) -> int:
-    found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
-    return int(found[1]) // 1024 if found else 0
-
-
-def _has_aes(cpu: str) -> bool:
-    """Say whether the CPU has AES instructions; ARM lists them as `Features`, x86 as `flags`."""
-    lines = (line.partition(":") for line in cpu.splitlines())
-    return any(
-        "aes" in values.split() for key, _, values in lines if key.strip() in {"Features", "flags"}
-    )
-
-
-def _accelerators(root: Path) -> dict[str, bool]:
-    return {
-        "edgetpu": _any_path(root, _EDGETPU_PCIE) or bool(_EDGETPU_USB & _usb_devices(root)),
-        "cuda": _any_path(root, _CUDA),
-        "tensorrt": _any_path(root, _TENSORRT),
-    }
-
-
-def _usb_devices(root: Path) -> frozenset[tuple[str, str]]:
-    devices = (root / "sys/bus/usb/devices").glob("*/idVendor")
-    return frozenset((_text(v).strip(), _text(v.with_name("idProduct")).strip()) for v in devices)
-
-
-def _any_path(root: Path, patterns: Iterable[str]) -> bool:
-    return any(next(root.glob(pattern), None) is not None for pattern in patterns)
+    tree = text(root / "proc/device-tree/model")
+    return tree or text(root / "sys/class/dmi/id/product_name") or "unknown"

@@ -8,6 +8,8 @@ Pure: profile, manifest, facts and measurements in, a `Choice` with a verdict on
   published figure for the same runtime and precision, scaled by the number of pixels (the cost of a
   convolutional network grows with them). A variant nobody has a figure for fits if the profile prefers
   its runtime and precision at that size or a greater one: the trial then measures it.
+- A preference or a published figure that asks for facts (`needs`) holds for variants that ask for them too:
+  what an Edge TPU reaches says nothing about the CPU beside it.
 - Of those that fit the most accurate wins; equal ones by expected latency, then by the profile's order.
 """
 
@@ -69,6 +71,22 @@ def choose(
     return Choice(profile=profile.name, variant=chosen, verdicts=verdicts)
 
 
+def worth_measuring(profile: DeviceProfile, manifest: Manifest, facts: BoardFacts) -> list[Variant]:
+    """Return the variants that could run here whatever their latency, the most accurate first."""
+    able = [variant for variant in manifest.variants if not _cannot_run(profile, variant, facts)]
+    return sorted(able, key=lambda variant: (-variant.accuracy, *_preference(profile, variant)))
+
+
+def ranked(manifest: Manifest, choice: Choice) -> list[tuple[Variant, Verdict]]:
+    """Return variants with their verdicts: the chosen one, those that fit, then those that do not."""
+    verdicts = {verdict.variant: verdict for verdict in choice.verdicts}
+    pairs = [(variant, verdicts[variant.id]) for variant in manifest.variants]
+    return sorted(
+        pairs,
+        key=lambda pair: (not pair[1].accepted, not pair[1].fits, -pair[0].accuracy, pair[0].id),
+    )
+
+
 def _judge(
     profile: DeviceProfile,
     variant: Variant,
@@ -76,13 +94,18 @@ def _judge(
     measurements: Mapping[str, float],
 ) -> _Candidate:
     latency = _expected(profile, variant, measurements)
-    obstacle = (
+    obstacle = _cannot_run(profile, variant, facts) or (
+        _too_slow(profile, latency) if latency else _too_unknown(profile, variant)
+    )
+    return _Candidate(variant, latency, obstacle, variant.id in measurements)
+
+
+def _cannot_run(profile: DeviceProfile, variant: Variant, facts: BoardFacts) -> str:
+    return (
         _missing_runtime(variant, facts)
         or _missing_need(variant, facts)
         or _too_large(profile, variant, facts)
-        or (_too_slow(profile, latency) if latency else _too_unknown(profile, variant))
     )
-    return _Candidate(variant, latency, obstacle, variant.id in measurements)
 
 
 def _missing_runtime(variant: Variant, facts: BoardFacts) -> str:
@@ -140,6 +163,7 @@ def _published(profile: DeviceProfile, variant: Variant) -> _Latency | None:
         prior
         for prior in profile.priors
         if (prior.backend, prior.precision) == (variant.backend, variant.precision)
+        and _asks_for(variant, prior.needs)
     ]
     if not priors:
         return None
@@ -168,7 +192,15 @@ def _preference(profile: DeviceProfile, variant: Variant) -> tuple[int, int]:
 
 def _preferences(profile: DeviceProfile, variant: Variant) -> list[Preference]:
     wanted = (variant.backend, variant.precision)
-    return [item for item in profile.prefer if (item.backend, item.precision) == wanted]
+    return [
+        item
+        for item in profile.prefer
+        if (item.backend, item.precision) == wanted and _asks_for(variant, item.needs)
+    ]
+
+
+def _asks_for(variant: Variant, needs: Mapping[str, bool]) -> bool:
+    return needs.items() <= variant.needs.items()
 
 
 def _size(variant: Variant) -> int:
@@ -182,6 +214,8 @@ def _verdict(candidate: _Candidate, best: _Candidate | None, fitting: int) -> Ve
         reason=candidate.obstacle or _comparison(candidate, best, fitting),
         expected_ms=candidate.expected_ms,
         measured=candidate.measured,
+        fits=not candidate.obstacle,
+        source=candidate.latency.source if candidate.latency else "not known yet",
     )
 
 

@@ -6,8 +6,11 @@ Folders are searched in order and the first profile of a name wins, so that a si
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from agent.errors import ConfigError
 from agent.schema.document import config_from_yaml
@@ -20,6 +23,18 @@ if TYPE_CHECKING:
 
 SITE_FOLDER = Path("/etc/vigil/profiles.d")
 _PACKAGE = Path(__file__).resolve().parent.parent
+_HOW_TO_ADD = (
+    "to describe the board, copy the nearest file of device_profiles/ to /etc/vigil/profiles.d,"
+    " put the board's names under `match.compatible`, and run `vigil profile lint`"
+)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The profile of a board, and what a person should know about how it was found."""
+
+    profile: DeviceProfile
+    warnings: tuple[str, ...]
 
 
 def default_folders() -> tuple[Path, ...]:
@@ -48,13 +63,25 @@ def recognise(facts: BoardFacts, profiles: Iterable[DeviceProfile]) -> DevicePro
     Raises:
         ConfigError: None matches (`profile.unknown`).
     """
-    matching = [profile for profile in profiles if _matches(profile, facts)]
+    return examine(facts, profiles).profile
+
+
+def examine(facts: BoardFacts, profiles: Iterable[DeviceProfile]) -> Recognition:
+    """Return the profile that matches this board, with a warning where it is a guess.
+
+    The greatest rank wins, then whoever asks for more kinds of fact, then the last name: the same board
+    always gets the same profile.
+
+    Raises:
+        ConfigError: None matches (`profile.unknown`).
+    """
+    matching = sorted((each for each in profiles if _matches(each, facts)), key=_specificity)
+    shown = ", ".join(facts.compatible) or facts.model
     if not matching:
-        shown = ", ".join(facts.compatible) or facts.model
-        hint = "name one in `profile:`, or describe the board in /etc/vigil/profiles.d"
         message = f"no device profile fits this board: {facts.architecture}, {shown}"
-        raise ConfigError(message, code="profile.unknown", hint=hint)
-    return max(matching, key=_specificity)
+        raise ConfigError(message, code="profile.unknown", hint=f"name one, or {_HOW_TO_ADD}")
+    best = matching[-1]
+    return Recognition(best, tuple(_doubts(best, matching[:-1], shown, facts)))
 
 
 def named(name: str, profiles: Iterable[DeviceProfile]) -> DeviceProfile:
@@ -69,6 +96,30 @@ def named(name: str, profiles: Iterable[DeviceProfile]) -> DeviceProfile:
         message = f"device profile: expected one of {known}, found {name!r}"
         raise ConfigError(message, code="profile.unknown", hint="or `auto` to recognise the board")
     return by_name[name]
+
+
+def profile_schema() -> bytes:
+    """Return the JSON Schema of a profile, for editors; `device_profiles/profile.schema.json` is this."""
+    schema = msgspec.json.schema(DeviceProfile)
+    return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"
+
+
+def _doubts(
+    best: DeviceProfile, others: Sequence[DeviceProfile], shown: str, facts: BoardFacts
+) -> list[str]:
+    doubts = []
+    match = best.match
+    if not (match.compatible or match.accelerator) and facts.compatible:
+        doubts.append(
+            f"no profile knows this board ({shown}): {best.name} is a cautious guess; {_HOW_TO_ADD}"
+        )
+    equal = [other.name for other in others if other.match.rank == match.rank]
+    if equal:
+        doubts.append(
+            f"{best.name} was chosen, but {', '.join(equal)} of the same rank matches too:"
+            " give one of them a greater `match.rank`, or name one in `profile:`"
+        )
+    return doubts
 
 
 def _load_folder(folder: Path) -> dict[str, DeviceProfile]:
@@ -98,6 +149,7 @@ def _matches(profile: DeviceProfile, facts: BoardFacts) -> bool:
     return (
         (not match.compatible or not set(match.compatible).isdisjoint(facts.compatible))
         and (not match.architecture or facts.architecture in match.architecture)
+        and (not match.power_mode or facts.power_mode in match.power_mode)
         and all(facts.accelerators.get(name, False) == on for name, on in match.accelerator.items())
     )
 
@@ -105,5 +157,5 @@ def _matches(profile: DeviceProfile, facts: BoardFacts) -> bool:
 def _specificity(profile: DeviceProfile) -> tuple[int, int, str]:
     """Return what ranks matching profiles: their rank, then how many kinds of fact they ask for."""
     match = profile.match
-    asked = sum(map(bool, (match.compatible, match.architecture, match.accelerator)))
-    return match.rank, asked, profile.name
+    kinds = (match.compatible, match.architecture, match.accelerator, match.power_mode)
+    return match.rank, sum(map(bool, kinds)), profile.name

@@ -6,6 +6,16 @@ from typing import Annotated
 
 import msgspec
 
+from agent.schema.facts import (
+    CameraDevice,
+    Cpu,
+    Gpu,
+    Rail,
+    Software,
+    Storage,
+    ThermalZone,
+    Throttling,
+)
 from agent.schema.values import (
     BackendName,
     Fraction,
@@ -13,6 +23,7 @@ from agent.schema.values import (
     Positive,
     PositiveFloat,
     Precision,
+    Sha256,
     Struct,
 )
 
@@ -26,21 +37,27 @@ class Match(Struct):
         compatible: Device-tree `compatible` strings, any of which must be present.
         architecture: `platform.machine()` values, any of which must match.
         accelerator: Facts that must hold, for example `{"edgetpu": true}`.
+        power_mode: Names of Jetson power modes, any of which must be set, for example `MAXN_SUPER`.
         rank: Greater wins where several profiles match (a generic one has 0).
     """
 
     compatible: list[str] = []
     architecture: list[str] = []
     accelerator: dict[str, bool] = {}
+    power_mode: list[str] = []
     rank: int = 0
 
 
 class Preference(Struct):
-    """One backend and precision with the input sizes (pixels of the longer side) to try, best first."""
+    """One backend and precision with the input sizes (pixels of the longer side) to try, best first.
+
+    `needs` restricts it to variants that ask for these facts, for example `{"edgetpu": true}`.
+    """
 
     backend: BackendName
     precision: Precision
     sizes: Annotated[list[Positive], msgspec.Meta(min_length=1)]
+    needs: dict[str, bool] = {}
 
 
 class Limits(Struct):
@@ -70,14 +87,18 @@ class RuntimeDefaults(Struct):
 
 
 class Prior(Struct):
-    """A published latency: `ms` per inference for a backend, precision and size, with its `source`."""
+    """A published latency: `ms` per inference for a backend, precision and size, with its `source`.
+
+    `needs` restricts it to variants that ask for these facts, for example `{"edgetpu": true}`.
+    """
 
     backend: BackendName
     precision: Precision
     size: Positive
     ms: PositiveFloat
-    source: str
+    source: Annotated[str, msgspec.Meta(min_length=1)]
     model: str = "yolo11n"
+    needs: dict[str, bool] = {}
 
 
 class DeviceProfile(Struct):
@@ -101,6 +122,9 @@ class BoardFacts(Struct):
     Attributes:
         backends: Version of each inference runtime that is installed here.
         accelerators: Presence by name, for example `{"edgetpu": false, "cuda": false}`.
+        power_mode: Name of the Jetson's power mode, for example `15W`; empty where there are none.
+        swap_mb: Swap space, MiB.
+        unreadable: Sensors that are there but say nothing that can be believed, each with the reason.
     """
 
     model: str
@@ -111,16 +135,64 @@ class BoardFacts(Struct):
     cpu_aes: bool
     backends: dict[BackendName, str]
     accelerators: dict[str, bool] = {}
+    power_mode: str = ""
+    swap_mb: int = 0
+    cpu: Cpu = Cpu()
+    gpu: Gpu = Gpu()
+    storage: Storage = Storage()
+    thermal: list[ThermalZone] = []
+    throttling: Throttling = Throttling()
+    rails: list[Rail] = []
+    cameras: list[CameraDevice] = []
+    software: Software = Software()
+    unreadable: list[str] = []
 
 
 class Verdict(Struct):
-    """Why one variant was or was not chosen."""
+    """Why one variant was or was not chosen.
+
+    Attributes:
+        accepted: Whether it is the chosen one; `fits` says whether it could have been.
+        expected_ms: Milliseconds per inference; null where nobody knows.
+        measured: Whether they were measured on this device.
+        source: Where they come from.
+    """
 
     variant: str
     accepted: bool
     reason: str
     expected_ms: float | None = None
     measured: bool = False
+    fits: bool = False
+    source: str = ""
+
+
+class Measurement(Struct):
+    """A latency measured on this device: p95 of one inference, milliseconds.
+
+    Attributes:
+        device: Board and power mode.
+        runtime: Runtime and version, for example `onnxruntime 1.32.0`.
+        payload: Digest of the variant's sealed payload, as its manifest has it.
+        origin: `trial` (beside the serving model) or `measure` (alone, by `vigil profile measure`).
+        measured_ms: When, milliseconds since 1970.
+    """
+
+    device: str
+    runtime: str
+    payload: Sha256
+    p95_ms: PositiveFloat
+    frames: Positive
+    origin: str
+    measured_ms: int
+    temperature_c: float | None = None
+
+
+class MeasurementFile(Struct):
+    """`measurements.json` in the state folder."""
+
+    schema: int
+    measurements: list[Measurement]
 
 
 class Choice(Struct):
