@@ -78,9 +78,7 @@ def build_ladder(
     """
     costs = _costs(variants, costs_ms)
     top = _rung(variants[0], None, costs, rates)
-    rungs = [
-        _rung(variant, rate, costs, rates) for variant in variants for rate in _caps(rates)
-    ]
+    rungs = [_rung(variant, rate, costs, rates) for variant in variants for rate in _caps(rates)]
     below = [rung for rung in rungs if rung.load < top.load and not _is_beaten(rung, rungs)]
     ladder = [top]
     for rung in sorted(below, key=lambda one: (-one.load, -one.accuracy)):
@@ -122,9 +120,7 @@ def _rung(
     )
 
 
-def _costs(
-    variants: Sequence[Variant], known_ms: Mapping[str, float | None]
-) -> dict[str, float]:
+def _costs(variants: Sequence[Variant], known_ms: Mapping[str, float | None]) -> dict[str, float]:
     """Return a figure for every variant; unknown ones by pixels, at the rate of a known one."""
     known = {
         variant.id: cost for variant in variants if (cost := known_ms.get(variant.id)) is not None
