@@ -46,7 +46,10 @@ class RunGolden(Message):
 
 
 class OpenCameras(Message):
-    """Start capture and inference. `epoch_ns`: monotonic instant at which looping files were at frame 0."""
+    """Start capture and inference.
+
+    `epoch_ns`: monotonic instant at which looping files were at frame 0. `max_fps`: as in `SetRate`.
+    """
 
     id: int
     device: str
@@ -54,6 +57,14 @@ class OpenCameras(Message):
     cameras: list[CameraConfig]
     epoch_ns: int
     default_fps: float
+    max_fps: float = 0.0
+
+
+class SetRate(Message):
+    """Infer at most `max_fps` frames a second of every open camera; 0 infers all that inference can take."""
+
+    id: int
+    max_fps: float
 
 
 class CloseCameras(Message):
@@ -77,7 +88,7 @@ class Shutdown(Message):
     id: int
 
 
-Request = LoadModel | RunGolden | OpenCameras | CloseCameras | GrabFrame | Shutdown
+Request = LoadModel | RunGolden | OpenCameras | SetRate | CloseCameras | GrabFrame | Shutdown
 
 
 # worker -> control -----------------------------------------------------------------------------------

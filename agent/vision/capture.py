@@ -24,16 +24,24 @@ _LONGEST_DELAY_S = 2.0
 
 
 class Mailbox:
-    """One slot for each camera; a new frame replaces an unread one."""
+    """One slot for each camera; a new frame replaces an unread one, and one above the rate is not taken."""
 
     def __init__(self, cameras: Sequence[str]) -> None:
         self._turns = deque(cameras)
         self._slots: dict[str, Frame] = {}
         self._arrived = threading.Condition()
+        self._every_ns = 0
+        self._due_ns = dict.fromkeys(cameras, 0)
+
+    def limit(self, max_fps: float) -> None:
+        """Take at most `max_fps` frames a second of each camera; 0 takes all."""
+        self._every_ns = int(1e9 / max_fps) if max_fps > 0 else 0
 
     def put(self, camera: str, frame: Frame) -> bool:
-        """Leave a frame; return True when it replaced one that nobody took."""
+        """Leave a frame; return True when one was lost: this one above the rate, or one nobody took."""
         with self._arrived:
+            if not self._is_due(camera, frame.captured_ns):
+                return True
             replaced = camera in self._slots
             self._slots[camera] = frame
             self._arrived.notify()
@@ -48,6 +56,14 @@ class Mailbox:
             self._turns.remove(camera)
             self._turns.append(camera)
             return camera, self._slots.pop(camera)
+
+    def _is_due(self, camera: str, captured_ns: int) -> bool:
+        """Keep to the rate on average: a frame may be a little early, the next is due no sooner for it."""
+        every_ns, due_ns = self._every_ns, self._due_ns[camera]
+        if captured_ns < due_ns - every_ns // 4:
+            return False
+        self._due_ns[camera] = max(due_ns + every_ns, captured_ns)
+        return True
 
 
 class CaptureLoop:
