@@ -3,5 +3,14 @@
 from tests.parts.assets import assets
 from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
 from tests.parts.certificates import authority
+from tests.parts.site import session_site, site
 
-__all__ = ["assets", "authority", "broker_factory", "mosquitto", "tls_mosquitto"]
+__all__ = [
+    "assets",
+    "authority",
+    "broker_factory",
+    "mosquitto",
+    "session_site",
+    "site",
+    "tls_mosquitto",
+]

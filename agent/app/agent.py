@@ -68,9 +68,7 @@ class Agent:
         self._streams = Streams(self._topics, self._outbox, self._links.control)
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
-        self._supervisor = make_supervisor(
-            device, Listeners(self._on_frame, self._on_event, self._worker_watch.heard)
-        )
+        self._supervisor = make_supervisor(device, self._listeners())
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands()
@@ -90,9 +88,7 @@ class Agent:
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
         release = self._updater.resume()
-        if release is None:
-            log.warning("no model is installed; waiting for an update")
-        self._supervisor.want(release)
+        self._supervisor.want(release, "" if release else self._updater.problem)
         self._commander.report_interrupted(self._adopt_update())
         try:
             return self._life.run(self._parts())
@@ -134,6 +130,14 @@ class Agent:
         for topic in self._commander.topics(self._topics):
             self._links.control.subscribe(Subscription(topic, self._commander.receive))
         self._links.control.subscribe(Subscription(self._topics.hint, self._policy.hint))
+
+    def _listeners(self) -> Listeners:
+        return Listeners(
+            frame=self._on_frame,
+            event=self._on_event,
+            heartbeat=self._worker_watch.heard,
+            restarted=self._meters.restarted,
+        )
 
     def _make_survey(self) -> Survey:
         interval_s = self._device.config.telemetry.interval_s
@@ -177,7 +181,14 @@ class Agent:
             ),
             self._loop("reporter", reporter, 30),
             self._loop("supervisor", self._supervisor, 180),
-            self._loop("updater", self._updater, 60 + 4 * trial_s),
+            Loop(
+                "updater",
+                self._updater,
+                60 + 4 * trial_s,
+                self._life.on_crash,
+                stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
+                interrupt=self._supervisor.abandon_trial,
+            ),
             self._loop("commander", self._commander, 30),
             self._loop("status", status, 30),
         ]

@@ -16,6 +16,7 @@ from agent.errors import TransferError, VigilError
 from agent.host.clock import monotonic_ns
 from agent.host.disk import Disk
 from agent.schema.messages import Policy
+from agent.trust.policy import check_policy
 
 log = logging.getLogger(__name__)
 _EVERY_S = 3600.0
@@ -71,6 +72,7 @@ class PolicyKeeper:
 
     def _refresh(self) -> None:
         data, policy = self._source.policy()
+        check_policy(policy)
         if policy.version != self.version:
             self._disk.write_atomic(self._path, data)
             log.info("command policy %d is in force", policy.version)

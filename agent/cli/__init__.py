@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from agent import __version__
-from agent.cli import demo, detect, enroll, fleet, release, run, status
+from agent.cli import bench, demo, detect, enroll, eval, fleet, release, run, status  # noqa: A004 - the command's name
 from agent.errors import VigilError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("detect")(detect.detect)
+app.command("eval")(eval.evaluate)
+app.command("bench")(bench.bench)
 app.command("status")(status.status)
 app.command("enroll")(enroll.enroll)
 app.add_typer(release.app)
@@ -52,7 +54,11 @@ def main() -> None:
     try:
         app()
     except VigilError as error:
-        Console(stderr=True).print(f"vigil: {error.diagnostics()}", style="red", markup=False)
+        message = f"vigil: {error.diagnostics()}"
+        # Unwrapped: a path that was broken into lines can neither be copied nor searched for.
+        Console(stderr=True).print(
+            message, style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(error.exit_status)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -49,7 +49,8 @@ def demo(
     if json_file is not None:
         write_facts(json_file, ending.facts)
     if ending.facts["problem"]:
-        console.print(f"vigil: {ending.facts['problem']}", style="red", markup=False)
+        problem = f"vigil: {ending.facts['problem']}"
+        console.print(problem, style="red", markup=False, soft_wrap=True)
     sys.exit(ending.exit_status)
 
 
@@ -59,7 +60,7 @@ def _perform(
     from agent.demo.performance import Performance
     from agent.demo.screen import Screen
 
-    console.print("Making a throw-away fleet: keys, repository, authority, broker …")
+    console.print("Making a throw-away fleet: keys, repository, authority, broker, releases …")
     performance = Performance(folder, port)
     with performance, Screen(console) as screen:
         console.print(f"The device's page: {performance.device.console_url}")

@@ -94,7 +94,7 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
         model,
         backend=backend.value if backend else None,
         family=family.value if family else None,
-        labels=_read_labels(labels) if labels else None,
+        labels=read_labels(labels) if labels else None,
         threads=threads,
         confidence=confidence,
         iou=iou,
@@ -104,7 +104,12 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
     _report(_results(detector, steps, save), as_json=as_json)
 
 
-def _read_labels(path: Path) -> list[str]:
+def read_labels(path: Path) -> list[str]:
+    """Return the class names in a file, one a line.
+
+    Raises:
+        ConfigError: It cannot be read or holds none.
+    """
     try:
         names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

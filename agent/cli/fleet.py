@@ -55,10 +55,8 @@ def init(
         bulk_port=bulk_port,
     )
     create_home(home, config).registry.close()
-    console.print(f"{home}: made; mosquitto's configuration is {home}/broker/mosquitto.conf")
-    console.print(
-        f"let mosquitto's user read {home}/broker, and keep {home}/ca from everybody else"
-    )
+    console.print(f"{home}: made; keep {home}/ca from everybody else")
+    console.print(f"start the broker as this user: mosquitto -c {home}/broker/mosquitto.conf")
 
 
 @app.command()

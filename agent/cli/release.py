@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from agent.cli.golden import golden
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,11 +28,16 @@ RepositoryFolder = Annotated[Path, typer.Argument(help="Folder of the repository
 KeysFolder = Annotated[Path, typer.Option("--keys", help="Folder with a key folder per role.")]
 RoleName = Annotated[str, typer.Argument(help="root, targets, policy or a device class.")]
 
+app.command("golden")(golden)
+
 
 @app.command()
 def keygen(
     role: Annotated[
-        str, typer.Argument(help="root, targets, release, policy, snapshot or timestamp.")
+        str,
+        typer.Argument(
+            help="root, targets, release, policy, snapshot or timestamp; people for commands."
+        ),
     ],
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     keys: KeysFolder = Path("keys"),

@@ -31,4 +31,7 @@ def run(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)-7s %(threadName)s %(name)s: %(message)s",
     )
+    logging.getLogger("tuf").setLevel(
+        logging.WARNING
+    )  # says "no signature" of every key not needed
     sys.exit(Agent(load_config(config)).run())

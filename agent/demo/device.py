@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ _STOP_S = 15.0
 
 
 class DemoDevice:
-    """Enrols `name` with the fleet and runs the agent there; `log` is where the agent's log goes."""
+    """Enrols `name` with the fleet and runs the agent there.
+
+    Attributes:
+        log: Where the agent's log goes.
+        config: The agent's configuration file.
+    """
 
     def __init__(self, name: str, folder: Path, fleet: DemoFleet, console_port: int = 0) -> None:
         self.name = name
         self.folder = folder
         self.log = folder / "vigil.log"
         self.port = console_port or free_port()
-        self._config = fleet.enrol(name, folder)
-        _complete(self._config, self.port)
+        self.config = fleet.enrol(name, folder)
+        _complete(self.config, self.port)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -40,9 +46,9 @@ class DemoDevice:
         """Process id of the control process, 0 while it does not run."""
         return self._process.pid if self._process and self._process.poll() is None else 0
 
-    def start(self) -> None:
-        """Start the agent."""
-        command = [sys.executable, "-m", "agent", "run", "--config", str(self._config)]
+    def start(self, under: Sequence[str] = ()) -> None:
+        """Start the agent, `under` another command (`strace -D …`) that becomes it, where given."""
+        command = [*under, sys.executable, "-m", "agent", "run", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -76,7 +76,7 @@ GLARING = Script("6.0.0", 6, ("faulty-glare.onnx",), probation_s=30.0)
 
 def build(fleet: DemoFleet, script: Script) -> Path:
     """Seal a release under a new key known to the fleet's key service; return its folder."""
-    draft = _draft(script)
+    draft = draft_of(script)
     dek = os.urandom(32)
     fleet.registry.put_release_key(draft.release_id, dek)
     folder = fleet.folder / "releases" / script.version
@@ -84,7 +84,8 @@ def build(fleet: DemoFleet, script: Script) -> Path:
     return folder
 
 
-def _draft(script: Script) -> ReleaseDraft:
+def draft_of(script: Script) -> ReleaseDraft:
+    """Return what the release's makers hand in: models, and a golden set with expectations."""
     variants = [_variant(file) for file in script.files]
     images = _golden_images()
     encoded = [cv2.imencode(".png", image)[1].tobytes() for image in images]

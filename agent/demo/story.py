@@ -63,7 +63,7 @@ STORY = (
 
 
 class Story:
-    """Plays `STORY` in a thread of its own; `chapters` and `reports` tell how far it is.
+    """Builds the releases, then plays `STORY` in a thread of its own; `chapters` tells how far it is.
 
     Attributes:
         problem: Why the story could not be told to its end; empty otherwise.
@@ -72,6 +72,7 @@ class Story:
     def __init__(self, fleet: DemoFleet, device: DemoDevice) -> None:
         self._fleet = fleet
         self._device = device
+        self._releases = [releases.build(fleet, scene.script) for scene in STORY]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, name="story", daemon=True)
         self.chapters: tuple[Chapter, ...] = tuple(Chapter(scene.title) for scene in STORY)
@@ -115,7 +116,7 @@ class Story:
                 if self._stop.is_set():
                     return
                 self._tell(number, Chapter(scene.title, ChapterStatus.RUNNING))
-                report = self._perform(scene)
+                report = self._perform(scene, self._releases[number])
                 self.reports[scene.title] = report
                 self._tell(number, _told(scene, report))
         except VigilError as error:
@@ -127,9 +128,8 @@ class Story:
             self._device.name, lambda state: state.online and state.policy_ver > 0, _START_S
         )
 
-    def _perform(self, scene: Scene) -> UpdateReport:
-        folder = releases.build(self._fleet, scene.script)
-        with scene.publish(self._fleet, folder) as ref:
+    def _perform(self, scene: Scene, release: Path) -> UpdateReport:
+        with scene.publish(self._fleet, release) as ref:
             self._fleet.deploy(ref, self._device.name)
             return self._await_report(ref)
 

@@ -4,7 +4,7 @@
 fleet.yaml        broker, topic prefix and repository
 fleet.db          devices, release keys, tokens (mode 0600)
 ca/               the authority: ca.key never leaves this folder
-broker/           ca.crt, broker.crt, broker.key, acl, mosquitto.conf: what mosquitto needs
+broker/           ca.crt, broker.crt, broker.key, acl, mosquitto.conf, data/: all that mosquitto needs
 controller/       the controller's own client certificates
 ```
 """
@@ -33,7 +33,7 @@ from agent.schema.values import Counter, Positive, Struct
 FLEET_SCHEMA = 1
 FLEET_FILE, REGISTRY_FILE = "fleet.yaml", "fleet.db"
 AUTHORITY, BROKER = "ca", "broker"
-MOSQUITTO_STATE = Path("/var/lib/mosquitto")  # where distributions let it write
+MOSQUITTO_STATE = "data"
 _LIMIT = 64 * 1024
 
 
@@ -115,12 +115,14 @@ def create_home(
     for name in CONTROLLERS:
         authority.client_certificate(name).write(folder / CONTROLLER, name, disk)
     disk.write_atomic(broker / CA_CERT, authority.ca_pem, mode=0o644)
+    disk.make_dirs(broker / MOSQUITTO_STATE)
+    place = broker.resolve()
     settings = mosquitto_configuration(
-        broker.resolve(), config.broker_port, config.broker_host, MOSQUITTO_STATE
+        place, config.broker_port, config.broker_host, place / MOSQUITTO_STATE
     )
     disk.write_atomic(broker / "mosquitto.conf", settings.encode(), mode=0o644)
     if config.bulk_port:
-        bulk = mosquitto_configuration(broker.resolve(), config.bulk_port, config.broker_host)
+        bulk = mosquitto_configuration(place, config.bulk_port, config.broker_host)
         disk.write_atomic(broker / "mosquitto-bulk.conf", bulk.encode(), mode=0o644)
     home = FleetHome(folder, config, authority, Registry(folder / REGISTRY_FILE))
     home.write_access(disk)

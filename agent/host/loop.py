@@ -57,6 +57,8 @@ class Loop:
         body: What to run.
         patience_s: Longest time it may go without a sign of life.
         on_crash: Called once with the name and the error if the body raises.
+        stop_s: How long to wait for the end of a loop that was asked to stop.
+        interrupt: Called when the loop is asked to stop, to end a long call that it may be in.
     """
 
     def __init__(
@@ -65,11 +67,16 @@ class Loop:
         body: Runnable,
         patience_s: float,
         on_crash: Callable[[str, BaseException], None],
+        *,
+        stop_s: float = 10.0,
+        interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.patience_s = patience_s
         self._body = body
         self._on_crash = on_crash
+        self._stop_s = stop_s
+        self._interrupt = interrupt
         self._pulse = Pulse()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -77,13 +84,14 @@ class Loop:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Ask the loop to stop and wait for it; idempotent."""
+    def stop(self) -> None:
+        """Ask the loop to stop and wait for it, `stop_s` at most; idempotent."""
         self._pulse.set()
+        self._interrupt()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
+            self._thread.join(self._stop_s)
         if self._thread.is_alive():
-            log.warning("loop %s did not stop within %.0f s", self.name, timeout_s)
+            log.warning("loop %s did not stop within %.0f s", self.name, self._stop_s)
 
     @property
     def fresh(self) -> bool:

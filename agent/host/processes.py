@@ -1,4 +1,4 @@
-"""Memory of a process, as the kernel accounts for it."""
+"""Memory and time of a process, as the kernel accounts for them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,24 @@ def pss_mb(pid: int, root: Path = Path("/")) -> float:
         lines = (folder / "smaps_rollup").read_text("ascii").splitlines()
         return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
     except (OSError, ValueError):
-        return _rss_mb(folder)
+        return rss_mb(pid, root)
 
 
-def _rss_mb(folder: Path) -> float:
+def rss_mb(pid: int, root: Path = Path("/")) -> float:
+    """Return the resident set size of a process, MiB, shared pages in full; 0 when it is gone."""
     try:
-        pages = int((folder / "statm").read_text("ascii").split()[1])
+        pages = int((root / "proc" / str(pid) / "statm").read_text("ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def cpu_s(pid: int, root: Path = Path("/")) -> float:
+    """Return the seconds of CPU time that all threads of a process have used; 0 when it is gone."""
+    try:
+        # Behind the command's closing bracket, fields 14 and 15 of proc_pid_stat(5) are user and system time.
+        fields = (root / "proc" / str(pid) / "stat").read_text("ascii").rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return ticks / os.sysconf("SC_CLK_TCK")

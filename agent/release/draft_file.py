@@ -12,7 +12,8 @@ variants:
      input: {width: 320, height: 320}, accuracy: 0.41, memory_mb: 120}
 golden: {images: [a.jpg, b.jpg], expected: boxes.json, confidence: 0.25, iou: 0.6}
 ```
-`boxes.json` has, by variant id, for each image its boxes `[label, score, x_min, y_min, x_max, y_max]`.
+`boxes.json` has, by variant id, for each image its boxes `[label, score, x_min, y_min, x_max, y_max]`;
+`vigil release golden` writes it.
 """
 
 from __future__ import annotations
@@ -98,20 +99,36 @@ class DraftFile(Struct, rename={"device_class": "class"}):
     provenance: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-def load_draft(path: Path, disk: Disk = REAL_DISK) -> ReleaseDraft:
-    """Read a draft and the golden images and boxes it names.
+def read_draft(path: Path, disk: Disk = REAL_DISK) -> DraftFile:
+    """Read a draft alone, without the files it names.
 
     Raises:
-        ConfigError: A file does not fit its schema.
-        PackageError: The golden set is incomplete.
-        StorageError: A file cannot be read.
+        ConfigError: It does not fit its schema.
+        StorageError: It cannot be read.
     """
     text = disk.read(path, _TEXT_LIMIT).decode(errors="replace")
     draft = config_from_yaml(text, DraftFile, str(path))
     if draft.schema != DRAFT_SCHEMA:
         message = f"{path}: at $.schema: expected {DRAFT_SCHEMA}, found {draft.schema}"
         raise ConfigError(message)
+    return draft
+
+
+def load_draft(path: Path, disk: Disk = REAL_DISK) -> ReleaseDraft:
+    """Read a draft and the golden images and boxes it names.
+
+    Raises:
+        ConfigError: A file does not fit its schema, or the expected boxes were never found.
+        PackageError: The golden set is incomplete.
+        StorageError: A file cannot be read.
+    """
+    draft = read_draft(path, disk)
     folder, limits = path.resolve().parent, draft.limits
+    if not disk.exists(folder / draft.golden.expected):
+        message = (
+            f"{folder / draft.golden.expected}: not there, the draft names it as golden.expected"
+        )
+        raise ConfigError(message, hint=f"let the models write it: vigil release golden {path}")
     return ReleaseDraft(
         name=draft.name,
         version=draft.version,

@@ -64,7 +64,8 @@ def load_signers(folder: Path, disk: Disk = REAL_DISK) -> dict[str, CryptoSigner
     """
     paths = [path for path in disk.list(folder) if path.suffix == ".key"]
     if not paths:
-        raise ConfigError(f"{folder}: expected signer keys (*.key), found none")
+        hint = f"make one: vigil release keygen {folder.name} NAME"
+        raise ConfigError(f"{folder}: expected signer keys (*.key), found none", hint=hint)
     return {path.stem: load_signer(path, disk) for path in paths}
 
 
@@ -91,7 +92,8 @@ def load_publics(folder: Path, disk: Disk = REAL_DISK) -> dict[str, SSlibKey]:
     """
     paths = [path for path in disk.list(folder) if path.suffix == ".pub"]
     if not paths:
-        raise ConfigError(f"{folder}: expected public keys (*.pub), found none")
+        hint = f"make one: vigil release keygen {folder.name} NAME"
+        raise ConfigError(f"{folder}: expected public keys (*.pub), found none", hint=hint)
     return {path.stem: load_public(path, disk) for path in paths}
 
 

@@ -67,12 +67,15 @@ class CameraConfig(Struct):
         source: A video file, a folder of images, `/dev/videoN`, an `rtsp://` or `http://` URL, or `pattern:`.
         fps: Frame-rate cap; null for the source's own rate.
         loop: Whether a video file starts again at its end, as a live camera would.
+        paced: Whether a recording is shown at its own rate, as a live camera would; else as fast as the
+            model takes its frames, every one of them.
     """
 
     name: Identifier
     source: str
     fps: PositiveFloat | None = None
     loop: bool = True
+    paced: bool = True
 
     @property
     def exclusive(self) -> bool:

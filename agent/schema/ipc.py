@@ -11,9 +11,11 @@ from __future__ import annotations
 from agent.schema.config import CameraConfig
 from agent.schema.manifest import Variant
 from agent.schema.messages import CameraReport, Event
-from agent.schema.values import Box, Struct
+from agent.schema.values import Box, Ranked, Shape, Struct
 
 MAX_MESSAGE_BYTES = 96 * 1024
+# Points in all shapes of one frame; one of three numbers takes 28 bytes.
+MAX_SHAPE_POINTS = 2048
 
 
 class Message(Struct, tag=True):
@@ -24,7 +26,10 @@ class Message(Struct, tag=True):
 
 
 class LoadModel(Message):
-    """Load the plaintext model in the attached memfd and warm it up."""
+    """Load the plaintext model in the attached memfd and warm it up.
+
+    `providers` are ONNX Runtime's, in order of preference before the CPU.
+    """
 
     id: int
     release: str
@@ -33,6 +38,7 @@ class LoadModel(Message):
     threads: int
     confidence: float
     iou: float
+    providers: list[str] = []
 
 
 class RunGolden(Message):
@@ -150,7 +156,8 @@ class FrameGrabbed(Message):
 class FrameResult(Message):
     """Boxes of one processed frame; `stages_ms` has capture, queue, pre, infer, post, publish.
 
-    `error` is the code of a failed inference, empty when it worked.
+    `error` is the code of a failed inference, empty when it worked. `shapes` belong to the first of `boxes`,
+    in their order; `MAX_SHAPE_POINTS` bounds them. `ranking` holds a classifier's best classes, best first.
     """
 
     camera: str
@@ -163,6 +170,8 @@ class FrameResult(Message):
     boxes: list[Box]
     stages_ms: dict[str, float]
     error: str = ""
+    shapes: list[Shape] = []
+    ranking: list[Ranked] = []
 
 
 class ObjectEvent(Message):

@@ -22,6 +22,7 @@ from agent.schema.values import (
     Sha256,
     Struct,
     TargetPath,
+    TaskName,
     Version,
 )
 
@@ -42,7 +43,8 @@ class InputSpec(Struct):
     """What the network expects: `(1, 3, height, width)` for `nchw`, `(1, height, width, 3)` for `nhwc`.
 
     Pixels are `value * scale` in `colour` order, letterboxed with `pad_value` (0-255) to `width` x `height`,
-    centred or at the top left.
+    centred or at the top left. With `fit` `crop` nothing is padded: the frame's shorter side is scaled to the
+    input and the middle of the longer one is kept, as classifiers are trained.
     """
 
     width: Positive
@@ -52,6 +54,7 @@ class InputSpec(Struct):
     scale: PositiveFloat = 1.0 / 255.0
     letterbox: str = "center"
     pad_value: int = 114
+    fit: str = "letterbox"
 
 
 class Variant(Struct):
@@ -65,6 +68,9 @@ class Variant(Struct):
         latency_ms: Hints, milliseconds per inference by device profile name.
         memory_mb: Working set of the worker with this variant, MiB.
         needs: Facts that must hold, for example `{"edgetpu": true}`.
+        task: What it finds; its outputs are decoded by family and task together.
+        keypoints: Of a pose model: number of key points and values of each (2 or 3); null where the file says.
+        class_scores: Of a classifier: its outputs are `probabilities`, or `logits` that a softmax must follow.
     """
 
     id: Identifier
@@ -78,6 +84,9 @@ class Variant(Struct):
     box_units: str = "pixels"
     latency_ms: dict[str, PositiveFloat] = {}
     needs: dict[str, bool] = {}
+    task: TaskName = TaskName.DETECT
+    keypoints: tuple[Positive, Positive] | None = None
+    class_scores: str = "probabilities"
 
 
 class GoldenSpec(Struct):

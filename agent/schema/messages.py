@@ -11,7 +11,16 @@ from typing import Annotated, Any
 
 import msgspec
 
-from agent.schema.values import Box, Counter, Identifier, Sha256, Struct, TargetPath
+from agent.schema.values import (
+    Box,
+    Counter,
+    Identifier,
+    Ranked,
+    Sha256,
+    Shape,
+    Struct,
+    TargetPath,
+)
 
 MESSAGE_VERSION = 1
 COMMAND_MAX_BYTES = 16 * 1024
@@ -131,7 +140,8 @@ class Telemetry(Struct):
 class Detections(Struct):
     """Boxes of one processed frame, at `…/detections/<camera>` where configured.
 
-    `frame` is the source's own index where it has one (files), else the capture counter.
+    `frame` is the source's own index where it has one (files), else the capture counter. `shapes` and
+    `ranking` are as in the worker's `FrameResult`, and absent where the model gives none.
     """
 
     v: int
@@ -144,6 +154,8 @@ class Detections(Struct):
     release: str
     boxes: list[Box]
     stages_ms: dict[str, float]
+    shapes: list[Shape] | msgspec.UnsetType = msgspec.UNSET
+    ranking: list[Ranked] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Event(Struct):

@@ -59,6 +59,16 @@ class FamilyName(str, enum.Enum):
     SSD_POSTPROCESS = "ssd-postprocess"
 
 
+class TaskName(str, enum.Enum):
+    """What a model finds: boxes, the class of the whole picture, boxes with more, or rotated boxes."""
+
+    DETECT = "detect"
+    CLASSIFY = "classify"
+    POSE = "pose"
+    SEGMENT = "segment"
+    OBB = "obb"
+
+
 class Box(Struct, array_like=True):
     """One detected object in the pixels of the camera's own frame.
 
@@ -73,3 +83,38 @@ class Box(Struct, array_like=True):
     x_max: float
     y_max: float
     track: int = 0
+
+
+class Skeleton(Struct, tag="skeleton"):
+    """Key points of one object: `(x, y, score)` in the frame's pixels, in the model's own order."""
+
+    points: list[tuple[float, float, float]]
+
+
+class Outline(Struct, tag="outline"):
+    """The largest outline of one object's mask: corners `(x, y)` in the frame's pixels, simplified."""
+
+    points: list[tuple[float, float]]
+
+
+class RotatedBox(Struct, tag="rotated"):
+    """A box turned about its centre: centre, sides and angle, in the frame's pixels and radians.
+
+    The side `width` points along (cos, sin) of `angle_rad`; y points downwards, so angles grow clockwise.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    angle_rad: float
+
+
+Shape = Skeleton | Outline | RotatedBox
+
+
+class Ranked(Struct, array_like=True):
+    """One class that a whole picture may belong to: class id and probability."""
+
+    label: int
+    score: float

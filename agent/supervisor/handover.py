@@ -6,6 +6,7 @@ from agent.errors import ModelError, VigilError
 from agent.supervisor.conversation import Conversation, WorkerSettings
 from agent.supervisor.health import HealthWindow
 from agent.supervisor.routing import Router, Serving
+from agent.supervisor.worker_process import WorkerProcess
 
 _FLOWING_S = 5.0
 
@@ -20,6 +21,8 @@ class Handover:
         self._talk = talk
         self._router = router
         self._health = health
+        self._on_trial: WorkerProcess | None = None
+        self._is_abandoned = False
 
     def start(self, serving: Serving, max_fps: float) -> None:
         """Load the model of a fresh worker, open the cameras and hear it.
@@ -42,12 +45,24 @@ class Handover:
         Raises:
             VigilError: It failed.
         """
+        self._on_trial = candidate.worker
         try:
+            if self._is_abandoned:
+                raise ModelError("the agent stops", code="model.abandoned")
             self._talk.load(candidate.worker, candidate.release, self._settings.trial_timeout_s)
             self._talk.run_golden(candidate.worker, candidate.release)
         except VigilError:
             candidate.worker.stop()
             raise
+        finally:
+            self._on_trial = None
+
+    def abandon(self) -> None:
+        """Let a proof that is under way fail at once, and every later one."""
+        self._is_abandoned = True
+        worker = self._on_trial
+        if worker is not None:
+            worker.kill()
 
     def promote(
         self, candidate: Serving, old: Serving | None, max_fps: float, old_fps: float

@@ -22,11 +22,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Listeners:
-    """Where results go; called from the serving worker's reader thread, must not block."""
+    """Where results go; called from the serving worker's reader thread, must not block.
+
+    `restarted` is called, from the supervisor's loop, for every unplanned end of the serving worker.
+    """
 
     frame: Callable[[ipc.FrameResult, str], None]
     event: Callable[[Event], None]
     heartbeat: Callable[[ipc.Heartbeat], None]
+    restarted: Callable[[], None]
 
 
 @dataclass(frozen=True)

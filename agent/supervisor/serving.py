@@ -53,6 +53,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._talk = conversation
+        self._listeners = listeners
         self._health = HealthWindow(temperature_c)
         self._router = Router(listeners, self._health)
         self._handover = Handover(settings, conversation, self._router, self._health)
@@ -65,7 +66,6 @@ class Supervisor:
         self._candidate: Serving | None = None
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
-        self.restarts = 0
         self.pipeline = "stopped"
         self.problem = ""
 
@@ -84,7 +84,7 @@ class Supervisor:
     def swap(self) -> float | None:
         """Let the candidate open the cameras and retire the old worker after its first result.
 
-        Returns milliseconds between the last result of the old and the first of the new; None when none flowed.
+        Returns the gap between their results in ms, None when none flowed.
 
         Raises:
             ModelError: No candidate, or it gave no result in time; the old worker serves on.
@@ -139,10 +139,7 @@ class Supervisor:
             ModelError: Nothing serves, or the worker does not answer.
         """
         with self._change:
-            serving = self._router.serving
-            if serving is None:
-                raise ModelError("no model is running", code="model.none")
-            self._talk.set_rate(serving.worker, max_fps)
+            self._talk.set_rate(self._worker(), max_fps)
             self._max_fps = max_fps
 
     def switch(self, release: InstalledRelease, max_fps: float) -> None:
@@ -170,11 +167,16 @@ class Supervisor:
 
     # for the app ------------------------------------------------------------------------------------
 
-    def want(self, release: InstalledRelease | None) -> None:
-        """Say what `run` is to serve from its start on."""
+    def want(self, release: InstalledRelease | None, problem: str = "") -> None:
+        """Say what `run` is to serve from its start on; `problem` is why it is nothing."""
         with self._change:
             self._wanted = release
+            self._set_pipeline("stopped", problem)
         self._wake.set()
+
+    def abandon_trial(self) -> None:
+        """Let a trial that is under way fail at once, and every later one: the agent stops."""
+        self._handover.abandon()
 
     def run(self, stop: threading.Event) -> None:
         """Replace the serving worker whenever it dies or falls silent, until `stop` is set."""
@@ -189,16 +191,14 @@ class Supervisor:
             self._retire()
 
     def grab(self, camera: str, max_width: int, quality: int) -> tuple[ipc.FrameGrabbed, bytes]:
-        """Fetch a camera's newest frame as JPEG from the serving worker.
+        """Fetch a camera's newest frame as JPEG; `CameraError` without one, `ModelError` without a worker."""
+        return self._talk.grab(self._worker(), camera, max_width, quality)
 
-        Raises:
-            CameraError: No such camera or no frame yet.
-            ModelError: Nothing serves now.
-        """
+    def _worker(self) -> WorkerProcess:
         serving = self._router.serving
         if serving is None:
             raise ModelError("no model is running", code="model.none")
-        return self._talk.grab(serving.worker, camera, max_width, quality)
+        return serving.worker
 
     @property
     def worker_pid(self) -> int | None:
@@ -285,8 +285,8 @@ class Supervisor:
         log.error("worker %d %s; restarting it", dead.worker.pid, reason)
         dead.worker.kill()
         self._router.hear(None)
-        self.restarts += 1
         self._health.restarted()
+        self._listeners.restarted()
         self._set_pipeline("restarting", f"the worker {reason}")
 
     def _restart(self, release: InstalledRelease) -> None:

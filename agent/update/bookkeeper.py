@@ -36,6 +36,9 @@ class Bookkeeper:
         store: Installed releases.
         floor: Raised at commit, never before.
         observe: Told of every transition.
+
+    Attributes:
+        problem: Why no release can be loaded, as far as is known.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Bookkeeper:
     ) -> None:
         self._journal, self._store, self._floor, self._observe = journal, store, floor, observe
         self.record = UpdateRecord()
+        self.problem = "no model is installed; deploy a release"
 
     def read(self) -> UpdateRecord:
         """Read the record; where it is lost, take the newest release ever committed here as current."""
@@ -112,7 +116,8 @@ class Bookkeeper:
             try:
                 return self._store.load(current)
             except VigilError as error:
-                logger.error("%s cannot be loaded: %s", current.label, error)
+                self.problem = f"{current.label} cannot be loaded: {error}"
+                logger.error("%s", self.problem)
                 self._leave_current(error)
         return None
 

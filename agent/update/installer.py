@@ -79,6 +79,11 @@ class Updater:
         """Return the present record, a value."""
         return self._books.record
 
+    @property
+    def problem(self) -> str:
+        """Return why `resume` found nothing to serve."""
+        return self._books.problem
+
     # -- before the loops -------------------------------------------------------------------------------
 
     def resume(self) -> InstalledRelease | None:

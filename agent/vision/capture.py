@@ -1,4 +1,7 @@
-"""Capture threads and the mailbox between them and inference: the newest frame wins, cameras take turns."""
+"""Capture threads and the mailbox between them and inference: the newest frame wins, cameras take turns.
+
+A recording that is not paced waits until its frame was taken, so that none is lost.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 _STALLED_AFTER_S = 5.0
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 2.0
+_TURN_S = 0.2
 
 
 class Mailbox:
@@ -29,9 +33,11 @@ class Mailbox:
     def __init__(self, cameras: Sequence[str]) -> None:
         self._turns = deque(cameras)
         self._slots: dict[str, Frame] = {}
-        self._arrived = threading.Condition()
         self._every_ns = 0
         self._due_ns = dict.fromkeys(cameras, 0)
+        lock = threading.Lock()
+        self._arrived = threading.Condition(lock)
+        self._taken = threading.Condition(lock)
 
     def limit(self, max_fps: float) -> None:
         """Take at most `max_fps` frames a second of each camera; 0 takes all."""
@@ -55,7 +61,13 @@ class Mailbox:
             camera = next(name for name in self._turns if name in self._slots)
             self._turns.remove(camera)
             self._turns.append(camera)
+            self._taken.notify_all()
             return camera, self._slots.pop(camera)
+
+    def wait_taken(self, camera: str, timeout_s: float) -> bool:
+        """Wait until a camera's last frame was taken; return False when it was not in time."""
+        with self._taken:
+            return self._taken.wait_for(lambda: camera not in self._slots, timeout_s)
 
     def _is_due(self, camera: str, captured_ns: int) -> bool:
         """Keep to the rate on average: a frame may be a little early, the next is due no sooner for it."""
@@ -119,11 +131,18 @@ class CaptureLoop:
         try:
             camera.open()
             self._opened += 1
-            while (frame := camera.read()) is not None:
+            while self._is_due() and (frame := camera.read()) is not None:
                 self._deliver(frame)
         finally:
             camera.close()
         self._status = "ended"
+
+    def _is_due(self) -> bool:
+        """Return whether to read on, waiting for a free slot where no frame may be lost; False at the end."""
+        while not self._setup.stop.is_set():
+            if self._setup.config.paced or self._mailbox.wait_taken(self.name, _TURN_S):
+                return True
+        return False
 
     def _deliver(self, frame: Frame) -> None:
         self._captured += 1

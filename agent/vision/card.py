@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_TEXT_BYTES = 256 * 1024
 _MAX_LABELS = 10_000
+_MAX_KEYPOINTS = 1000
 _ARCHIVE_NAMES = ("metadata.json", "temp_meta.txt")
 _LITERAL_FAULTS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _ARCHIVE_FAULTS = (
@@ -40,13 +41,15 @@ class ModelCard:
 
     Attributes:
         labels: Class names by class id.
-        task: `detect`, or another of Ultralytics' tasks.
+        task: `detect`, or another of Ultralytics' tasks; not checked here.
         end_to_end: Whether the graph ends in final boxes instead of anchors.
+        keypoints: Of a pose model: number of key points and values of each, 2 or 3.
     """
 
     labels: tuple[str, ...]
     task: str
     end_to_end: bool
+    keypoints: tuple[int, int] | None = None
 
 
 def read_card(metadata: Mapping[str, str]) -> ModelCard | None:
@@ -61,7 +64,8 @@ def read_card(metadata: Mapping[str, str]) -> ModelCard | None:
     arguments = _literal(metadata.get("args", "{}"), "args")
     nms = isinstance(arguments, dict) and bool(arguments.get("nms"))
     labels = _labels(_literal(metadata["names"], "names"))
-    return ModelCard(labels, metadata["task"], bool(end_to_end) or nms)
+    keypoints = _keypoints(_literal(metadata.get("kpt_shape", "None"), "kpt_shape"))
+    return ModelCard(labels, metadata["task"], bool(end_to_end) or nms, keypoints)
 
 
 def appended_metadata(path: str) -> dict[str, str]:
@@ -112,6 +116,17 @@ def _labels(names: Any) -> tuple[str, ...]:
     if sorted(by_id) != list(range(len(by_id))):
         raise _unreadable("names does not number its classes from 0 without a gap")
     return tuple(by_id[number] for number in range(len(by_id)))
+
+
+def _keypoints(shape: Any) -> tuple[int, int] | None:
+    """Return `[17, 3]` as a pair: 1 to 1000 points of 2 or 3 values."""
+    match shape:
+        case None:
+            return None
+        case (int(points), int(values)) if 0 < points <= _MAX_KEYPOINTS and values in {2, 3}:
+            return points, values
+        case _:
+            raise _unreadable(f"kpt_shape: expected [points, 2 or 3], found {str(shape)[:60]}")
 
 
 def _literal(text: str, field: str) -> Any:

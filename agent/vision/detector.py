@@ -15,9 +15,10 @@ import numpy as np
 
 from agent.errors import ModelError
 from agent.vision.backends import Backend, BackendOptions, open_backend
-from agent.vision.families import Decoder, Head, open_decoder
+from agent.vision.details import Details, check_parallel
+from agent.vision.families import DETECT, Decoder, open_decoder
 from agent.vision.image import Letterbox
-from agent.vision.recognise import Stated, backend_of, model_path, recognise
+from agent.vision.recognise import Stated, backend_of, head_of, model_path, recognise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,12 +39,18 @@ class Detected:
         scores: Shape (N,), float32, in [0, 1].
         labels: Class ids, shape (N,), int32.
         stages_ms: Milliseconds of `pre`, `infer` and `post`.
+        details: What the model's task adds, in the frame's pixels; None for detection. A classifier's
+            best class is one box round what the network saw of the frame.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
     stages_ms: dict[str, float]
+    details: Details | None = None
+
+    def __post_init__(self) -> None:
+        check_parallel(self.boxes, self.scores, self.labels, self.details)
 
     def golden(self) -> list[GoldenBox]:
         """Return the boxes as `(label, score, x_min, y_min, x_max, y_max)`, best first."""
@@ -73,6 +80,7 @@ class Detector:
         backend: The loaded runtime; `backend.infer` is the bare inference.
         confidence: Least score of a detection.
         iou: Two boxes of one class that overlap more are one object.
+        task: What the model finds: `detect`, `classify`, `pose`, `segment` or `obb`.
     """
 
     labels: Sequence[str]
@@ -83,6 +91,7 @@ class Detector:
     confidence: float
     iou: float
     timing: Timing
+    task: str = DETECT
 
     def infer(self) -> list[NDArray[np.float32]]:
         """Run the network on what lies in its input buffer."""
@@ -101,13 +110,14 @@ class Detector:
         inferred = time.perf_counter_ns()
         found = self.decoder.decode(outputs, self.confidence, self.iou)
         boxes = geometry.to_frame(found.xyxy)
+        details = found.details.to_frame(geometry) if found.details else None
         done = time.perf_counter_ns()
         stages_ms = {
             "pre": (filled - started) / 1e6,
             "infer": (inferred - filled) / 1e6,
             "post": (done - inferred) / 1e6,
         }
-        return Detected(boxes, found.scores, found.labels, stages_ms)
+        return Detected(boxes, found.scores, found.labels, stages_ms, details)
 
     def with_thresholds(self, confidence: float, iou: float) -> Detector:
         """Return the same loaded model with other thresholds."""
@@ -126,6 +136,9 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     providers: Sequence[str] = (),
     confidence: float = 0.25,
     iou: float = 0.6,
+    task: str | None = None,
+    keypoints: tuple[int, int] | None = None,
+    class_scores: str | None = None,
 ) -> Detector:
     """Load and warm up a model.
 
@@ -143,6 +156,9 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
         providers: ONNX Runtime execution providers in order of preference, before the CPU.
         confidence: Least score of a detection.
         iou: Two boxes of one class that overlap more are one object.
+        task: What the model finds; None reads the embedded metadata.
+        keypoints: Of a pose model: number of key points and values of each; None reads the metadata.
+        class_scores: Of a classifier: `probabilities`, which None means, or `logits`.
 
     Raises:
         ModelError: The model cannot be loaded, is ambiguous, or misbehaves on its first inference.
@@ -153,15 +169,16 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     loaded = time.perf_counter_ns()
     outputs = _first_inference(runtime)
     warm = time.perf_counter_ns()
-    stated = Stated(family, labels, input_spec, box_units)
+    stated = Stated(family, labels, input_spec, box_units, task, keypoints, class_scores)
     facts = recognise(runtime, outputs, stated)
     spec = facts.input
-    head = Head(len(facts.labels), spec.width, spec.height, facts.box_units)
-    decoder = open_decoder(facts.family, head)
+    decoder = open_decoder(facts.family, head_of(facts), facts.task)
     decoder.decode(outputs, confidence, iou)
     timing = Timing((loaded - started) / 1e6, (warm - loaded) / 1e6)
     letterbox = Letterbox(spec, runtime.input, runtime.buffer)
-    return Detector(facts.labels, spec, runtime, decoder, letterbox, confidence, iou, timing)
+    return Detector(
+        facts.labels, spec, runtime, decoder, letterbox, confidence, iou, timing, facts.task
+    )
 
 
 def golden_boxes(detector: Detector, image_bgr: NDArray[np.uint8]) -> list[GoldenBox]:

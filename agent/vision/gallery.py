@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import CameraError
+from agent.host.disk import REAL_DISK
 from agent.vision.cameras.folder import IMAGE_SUFFIXES, pictures_in
 
 _GREEN_BGR = (80, 220, 60)
@@ -34,7 +35,7 @@ def open_source(source: Path) -> tuple[int, Iterator[Picture]]:
         paths = pictures_in(source) if source.is_dir() else [source]
         if not paths:
             raise CameraError(f"{source}: holds no pictures", code="camera.unreadable")
-        return len(paths), (_read_picture(path) for path in paths)
+        return len(paths), (read_picture(path) for path in paths)
     video = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
     frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
     if frames <= 0:
@@ -42,7 +43,12 @@ def open_source(source: Path) -> tuple[int, Iterator[Picture]]:
     return frames, _read_video(source, video)
 
 
-def _read_picture(path: Path) -> Picture:
+def read_picture(path: Path) -> Picture:
+    """Return the picture in a file.
+
+    Raises:
+        CameraError: It cannot be decoded.
+    """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise CameraError(f"{path}: no picture that can be read", code="camera.unreadable")
@@ -57,6 +63,36 @@ def _read_video(source: Path, video: cv2.VideoCapture) -> Iterator[Picture]:
             return
         yield Picture(source, number, image)  # type: ignore[arg-type] # cv2 cannot say uint8
         number += 1
+
+
+def write_stills(clip: Path, targets: Sequence[Path]) -> None:
+    """Write pictures of a clip to `targets`, as many as there are, spread evenly over its length.
+
+    Raises:
+        CameraError: The clip is shorter or cannot be decoded, or a target's name is no picture's.
+        StorageError: A picture cannot be written.
+    """
+    for path in targets:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            expected = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise CameraError(f"{path}: expected a name that ends in one of {expected}")
+    total, pictures = open_source(clip)
+    wanted = {int((place + 0.5) * total / len(targets)): path for place, path in enumerate(targets)}
+    if len(wanted) < len(targets):
+        raise _too_short(clip, len(targets))
+    for picture in pictures:
+        if picture.frame in wanted:
+            path = wanted.pop(picture.frame)
+            REAL_DISK.make_dirs(path.parent)
+            encoded = cv2.imencode(path.suffix.lower(), picture.image)[1].tobytes()
+            REAL_DISK.write_atomic(path, encoded, mode=0o644)
+    if wanted:
+        raise _too_short(clip, len(targets))
+
+
+def _too_short(clip: Path, count: int) -> CameraError:
+    message = f"{clip}: expected {count} pictures, found fewer"
+    return CameraError(message, code="camera.unreadable", hint="record a longer clip")
 
 
 def annotated(image: NDArray[np.uint8], captions: Iterable[tuple[str, Sequence[float]]]) -> bytes:

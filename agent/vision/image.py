@@ -2,7 +2,7 @@
 
 The frame is scaled straight to its place in the letterbox. A pixel has only 256 values, so colour scale,
 quantisation and type are one table, applied by `cv2.LUT` into the runtime's own buffer; the padding is
-painted only when the geometry changes.
+painted only when the geometry changes. Classifiers take the middle of the frame instead (`fit` `crop`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ModelError
+from agent.vision.resample import Taps, resample, triangle_taps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,15 +52,25 @@ class Geometry:
     left: int
     top: int
 
+    @property
+    def frame_pixels(self) -> Float32:
+        """Return how many pixels of the frame one pixel of the input is, (x, y), shape (2,)."""
+        return np.array(
+            [self.frame_width / self.width, self.frame_height / self.height], np.float32
+        )
+
+    def points_to_frame(self, xy: Float32, *, clip: bool) -> Float32:
+        """Return points of the input, shape (..., 2), in the frame's pixels, clipped to it on request."""
+        origin = np.array([self.left, self.top], np.float32)
+        placed: Float32 = (xy - origin) * self.frame_pixels
+        if clip:
+            limit = np.array([self.frame_width, self.frame_height], np.float32)
+            placed = np.clip(placed, np.float32(0), limit)
+        return placed
+
     def to_frame(self, xyxy: Float32) -> Float32:
         """Return boxes of the input, shape (N, 4), in the frame's pixels and clipped to it."""
-        origin = np.array([self.left, self.top] * 2, np.float32)
-        ratio = np.array(
-            [self.frame_width / self.width, self.frame_height / self.height] * 2, np.float32
-        )
-        limit = np.array([self.frame_width, self.frame_height] * 2, np.float32)
-        clipped: Float32 = np.clip((xyxy - origin) * ratio, np.float32(0), limit)
-        return clipped
+        return self.points_to_frame(xyxy.reshape(-1, 2, 2), clip=True).reshape(-1, 4)
 
     def to_input(self, xyxy: Float32) -> Float32:
         """Return boxes of the frame, shape (N, 4), in the input's pixels."""
@@ -70,11 +81,18 @@ class Geometry:
 
 
 def fit(frame_width: int, frame_height: int, spec: InputSpec) -> Geometry:
-    """Return how a frame is letterboxed: the largest scaled frame of the same shape that fits `spec`.
+    """Return how a frame is scaled and placed: by `spec.fit` inside the input, or so that it covers the input.
 
     Raises:
-        ModelError: `model.input` for an unknown placement.
+        ModelError: `model.input` for an unknown fit or placement.
     """
+    place = _known({"letterbox": _letterboxed, "crop": _cropped}, spec.fit, "fit")
+    geometry: Geometry = place(frame_width, frame_height, spec)
+    return geometry
+
+
+def _letterboxed(frame_width: int, frame_height: int, spec: InputSpec) -> Geometry:
+    """Return the largest scaled frame of the same shape that fits the input."""
     scale = min(spec.width / frame_width, spec.height / frame_height)
     width = min(spec.width, max(1, round(frame_width * scale)))
     height = min(spec.height, max(1, round(frame_height * scale)))
@@ -82,6 +100,20 @@ def fit(frame_width: int, frame_height: int, spec: InputSpec) -> Geometry:
     # A half pixel of padding goes to the far side, as Ultralytics' LetterBox does.
     left = round((spec.width - width) * share - 0.1)
     top = round((spec.height - height) * share - 0.1)
+    return Geometry(frame_width, frame_height, width, height, left, top)
+
+
+def _cropped(frame_width: int, frame_height: int, spec: InputSpec) -> Geometry:
+    """Return the smallest scaled frame that covers a square input, its middle in the input's.
+
+    An input that is not square takes the frame distorted. Rounding is that of torchvision's Resize and
+    CenterCrop, as in Ultralytics' `classify_transforms`.
+    """
+    if spec.width != spec.height:
+        return Geometry(frame_width, frame_height, spec.width, spec.height, 0, 0)
+    side, shorter = spec.width, min(frame_width, frame_height)
+    width, height = (side * length // shorter for length in (frame_width, frame_height))
+    left, top = (-round((length - side) / 2) for length in (width, height))
     return Geometry(frame_width, frame_height, width, height, left, top)
 
 
@@ -111,6 +143,7 @@ class Letterbox:
         }
         self._paint = _known(layouts, spec.layout, "layout")
         self._geometry: Geometry | None = None
+        self._taps: tuple[Taps, Taps] | None = None
         self._scaled: Frame = np.empty((0, 0, 3), np.uint8)
 
     def fill(self, frame: Frame) -> Geometry:
@@ -119,30 +152,44 @@ class Letterbox:
         geometry = self._geometry
         if geometry is None or (geometry.frame_width, geometry.frame_height) != (width, height):
             geometry = self._adopt(fit(width, height, self._spec))
-        scaled = frame
-        if (geometry.width, geometry.height) != (width, height):
-            size = (geometry.width, geometry.height)
-            cv2.resize(frame, size, dst=self._scaled, interpolation=cv2.INTER_LINEAR)
-            scaled = self._scaled
-        self._paint(scaled, geometry)
+        self._paint(self._scale(frame, geometry), geometry)
         return geometry
+
+    def _scale(self, frame: Frame, geometry: Geometry) -> Frame:
+        """Return the part of the scaled frame that lies in the input."""
+        if self._taps:
+            return resample(frame, *self._taps)
+        if (geometry.width, geometry.height) == (geometry.frame_width, geometry.frame_height):
+            return frame
+        size = (geometry.width, geometry.height)
+        cv2.resize(frame, size, dst=self._scaled, interpolation=cv2.INTER_LINEAR)
+        return self._scaled
 
     def _adopt(self, geometry: Geometry) -> Geometry:
         self._geometry = geometry
-        self._scaled = np.empty((geometry.height, geometry.width, 3), np.uint8)
+        if self._spec.fit == "crop":
+            g, spec = geometry, self._spec
+            rows = triangle_taps(g.frame_height, g.height, -g.top, spec.height)
+            self._taps = (rows, triangle_taps(g.frame_width, g.width, -g.left, spec.width))
+        else:
+            self._scaled = np.empty((geometry.height, geometry.width, 3), np.uint8)
         self._target[...] = self._table[self._spec.pad_value]
         return geometry
 
+    def _slices(self, place: Geometry) -> tuple[slice, slice]:
+        """Return the rows and columns of the input that the frame covers."""
+        rows = slice(max(0, place.top), min(self._spec.height, place.top + place.height))
+        columns = slice(max(0, place.left), min(self._spec.width, place.left + place.width))
+        return rows, columns
+
     def _fill_planes(self, scaled: Frame, place: Geometry) -> None:
-        rows = slice(place.top, place.top + place.height)
-        columns = slice(place.left, place.left + place.width)
+        rows, columns = self._slices(place)
         planes = cv2.split(scaled)
         for target, channel in zip(self._target, self._channels, strict=True):
             cv2.LUT(planes[channel], self._table, dst=target[rows, columns])
 
     def _fill_pixels(self, scaled: Frame, place: Geometry) -> None:
-        rows = slice(place.top, place.top + place.height)
-        columns = slice(place.left, place.left + place.width)
+        rows, columns = self._slices(place)
         ordered = scaled if self._spec.colour == "bgr" else cv2.cvtColor(scaled, cv2.COLOR_BGR2RGB)
         cv2.LUT(ordered, self._table, dst=self._target[rows, columns])
 

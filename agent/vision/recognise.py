@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from agent.errors import ModelError
 from agent.schema.manifest import InputSpec
+from agent.schema.values import TaskName
 from agent.vision.card import ModelCard, read_card
+from agent.vision.families import DETECT, Head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +41,10 @@ _EITHER_UNIT: Mapping[str, str] = {
 }
 # Boxes of a normalised head stay near [0, 1] on any input; anchors in pixels span the whole input.
 _NORMALISED_LIMIT = 4.0
+_ROW_AXES = 3
+ULTRALYTICS = "ultralytics"
+CLASSIFY, POSE = TaskName.CLASSIFY.value, TaskName.POSE.value
+TASKS = tuple(task.value for task in TaskName)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,9 @@ class Stated:
     labels: Sequence[str] | None = None
     input: InputSpec | None = None
     box_units: str | None = None
+    task: str | None = None
+    keypoints: tuple[int, int] | None = None
+    class_scores: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,9 @@ class Facts:
     labels: tuple[str, ...]
     input: InputSpec
     box_units: str
+    task: str = DETECT
+    keypoints: tuple[int, int] | None = None
+    class_scores: str = "probabilities"
 
 
 def model_path(model: Path | int) -> str:
@@ -98,20 +110,42 @@ def recognise(runtime: Backend, outputs: Sequence[Float32], stated: Stated) -> F
     """Return what is stated, completed from the model file and its first outputs.
 
     Raises:
-        ModelError: `model.ambiguous` where something is neither stated nor written in the file.
+        ModelError: `model.ambiguous` where something is neither stated nor written in the file, `model.task`
+            where the file says that it is made for another task than the stated one.
     """
-    card = None if stated.family and stated.labels else read_card(runtime.metadata)
-    family = stated.family or _family_of(card, runtime.outputs)
+    task = _task_of(runtime, stated)
+    told_all = stated.family and stated.labels and (stated.keypoints or task != POSE)
+    card = None if told_all else read_card(runtime.metadata)
+    family = stated.family or _family_of(card, task, runtime.outputs)
     labels = stated.labels or (card.labels if card else None)
     if not labels:
         raise _ambiguous("the class names", "--labels FILE with one name a line")
-    spec = stated.input or input_of(runtime.input, family)
-    units = stated.box_units or _units_of(family, outputs)
-    return Facts(family, tuple(labels), spec, units)
+    return Facts(
+        family,
+        tuple(labels),
+        stated.input or input_of(runtime.input, family, task),
+        stated.box_units or _units_of(family, outputs),
+        task,
+        stated.keypoints or (card.keypoints if card else None),
+        stated.class_scores or "probabilities",
+    )
 
 
-def input_of(tensor: TensorInfo, family: str) -> InputSpec:
-    """Return the input that a tensor's shape and a family's convention describe.
+def head_of(facts: Facts) -> Head:
+    """Return what a decoder must know of them."""
+    return Head(
+        len(facts.labels),
+        facts.input.width,
+        facts.input.height,
+        facts.box_units,
+        facts.input.layout,
+        facts.keypoints,
+        facts.class_scores,
+    )
+
+
+def input_of(tensor: TensorInfo, family: str, task: str = DETECT) -> InputSpec:
+    """Return the input that a tensor's shape and a family's convention for a task describe.
 
     Raises:
         ModelError: `model.shape` when it is no picture of three colours.
@@ -126,21 +160,56 @@ def input_of(tensor: TensorInfo, family: str) -> InputSpec:
             raise ModelError(message, code="model.shape")
     colour, scale, letterbox = _CONVENTIONS.get(family, _DEFAULT_CONVENTION)
     return InputSpec(
-        width=width, height=height, layout=layout, colour=colour, scale=scale, letterbox=letterbox
+        width=width,
+        height=height,
+        layout=layout,
+        colour=colour,
+        scale=scale,
+        letterbox=letterbox,
+        fit="crop" if task == CLASSIFY else "letterbox",
     )
 
 
-def _family_of(card: ModelCard | None, outputs: Sequence[TensorInfo]) -> str:
+def _task_of(runtime: Backend, stated: Stated) -> str:
+    """Return the task that is stated, or embedded, or shows in the shapes of outputs that only detection has."""
+    embedded = runtime.metadata.get("task") if "names" in runtime.metadata else None
+    if embedded is not None and embedded not in TASKS:
+        known = ", ".join(TASKS)
+        message = f"expected a model for one of {known}, found one for {embedded[:60]!r}"
+        raise ModelError(message, code="model.task")
+    if stated.task and embedded and stated.task != embedded:
+        raise ModelError(
+            f"expected a model for {stated.task}, found {embedded} in its metadata",
+            code="model.task",
+            hint=f"state {embedded}, or take the right file",
+        )
+    if stated.task or embedded:
+        return stated.task or embedded or DETECT
+    if stated.family == ULTRALYTICS and stated.labels and not _is_detection(runtime, stated):
+        raise _ambiguous("its task", "--task detect, classify, pose, segment or obb")
+    return DETECT
+
+
+def _is_detection(runtime: Backend, stated: Stated) -> bool:
+    match [info.shape for info in runtime.outputs]:
+        case [(_, rows, _)]:
+            # Fewer rows than boxes and classes need are no other task either, but wrong labels.
+            return rows <= 4 + len(stated.labels or ())
+        case _:
+            return False
+
+
+def _family_of(card: ModelCard | None, task: str, outputs: Sequence[TensorInfo]) -> str:
     if card is None:
         raise _ambiguous("the family", "--family ultralytics, yolox, …")
-    if card.task != "detect":
-        raise ModelError(f"expected a detection model, found {card.task}", code="model.family")
-    if card.end_to_end:
+    if card.end_to_end and task != CLASSIFY:
         return "ultralytics-e2e"
+    if task != DETECT:
+        return ULTRALYTICS
     classes = len(card.labels)
     match outputs[0].shape:
         case (_, rows, _) if rows == 4 + classes:
-            return "ultralytics"
+            return ULTRALYTICS
         case (_, _, columns) if columns == 5 + classes:
             return "ultralytics-v5"
         case (_, _, 6):
@@ -152,13 +221,11 @@ def _family_of(card: ModelCard | None, outputs: Sequence[TensorInfo]) -> str:
 
 def _units_of(family: str, outputs: Sequence[Float32]) -> str:
     order = _EITHER_UNIT.get(family)
-    match [values.shape for values in outputs], order:
-        case [(1, _, _), *_], "rows":
-            boxes = outputs[0][0, :4]
-        case [(1, _, _), *_], "columns":
-            boxes = outputs[0][0, :, :4]
-        case _:
-            return "pixels"
+    # Prototypes of masks may come before or behind the boxes.
+    rows = [values[0] for values in outputs if values.ndim == _ROW_AXES and len(values) == 1]
+    if order is None or not rows:
+        return "pixels"
+    boxes = rows[0][:4] if order == "rows" else rows[0][:, :4]
     return "normalised" if np.abs(boxes).max(initial=0.0) <= _NORMALISED_LIMIT else "pixels"
 
 

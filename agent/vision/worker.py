@@ -103,7 +103,11 @@ class Worker:
             labels=request.labels,
             input_spec=variant.input,
             box_units=variant.box_units,
+            task=variant.task.value,
+            keypoints=variant.keypoints,
+            class_scores=variant.class_scores,
             threads=request.threads,
+            providers=request.providers,
             confidence=request.confidence,
             iou=request.iou,
         )

@@ -112,11 +112,21 @@ def test_a_silent_file_needs_family_and_labels_to_be_stated(tmp_path: Path) -> N
     load_detector(path, family="ultralytics", labels=models.LABELS)
 
 
-def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
+def test_a_model_of_another_task_than_stated_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(models.onnx_model(models.METADATA | {"task": "segment"}))
-    with pytest.raises(ModelError, match="segment"):
+    with pytest.raises(ModelError, match="expected a model for detect, found segment") as caught:
+        load_detector(path, family="ultralytics", labels=models.LABELS, task="detect")
+    assert caught.value.code == "model.task"
+    assert "segment" in caught.value.hint
+
+
+def test_a_model_for_a_task_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(models.onnx_model(models.METADATA | {"task": "fortune-telling"}))
+    with pytest.raises(ModelError, match="fortune-telling") as caught:
         load_detector(path)
+    assert caught.value.code == "model.task"
 
 
 def test_a_file_of_no_known_format_is_refused(tmp_path: Path) -> None:

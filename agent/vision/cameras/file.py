@@ -1,4 +1,4 @@
-"""A video file, shown at its own rate as a live source, over and over where configured."""
+"""A video file, shown at its own rate as a live source or as fast as it is read, over and over where configured."""
 
 from __future__ import annotations
 
@@ -58,9 +58,8 @@ class FileCamera:
         """Wait for the next frame that is due and decode it; see `agent.vision.cameras.Camera`."""
         film = self._opened()
         rate = min(self._setup.config.fps or film.fps, film.fps)
-        pace = Pace(rate, self._setup.epoch_ns)
-        tick = pace.next_tick(self._last_tick, monotonic_ns())
-        if not wait_until(pace.due_ns(tick), monotonic_ns(), self._setup.stop):
+        tick = self._wait_for_tick(Pace(rate, self._setup.epoch_ns))
+        if tick is None:
             return None
         self._last_tick = tick
         started = time.perf_counter_ns()
@@ -76,6 +75,14 @@ class FileCamera:
         if self._film:
             self._film.video.release()
         self._film = None
+
+    def _wait_for_tick(self, pace: Pace) -> int | None:
+        """Return the tick to show now; None when the camera is stopped before it is due."""
+        if not self._setup.config.paced:
+            return self._last_tick + 1
+        tick = pace.next_tick(self._last_tick, monotonic_ns())
+        due = wait_until(pace.due_ns(tick), monotonic_ns(), self._setup.stop)
+        return tick if due else None
 
     def _decode(self, film: _Film, number: int) -> NDArray[np.uint8]:
         """Return frame `number`, reading on or seeking; the file's true end counts as its length."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FLOOD_CONFIDENCE = 0.05
 _MANY_ANCHORS = 1000
 _MANY_ROWS = 100
-_MAX_CANDIDATES = 3000
+MAX_CANDIDATES = 3000
 
 
 def expect_outputs(outputs: Sequence[Float32], count: int, what: str) -> None:
@@ -90,17 +90,28 @@ def suppress(xyxy: Float32, scores: Float32, labels: Int32, iou: float) -> Boxes
     Raises:
         ModelError: `model.not_finite` for a candidate with such a corner.
     """
+    kept = survivors(xyxy, scores, labels, iou)
+    return Boxes(xyxy[kept], scores[kept], labels[kept])
+
+
+def survivors(xyxy: Float32, scores: Float32, labels: Int32, iou: float) -> NDArray[np.intp]:
+    """Return the indices of the boxes that `suppress` leaves, best first, at most `MAX_BOXES`.
+
+    Raises:
+        ModelError: `model.not_finite` for a candidate with such a corner.
+    """
     require_finite(xyxy)
-    if len(scores) > _MAX_CANDIDATES:
-        best = np.argpartition(-scores, _MAX_CANDIDATES)[:_MAX_CANDIDATES]
-        xyxy, scores, labels = xyxy[best], scores[best], labels[best]
     if not len(scores):
-        return Boxes(xyxy.reshape(0, 4), scores, labels)
-    sides = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)
+        return np.empty(0, np.intp)
+    likely = np.arange(len(scores))
+    if len(scores) > MAX_CANDIDATES:
+        likely = np.argpartition(-scores, MAX_CANDIDATES)[:MAX_CANDIDATES]
+    boxes = xyxy[likely]
+    sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     # The stubs ask for lists; arrays are what is fast.
-    chosen = cv2.dnn.NMSBoxesBatched(sides, scores, labels, 0.0, iou)  # type: ignore[arg-type]
-    kept = np.asarray(chosen, np.intp)
-    return best_first(xyxy[kept], scores[kept], labels[kept])
+    chosen = cv2.dnn.NMSBoxesBatched(sides, scores[likely], labels[likely], 0.0, iou)  # type: ignore[arg-type]
+    kept = likely[np.asarray(chosen, np.intp)]
+    return kept[np.argsort(-scores[kept], kind="stable")[:MAX_BOXES]]
 
 
 def best_first(xyxy: Float32, scores: Float32, labels: Int32) -> Boxes:

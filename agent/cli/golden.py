@@ -1,0 +1,112 @@
+"""`vigil release golden`: what every variant of a release finds in its golden pictures, written down.
+
+A device that tries the release looks at the same pictures and must find the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from agent.errors import PackageError
+
+if TYPE_CHECKING:
+    from agent.release.draft_file import DraftFile, VariantFile
+    from agent.release.golden import GoldenBox
+    from agent.vision.detector import Detector
+    from agent.vision.gallery import Picture
+
+Boxes = list[list["GoldenBox"]]
+
+
+def golden(
+    draft: Annotated[Path, typer.Argument(help="Draft of the release (YAML).")],
+    clip: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="Video to take the pictures from that are not there yet."),
+    ] = None,
+) -> None:
+    """Run every variant of a draft over its golden pictures and write the boxes they must find.
+
+    Choose pictures that your cameras took and that show what the model knows. Writes the file that the
+    draft names as `golden.expected`.
+    """
+    from agent.host.disk import REAL_DISK
+    from agent.release.draft_file import read_draft
+
+    wanted, folder = read_draft(draft), draft.resolve().parent
+    pictures = _pictures([folder / name for name in wanted.golden.images], clip)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("Looking", total=len(wanted.variants) * len(pictures))
+        expected: dict[str, Boxes] = {}
+        for variant in wanted.variants:
+            progress.update(task, description=f"Looking with {variant.id}")
+            expected[variant.id] = []
+            for boxes in _find(_detector(wanted, variant, folder), pictures):
+                expected[variant.id].append(boxes)
+                progress.advance(task)
+    _refuse_blindness(expected)
+    path = folder / wanted.golden.expected
+    REAL_DISK.write_atomic(path, msgspec.json.encode(expected), mode=0o644)
+    Console().print(_table(wanted, expected))
+    Console(highlight=False).print(f"{path}: written")
+
+
+def _pictures(paths: list[Path], clip: Path | None) -> list[Picture]:
+    from agent.vision.gallery import read_picture, write_stills
+
+    if not paths:
+        raise PackageError("golden set: expected at least one image, found none")
+    missing = [path for path in paths if not path.exists()]
+    if missing and clip is None:
+        hint = "put it there, or take all that are missing from a video: --clip VIDEO"
+        raise PackageError(f"{missing[0]}: no such golden picture", hint=hint)
+    if missing and clip is not None:
+        write_stills(clip, missing)
+    return [read_picture(path) for path in paths]
+
+
+def _detector(draft: DraftFile, variant: VariantFile, folder: Path) -> Detector:
+    from agent.vision.detector import load_detector
+
+    return load_detector(
+        folder / variant.model,
+        backend=variant.backend.value,
+        family=variant.family.value,
+        labels=draft.labels,
+        input_spec=variant.input,
+        box_units=variant.box_units,
+        confidence=draft.golden.confidence,
+        iou=draft.golden.iou,
+    )
+
+
+def _find(detector: Detector, pictures: list[Picture]) -> Iterator[list[GoldenBox]]:
+    from agent.vision.detector import golden_boxes
+
+    for picture in pictures:
+        yield golden_boxes(detector, picture.image)
+
+
+def _refuse_blindness(expected: dict[str, Boxes]) -> None:
+    for variant, boxes in expected.items():
+        if not any(boxes):
+            hint = (
+                "choose pictures that show what the model knows; check family, input and box_units"
+            )
+            raise PackageError(f"variant {variant} finds nothing in any golden picture", hint=hint)
+
+
+def _table(draft: DraftFile, expected: dict[str, Boxes]) -> Table:
+    table = Table("picture", *expected)
+    for index, name in enumerate(draft.golden.images):
+        table.add_row(name, *(str(len(boxes[index])) for boxes in expected.values()))
+    return table

@@ -1,0 +1,60 @@
+"""Processes as tests look at them: the `vigil` command, children, life and death."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+
+def vigil(
+    *arguments: str, under: Sequence[str] = (), timeout_s: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """Run `vigil` to its end, `under` another command that becomes it, where given."""
+    return subprocess.run(
+        [*under, sys.executable, "-m", "agent", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def until(
+    condition: Callable[[], object], timeout_s: float, what: str, every_s: float = 0.02
+) -> None:
+    """Wait until something is so; fail when it does not become so."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"expected within {timeout_s:.0f} s: {what}")
+        time.sleep(every_s)
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the direct children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(word) for word in task.read_text().split()]
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def is_confined(pid: int) -> bool:
+    """Whether a process has given up gaining privileges, which a worker does before anything else."""
+    try:
+        return "\nNoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False

@@ -1,0 +1,152 @@
+"""`vigil release golden` with the bundled model and clip, and what `vigil release build` makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from agent.cli import app
+from agent.demo.scene import CLASSES
+from agent.errors import CameraError, ConfigError, ModelError, PackageError, VigilError
+from agent.release.policy_file import load_policy
+from agent.schema.messages import Role
+
+BUNDLED = Path(__file__).parents[2] / "agent/demo/bundled"
+CLIP = BUNDLED / "conveyor.mp4"
+IMAGES = ["golden/1.png", "golden/2.jpg", "golden/3.png"]
+
+Alter = Callable[..., Path]
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Alter:
+    """Write a draft of both bundled forms of a model; keyword arguments replace its fields."""
+
+    def write(**changes: Any) -> Path:
+        onnx = {
+            "id": "onnx",
+            "model": str(BUNDLED / "parts-1.onnx"),
+            "backend": "onnxruntime",
+            "precision": "fp32",
+            "family": "ultralytics",
+            "input": {"width": 320, "height": 320},
+            "accuracy": 0.6,
+            "memory_mb": 256,
+        }
+        litert = onnx | {
+            "id": "litert",
+            "model": str(BUNDLED / "parts-1.tflite"),
+            "backend": "litert",
+            "precision": "dynamic-int8",
+            "box_units": "normalised",
+        }
+        tree = {
+            "schema": 1,
+            "name": "parts",
+            "version": "1.0",
+            "class": "gate",
+            "counter": 1,
+            "labels": list(CLASSES),
+            "variants": [onnx, litert],
+            "golden": {"images": IMAGES, "expected": "boxes.json", "confidence": 0.25, "iou": 0.6},
+        }
+        path = tmp_path / "draft.yaml"
+        path.write_text(yaml.safe_dump(tree | changes))
+        return path
+
+    return write
+
+
+def vigil(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, VigilError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_every_variant_writes_what_it_finds_in_every_picture(draft: Alter, tmp_path: Path) -> None:
+    output = vigil("release", "golden", draft(), "--clip", CLIP)
+    assert "boxes.json: written" in output.replace("\n", "")
+    expected = json.loads((tmp_path / "boxes.json").read_text())
+    assert set(expected) == {"onnx", "litert"}
+    assert [len(images) for images in expected.values()] == [3, 3]
+    labels = {box[0] for images in expected.values() for boxes in images for box in boxes}
+    assert labels <= set(range(len(CLASSES)))
+    assert len(labels) > 1
+
+
+def test_a_release_is_built_from_what_was_found(draft: Alter, tmp_path: Path) -> None:
+    path = draft()
+    vigil("release", "golden", path, "--clip", CLIP)
+    vigil("release", "build", path, "--out", tmp_path / "out", "--key-out", tmp_path / "out.key")
+    assert (tmp_path / "out/golden.sealed").exists()
+
+
+def test_build_says_what_to_run_when_nothing_was_found_yet(draft: Alter, tmp_path: Path) -> None:
+    path = draft()
+    with pytest.raises(ConfigError) as refusal:
+        vigil("release", "build", path, "--out", tmp_path / "out", "--key-out", tmp_path / "k")
+    assert f"vigil release golden {path}" in refusal.value.diagnostics()
+    assert not (tmp_path / "k").exists()
+
+
+def test_pictures_that_are_there_are_kept(draft: Alter, tmp_path: Path) -> None:
+    path = draft()
+    vigil("release", "golden", path, "--clip", CLIP)
+    kept = (tmp_path / IMAGES[0]).read_bytes()
+    (tmp_path / IMAGES[1]).unlink()
+    vigil("release", "golden", path, "--clip", CLIP)
+    assert (tmp_path / IMAGES[0]).read_bytes() == kept
+    assert (tmp_path / IMAGES[1]).exists()
+
+
+def test_missing_pictures_are_named(draft: Alter) -> None:
+    with pytest.raises(PackageError, match=r"1\.png") as refusal:
+        vigil("release", "golden", draft())
+    assert "--clip" in refusal.value.diagnostics()
+
+
+def test_a_clip_that_is_too_short_writes_no_expectations(draft: Alter, tmp_path: Path) -> None:
+    images = [f"{number}.jpg" for number in range(400)]
+    golden = {"images": images, "expected": "boxes.json", "confidence": 0.25, "iou": 0.6}
+    with pytest.raises(CameraError, match="expected 400"):
+        vigil("release", "golden", draft(golden=golden), "--clip", CLIP)
+    assert not (tmp_path / "boxes.json").exists()
+    assert not list(tmp_path.glob("*.jpg"))
+
+
+def test_a_draft_without_pictures_is_refused(draft: Alter) -> None:
+    golden = {"images": [], "expected": "boxes.json", "confidence": 0.25, "iou": 0.6}
+    with pytest.raises(PackageError, match="at least one image"):
+        vigil("release", "golden", draft(golden=golden))
+
+
+def test_a_variant_that_finds_nothing_is_refused(draft: Alter, tmp_path: Path) -> None:
+    golden = {"images": IMAGES, "expected": "boxes.json", "confidence": 1.0, "iou": 0.6}
+    with pytest.raises(PackageError, match="variant onnx finds nothing"):
+        vigil("release", "golden", draft(golden=golden), "--clip", CLIP)
+    assert not (tmp_path / "boxes.json").exists()
+
+
+def test_a_draft_whose_labels_do_not_fit_its_model_is_refused(draft: Alter) -> None:
+    with pytest.raises(ModelError):
+        vigil("release", "golden", draft(labels=["bolt"]), "--clip", CLIP)
+
+
+def test_a_policy_may_name_key_files(tmp_path: Path) -> None:
+    vigil("release", "keygen", "people", "ada", "--keys", tmp_path / "keys")
+    user = {"name": "ada", "role": "deployer", "keys": ["keys/people/ada.pub"]}
+    path = tmp_path / "policy.yaml"
+    path.write_text(
+        yaml.safe_dump({"schema": 1, "version": 1, "users": [user], "commands": {}}),
+    )
+    policy = load_policy(path)
+    assert policy.users[0].role is Role.DEPLOYER
+    assert policy.users[0].keys == [(tmp_path / "keys/people/ada.pub").read_text()]
