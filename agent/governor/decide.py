@@ -7,8 +7,8 @@
   limit with room to spare. That room and the limit are the hysteresis.
 - A rung that had to be left within `proof_s` of the climb to it may be tried again only after twice the wait of
   the time before, up to `longest_wait_s`; one that held for longer halves it. So it cannot oscillate.
-- Two moves are never less than `dwell_s` apart, opposite ones never less than `climb_s`. Only an
-  operator's pin is carried out at once.
+- Two moves are never less than `dwell_s` apart, a climb never less than `climb_s` from the move before. Only
+  an operator's pin is carried out at once.
 """
 
 from __future__ import annotations

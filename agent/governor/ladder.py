@@ -93,6 +93,11 @@ def place_of(name: str, ladder: Ladder) -> int | None:
     return next((index for index, rung in enumerate(ladder) if rung.name == name), None)
 
 
+def first_of(variant: str, ladder: Ladder) -> int:
+    """Return the index of a variant's best rung; the top where it has none."""
+    return next((index for index, rung in enumerate(ladder) if rung.variant == variant), 0)
+
+
 def without_variant(ladder: Ladder, variant: str) -> Ladder:
     """Return the ladder without a variant that turned out not to run; its top stays."""
     return (ladder[0], *(rung for rung in ladder[1:] if rung.variant != variant))

@@ -50,14 +50,14 @@ class InstalledRelease:
         manifest: What its makers say about it.
         variant: The variant to run.
         folder: Its folder in the store.
-        fallbacks: Cheaper variants that are on this disk too, for hard times.
+        here: All variants on this disk, the one that suits the board best first.
     """
 
     ref: ReleaseRef
     manifest: Manifest
     variant: Variant
     folder: Path
-    fallbacks: tuple[Variant, ...] = ()
+    here: tuple[Variant, ...]
 
     @property
     def payload_path(self) -> Path:
@@ -80,11 +80,9 @@ class InstalledRelease:
         Raises:
             PackageError: That variant is not here (`package.no_variant`).
         """
-        here = (self.variant, *self.fallbacks)
-        for variant in here:
+        for variant in self.here:
             if variant.id == variant_id:
-                others = tuple(one for one in here if one is not variant)
-                return replace(self, variant=variant, fallbacks=others)
+                return replace(self, variant=variant)
         message = f"{self.ref.label}: variant {variant_id} is not on this device"
         raise PackageError(message, code="package.no_variant")
 
@@ -172,8 +170,8 @@ class ModelStore:
             release = self._describe(folder)
         except PackageError:
             return set()
-        variants = (release.variant, *release.fallbacks)
-        return {release.golden_path, *(self.blob_path(one.payload.sha256) for one in variants)}
+        payloads = {self.blob_path(variant.payload.sha256) for variant in release.here}
+        return {release.golden_path, *payloads}
 
     def _remove_release(self, folder: Path) -> None:
         # The record goes first: a folder without one is no release.
@@ -199,7 +197,8 @@ class ModelStore:
         """Return the release with those of its fallbacks that are whole; all else must be."""
         self._check_blob(release.payload_path, release.variant.payload)
         self._check_blob(release.golden_path, release.manifest.golden.payload)
-        return replace(release, fallbacks=tuple(filter(self._is_whole, release.fallbacks)))
+        others = [variant for variant in release.here[1:] if self._is_whole(variant)]
+        return replace(release, here=(release.variant, *others))
 
     def _is_whole(self, fallback: Variant) -> bool:
         try:
@@ -243,8 +242,8 @@ def _assemble(record: _Record, manifest_bytes: bytes, folder: Path) -> Installed
     for name in (record.variant, *record.fallbacks):
         if name not in variants:
             raise _damaged(folder, f"the manifest has no variant {name!r}")
-    fallbacks = tuple(variants[name] for name in record.fallbacks)
-    return InstalledRelease(record.ref, manifest, variants[record.variant], folder, fallbacks)
+    here = tuple(variants[name] for name in (record.variant, *record.fallbacks))
+    return InstalledRelease(record.ref, manifest, here[0], folder, here)
 
 
 def _manifest(ref: ReleaseRef, data: bytes) -> Manifest:

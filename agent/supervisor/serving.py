@@ -69,8 +69,6 @@ class Supervisor:
         self.pipeline = "stopped"
         self.problem = ""
 
-    # for the updater --------------------------------------------------------------------------------
-
     def trial(self, release: InstalledRelease) -> None:
         """Load `release` in a new worker and run its golden set; the worker stays as the candidate.
 
