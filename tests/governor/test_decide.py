@@ -6,19 +6,22 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from agent.governor.decide import refused, step
 from agent.governor.situation import Cause, Limits, Memory, Move, Pace, Situation
 from tests.parts.thermal import PI5, Day, Device, ladder, most_per_hour, moves
 
-LADDER = ladder({640: 80.0, 320: 20.0}, full_fps=15, least_fps=5)
+LADDER = ladder({640: 60.0, 320: 15.0}, full_fps=15, least_fps=5)
 TOP, LAST = 0, len(LADDER) - 1
 LIMITS = Limits(latency_ms=100.0, temperature_c=75.0)
 PACE = Pace()
 QUIET = Situation(at_s=0.0, p95_ms=20.0, work_ms=20.0, queue_ms=0.0, temperature_c=50.0)
 CALM = Day(ambient_c=lambda _now: 0.0)
+
+# Whole hours are lived through in each example: too long to look for the smallest one.
+LIVED = settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 
 readings = st.one_of(st.none(), st.floats(0.0, 1e4))
 situations = st.builds(
@@ -76,7 +79,7 @@ def test_nothing_moves_while_a_release_is_judged(course: list[Situation]) -> Non
 
 
 @given(st.floats(0.2, 30.0))
-@settings(max_examples=25, deadline=None)
+@LIVED
 def test_a_limit_is_kept_again_one_dwell_after_it_was_broken(slowness: float) -> None:
     day = replace(CALM, slowness=lambda now: slowness if now >= 100 else 1.0)
     trace = list(Device(PI5, LADDER, LIMITS, day).live(140))
@@ -86,16 +89,16 @@ def test_a_limit_is_kept_again_one_dwell_after_it_was_broken(slowness: float) ->
 
 
 @given(st.floats(1.0, 6.0), st.floats(-10.0, 45.0))
-@settings(max_examples=20, deadline=None)
+@LIVED
 def test_what_stays_as_it_is_causes_few_moves(slowness: float, ambient_c: float) -> None:
     day = Day(lambda _now: ambient_c, lambda _now: slowness)
-    trace = list(Device(PI5, LADDER, LIMITS, day).live(3 * 3600))
+    trace = list(Device(PI5, LADDER, LIMITS, day).live(2 * 3600))
     late = [(at_s, move) for at_s, move in moves(trace) if at_s > 3600]
     assert most_per_hour(late) <= 8
 
 
 @given(st.lists(st.tuples(st.floats(20.0, 900.0), st.floats(1.0, 12.0)), min_size=1, max_size=6))
-@settings(max_examples=20, deadline=None)
+@LIVED
 def test_the_top_rung_is_regained_after_any_trouble(troubles: list[tuple[float, float]]) -> None:
     def slowness(now: float) -> float:
         for seconds, factor in troubles:
@@ -117,8 +120,8 @@ def test_a_square_wave_of_trouble_is_answered_ever_more_slowly() -> None:
     first, last = (
         sum(begin <= at_s < begin + 3600 for at_s, _ in made) for begin in (0.0, 3 * 3600.0)
     )
-    assert first <= 30
-    assert last <= first / 2
+    assert first <= 24
+    assert last <= 12
 
 
 CASES = {

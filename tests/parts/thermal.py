@@ -101,11 +101,14 @@ class Device:
     def live(self, seconds: int) -> Iterator[Sample]:
         """Run for so many seconds, one decision a second."""
         degrees, memory = self.begin_c, Memory(since_s=0.0)
-        warmth: deque[tuple[float, float]] = deque(maxlen=60)
+        warmth: deque[tuple[float, float]] = deque(maxlen=12)
+        slope: float | None = None
         for second in range(seconds):
             now = float(second)
             degrees += (self._target_c(now, memory.rung, degrees) - degrees) / self.board.tau_s
-            warmth.append((now, degrees))
+            if second % 5 == 0:
+                warmth.append((now, degrees))
+                slope = slope_c_min(warmth)
             work_ms, queue_ms = self._frame(now, memory.rung, degrees)
             is_slowed = degrees >= self.board.throttle_c
             situation = Situation(
@@ -114,7 +117,7 @@ class Device:
                 work_ms=work_ms,
                 queue_ms=queue_ms,
                 temperature_c=degrees,
-                slope_c_min=slope_c_min(warmth),
+                slope_c_min=slope,
                 throttled=("throttled",) if is_slowed else (),
             )
             rung = memory.rung
