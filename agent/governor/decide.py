@@ -155,7 +155,11 @@ def _too_early(now: Situation, memory: Memory, pace: Pace) -> str:
 def _too_little_room(
     ladder: Ladder, now: Situation, memory: Memory, limits: Limits, pace: Pace
 ) -> str:
-    """Return which limit the rung above would break; after the longest wait less room will do."""
+    """Return which limit the rung above would break.
+
+    After the longest wait less room will do, and where results take half of what they may, a climb is tried whatever
+    the figures foretell: they may be old, or taken on a bad day.
+    """
     is_patient = now.at_s - memory.since_s >= pace.longest_wait_s
     if now.p95_ms is None:
         return "no frames to measure"
@@ -165,6 +169,8 @@ def _too_little_room(
     ahead_c = (now.temperature_c or 0.0) + 2 * FORESIGHT_MIN * (now.slope_c_min or 0.0)
     if now.temperature_c is not None and max(now.temperature_c, ahead_c) > cool_c:
         return f"{now.temperature_c:.1f} °C; a climb waits for {cool_c:g} °C"
+    if is_patient and now.p95_ms <= limits.latency_ms / 2:
+        return ""
     ahead_ms = foretold_ms(ladder[memory.rung - 1], ladder[memory.rung], now)
     most_ms = limits.latency_ms * (1.0 if is_patient else _ROOM)
     if ahead_ms > most_ms:

@@ -134,7 +134,9 @@ def main(bundled: Path, files: list[Path]) -> None:
     measured: dict[str, dict[str, float]] = {}
     for path in files:
         predict = open_model(path)
-        values = [round(value, 3) for images, truth in sets for value in score(predict, images, truth)]
+        values = [
+            round(value, 3) for images, truth in sets for value in score(predict, images, truth)
+        ]
         measured[path.name] = dict(zip(FIGURES, values, strict=True))
         figures = " | ".join(f"{value:.3f}" for value in values)
         print(f"| {path.name} | {path.stat().st_size / 1000:.0f} | {figures} |", flush=True)

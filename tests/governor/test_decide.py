@@ -21,7 +21,9 @@ QUIET = Situation(at_s=0.0, p95_ms=20.0, work_ms=20.0, queue_ms=0.0, temperature
 CALM = Day(ambient_c=lambda _now: 0.0)
 
 # Whole hours are lived through in each example: too long to look for the smallest one.
-LIVED = settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+LIVED = settings(
+    max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
 
 readings = st.one_of(st.none(), st.floats(0.0, 1e4))
 situations = st.builds(

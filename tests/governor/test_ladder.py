@@ -26,7 +26,15 @@ def test_every_rung_costs_clearly_less_than_the_one_above(
 
 def test_frames_go_before_pixels_where_that_costs_less() -> None:
     names = [rung.name for rung in ladder({640: 80.0, 320: 20.0}, full_fps=15, least_fps=5)]
-    assert names == ["n-640", "n-640@8.66", "n-640@5", "n-320", "n-320@8.66", "n-320@5", "n-320@1.25"]
+    assert names == [
+        "n-640",
+        "n-640@8.66",
+        "n-640@5",
+        "n-320",
+        "n-320@8.66",
+        "n-320@5",
+        "n-320@1.25",
+    ]
 
 
 def test_a_variant_that_costs_more_for_less_is_no_rung() -> None:

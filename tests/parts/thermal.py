@@ -149,7 +149,9 @@ def most_per_hour(found: list[tuple[float, Move]]) -> int:
     return max((sum(at <= one < at + 3600 for one in times) for at in times), default=0)
 
 
-def wave(low: float, high: float, *, rise_s: float, fall_s: float, slope_s: float = 1200.0) -> Course:
+def wave(
+    low: float, high: float, *, rise_s: float, fall_s: float, slope_s: float = 1200.0
+) -> Course:
     """A course that goes from `low` to `high` in `slope_s` seconds from `rise_s` on, and back from `fall_s` on."""
 
     def at(now: float) -> float:
