@@ -21,6 +21,7 @@ from agent.schema.config import (
     TlsConfig,
 )
 from agent.schema.document import config_from_yaml
+from agent.schema.keystore import key_config, located
 
 DEFAULT_PATH = Path("/etc/vigil/vigil.yaml")
 PROTOCOLS = ("auto", "5", "3.1.1")
@@ -81,7 +82,7 @@ def _absolute(config: Config, folder: Path) -> Config:
         config,
         state_dir=state_dir,
         runtime_dir=str(folder / config.runtime_dir),
-        key=str(folder / config.key),
+        key=located(key_config(config.key), folder),
         trust_root=str(folder / config.trust_root),
         broker=_absolute_broker(config.broker, folder),
         cameras=[_absolute_camera(camera, folder) for camera in config.cameras],

@@ -4,12 +4,18 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# package | command that shows it is there | what wants it
+# package | command or file that shows it is there | what wants it
 debian_packages='
 mosquitto         | mosquitto      | the tests speak to a real broker
 mosquitto-clients | mosquitto_pub  | the broker as seen by other programs
 strace            | strace         | the tests watch which files a process opens and writes
 softhsm2          | softhsm2-util  | device keys in a PKCS#11 token
+opensc            | pkcs11-tool    | that token as another program sees it
+swtpm             | swtpm          | device keys and the rollback counter in a TPM
+libtss2-dev       | /usr/include/tss2/tss2_esys.h | builds tpm2-pytss, which has no wheels
+pkg-config        | pkg-config     | builds tpm2-pytss
+python3-dev       | python3-config | builds tpm2-pytss
+gcc               | gcc            | builds tpm2-pytss, and a PKCS#11 library that fails on demand
 chromium          | chromium       | the tests click through the console
 '
 
@@ -55,7 +61,7 @@ system_packages() {
     local package command reason missing=() without=''
     while IFS='|' read -r package command reason; do
         package=${package// /} command=${command// /}
-        if [ -z "$package" ] || PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null; then continue; fi
+        if [ -z "$package" ] || [ -e "$command" ] || PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null; then continue; fi
         missing+=("$package")
         without+="  $package:$reason"$'\n'
     done <<<"$debian_packages"
@@ -128,3 +134,18 @@ pip_install() {
 }
 
 test_environment() { environment "$root/.venv" "$root/requirements-dev.lock"; }
+
+# Adds the TPM binding where its C library is installed; it is built here, in about 20 seconds, once. Never fails:
+# the tests that want it skip.
+tpm_environment() {
+    local folder=$root/.venv lock=$root/requirements-tpm.lock
+    "$folder/bin/python" -c 'import tpm2_pytss' 2>/dev/null && return 0
+    if ! pkg-config --exists tss2-esys 2>/dev/null; then
+        say "tpm2-tss is not installed: the tests of the TPM skip"
+        return 0
+    fi
+    say "building tpm2-pytss from ${lock#"$root"/}"
+    { pip_install "$folder" --require-hashes -r <(awk '/^[a-z]/ { keep = !/^tpm2-pytss/ } keep' "$lock") &&
+        pip_install "$folder" --require-hashes --no-build-isolation -r "$lock"; } ||
+        say "tpm2-pytss cannot be built: its tests skip"
+}

@@ -4,6 +4,7 @@ from tests.parts.assets import assets
 from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
 from tests.parts.certificates import authority
 from tests.parts.site import session_site, site
+from tests.parts.tokens import soft_token, soft_tpm
 
 __all__ = [
     "assets",
@@ -12,5 +13,7 @@ __all__ = [
     "mosquitto",
     "session_site",
     "site",
+    "soft_token",
+    "soft_tpm",
     "tls_mosquitto",
 ]

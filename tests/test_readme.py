@@ -34,14 +34,14 @@ def name_of(path: Path) -> str:
 
 @needs_mosquitto
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("guide", GUIDES, ids=name_of)
 def test_a_guide_leads_to_a_device_that_runs_the_new_model(guide: Path, tmp_path: Path) -> None:
     settings = {"PORT": str(free_port()), "PAGE": str(free_port())}
     missing = {program for line in lines(guide) if (program := line.missing_program)}
     if missing:
         pytest.skip(f"not installed: {', '.join(sorted(missing))}")
-    output = run_guide(guide, tmp_path, settings, timeout_s=170)
+    output = run_guide(guide, tmp_path, settings, timeout_s=280)
     status = output[output.rindex("+ vigil status") :]
     assert "deploy succeeded" in output
     for fact in ("gate/parts/1.0.0", "committed", "connected", "belt"):

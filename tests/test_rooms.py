@@ -19,9 +19,13 @@ HEAVY = {
     "sqlalchemy",
     "tensorrt",
     "torch",
+    "tpm2_pytss",
 }
 # Rooms that are not part of the control process.
 ELSEWHERE = {"agent.demo", "agent.fleet", "agent.release", "agent.vision"}
+# Loaded by the token helper's process alone, where the extra is installed. (pkcs11 is not among the heavy ones:
+# securesystemslib imports it where it finds it, and it loads a vendor's library only when asked.)
+IN_THE_HELPER = {"agent.trust.stores.pkcs11_token", "agent.trust.stores.tpm2_token"}
 
 # Imports the modules named on the command line one by one and says which of them loaded what.
 PROBE = """
@@ -41,7 +45,8 @@ def modules() -> list[str]:
     return [
         found.name
         for found in pkgutil.walk_packages(agent.__path__, "agent.", onerror=lambda _: None)
-        if ".".join(found.name.split(".")[:2]) not in ELSEWHERE and found.name != "agent.__main__"
+        if ".".join(found.name.split(".")[:2]) not in ELSEWHERE
+        and found.name not in {"agent.__main__"} | IN_THE_HELPER
     ]
 
 

@@ -15,6 +15,7 @@ from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_commander,
+    make_engines,
     make_governor,
     make_stager,
     make_supervisor,
@@ -71,7 +72,8 @@ class Agent:
         self._streams = Streams(self._topics, self._outbox, self._links.control)
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
-        self._supervisor = make_supervisor(device, self._listeners())
+        self._engines = make_engines(device)
+        self._supervisor = make_supervisor(device, self._listeners(), self._engines)
         self._governor = make_governor(
             device, self._supervisor, self._meters, self._held, self._on_move
         )
@@ -111,7 +113,7 @@ class Agent:
             policy_path(device), stager, lambda: self._links.control.connected, device.disk
         )
         self._updater = make_updater(
-            device, stager, self._supervisor, self._update_watch, self._policy
+            device, stager, self._supervisor, self._update_watch, self._between_updates
         )
         self._standing = Standing(
             device=device,
@@ -189,14 +191,15 @@ class Agent:
                 for number, link in enumerate(self._links.all)
             ),
             self._loop("reporter", reporter, 30),
+            *self._build_loop(),
             self._loop("supervisor", self._supervisor, 180),
             Loop(
                 "updater",
                 self._updater,
-                60 + 4 * trial_s,
+                60 + 4 * trial_s + self._build_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
-                interrupt=self._supervisor.abandon_trial,
+                interrupt=self._abandon_trial,
             ),
             *(
                 [self._loop("governor", self._governor, 60 + 4 * trial_s)]
@@ -210,6 +213,17 @@ class Agent:
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
         return Loop(name, body, patience_s, self._life.on_crash)
 
+    def _build_loop(self) -> list[Loop]:
+        """The loop that builds TensorRT engines, which may say nothing while one is being built."""
+        if self._engines is None:
+            return []
+        return [self._loop("engines", self._engines, 60 + self._build_s)]
+
+    @property
+    def _build_s(self) -> float:
+        """How long the build of an engine may take, 0 where none is ever built."""
+        return self._engines.limits.timeout_s if self._engines is not None else 0
+
     # what the parts say to each other -------------------------------------------------------------------
 
     def _on_frame(self, result: FrameResult, release: str) -> None:
@@ -220,6 +234,17 @@ class Agent:
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)
         self._console.events.add(event)
+
+    def _abandon_trial(self) -> None:
+        if self._engines is not None:
+            self._engines.abandon()
+        self._supervisor.abandon_trial()
+
+    def _between_updates(self) -> None:
+        """In the updater's thread: only there no trial of an update can be under way."""
+        self._policy.refresh_if_due()
+        if self._engines is not None:
+            self._engines.switch(self._supervisor)
 
     def _on_report(self, report: UpdateReport) -> None:
         self._console.updates.add(report)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agent.host.board import read_facts
 from agent.host.disk import REAL_DISK, Disk
 from agent.models.choose import choose
+from agent.models.engine_cache import EngineCache
 from agent.models.opening import Opener
 from agent.models.profiles import load_profiles, named, recognise
 from agent.models.store import ModelStore
 from agent.schema.config import Config
+from agent.schema.keystore import key_config
 from agent.schema.manifest import Manifest
 from agent.schema.profile import BoardFacts, Choice, DeviceProfile
 from agent.trust.floor import Floor
-from agent.trust.keys import FileKey
 from agent.trust.ledger import Ledger
+from agent.trust.rotation import spare_key
+from agent.trust.stores import floor_counter, key_store
 
 log = logging.getLogger(__name__)
 _MAX_ROOT_BYTES = 512 * 1024
@@ -29,6 +33,7 @@ class Device:
 
     Attributes:
         trust_root: The TUF root metadata the device was provisioned with.
+        engines: TensorRT engines that were built here.
         folder: The state folder; everything durable is below it.
     """
 
@@ -38,6 +43,7 @@ class Device:
     trust_root: bytes
     opener: Opener
     store: ModelStore
+    engines: EngineCache
     floor: Floor
     ledger: Ledger
     folder: Path
@@ -78,15 +84,17 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
     is_auto = config.profile == "auto"
     profile = recognise(facts, profiles) if is_auto else named(config.profile, profiles)
     log.info("board %s runs with profile %s", facts.model, profile.name)
-    key = FileKey.load(Path(config.key))
+    keys = key_store(key_config(config.key), disk)
+    key, identity = keys.open(), config.device
     return Device(
         config=config,
         facts=facts,
         profile=profile,
         trust_root=disk.read(Path(config.trust_root), _MAX_ROOT_BYTES),
-        opener=Opener(key, config.device.id, config.device.device_class),
+        opener=Opener(key, identity.id, identity.device_class, partial(spare_key, keys)),
         store=ModelStore(folder / "models", disk),
-        floor=Floor(folder / "floor", disk),
+        engines=EngineCache(folder / "engines", key, disk),
+        floor=Floor(folder / "floor", disk, floor_counter(keys)),
         ledger=Ledger(folder / "commands.db"),
         folder=folder,
         disk=disk,

@@ -85,7 +85,7 @@ class Standing:
             phase=record.phase,
             progress=self.update_watch.progress,
             last_update=record.last,
-            floor=self.device.floor.counter,
+            floor=self.device.floor.stored_counter,
             policy_ver=self.policy.version,
             audit_head=self.device.ledger.head,
             pipeline=self.supervisor.pipeline,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from agent import __version__
 from agent.app.device import Device
-from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import Standing, UpdateWatch
 from agent.control.builtin import builtin_handlers
 from agent.control.commander import Audience, Commander
@@ -25,8 +24,10 @@ from agent.models.store import InstalledRelease
 from agent.schema.governor import GovernorMove, PinRungArgs
 from agent.schema.manifest import Manifest, ReleaseRef
 from agent.schema.messages import CommandBody, DeployArgs, Telemetry
+from agent.schema.values import BackendName
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
 from agent.telemetry.meters import Meters
+from agent.supervisor.engines import BuildLimits, Engines
 from agent.update.grants import KeyBroker
 from agent.update.installer import Updater
 from agent.update.journal import Journal
@@ -38,7 +39,21 @@ from agent.update.staging import Stager
 from agent.update.trust_client import TrustClient
 
 
-def make_supervisor(device: Device, listeners: Listeners) -> Supervisor:
+def make_engines(device: Device) -> Engines | None:
+    """Return what builds TensorRT engines, None on a board without TensorRT."""
+    if BackendName.TENSORRT not in device.facts.backends:
+        return None
+    usable_mb = device.facts.memory_mb * 3 // 4 or BuildLimits.memory_mb
+    limits = BuildLimits(
+        memory_mb=min(usable_mb, BuildLimits.memory_mb),
+        workspace_mb=device.profile.runtime.workspace_mb,
+    )
+    return Engines(device.engines, limits, device.opener.payload)
+
+
+def make_supervisor(
+    device: Device, listeners: Listeners, engines: Engines | None = None
+) -> Supervisor:
     """Return the supervisor of the workers; it starts them once its loop runs."""
     config, profile = device.config, device.profile
     settings = WorkerSettings(
@@ -49,10 +64,12 @@ def make_supervisor(device: Device, listeners: Listeners) -> Supervisor:
         default_fps=profile.camera.fps,
         threads=min(profile.runtime.threads, device.facts.cores),
         memory_mb=config.update.worker_memory_mb,
+        providers=profile.runtime.providers,
+        delegates=profile.runtime.delegates,
         two_models=profile.limits.two_models,
         trial_timeout_s=config.update.trial_timeout_s,
     )
-    conversation = Conversation(settings, device.opener.payload, device.opener.golden)
+    conversation = Conversation(settings, device.opener.payload, device.opener.golden, engines)
     return Supervisor(settings, conversation, listeners, temperature_c)
 
 
@@ -117,9 +134,13 @@ def make_governor(
 
 
 def make_updater(
-    device: Device, stager: Stager, host: Supervisor, watch: UpdateWatch, policy: PolicyKeeper
+    device: Device,
+    stager: Stager,
+    host: Supervisor,
+    watch: UpdateWatch,
+    between: Callable[[], None],
 ) -> Updater:
-    """Return the updater; between updates its thread keeps the command policy new."""
+    """Return the updater; between updates its thread calls `between`."""
 
     def limits_of(manifest: Manifest) -> ProbationLimits:
         config = device.config
@@ -134,7 +155,7 @@ def make_updater(
         host,
         limits_of,
         watch.observe,
-        between=policy.refresh_if_due,
+        between=between,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,6 +91,7 @@ def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
     from agent.cli.bench_report import MODES, Measured, sum_up
     from agent.cli.contest import PipelineProcess, Reference
 
+    load = os.getloadavg()[0]
     be_like_the_agent()
     # Recognised by a process that ends again: a third one would share pages and flatter the figures.
     with Reference(file) as probe:
@@ -104,7 +106,7 @@ def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
             run |= {mode: partial(reference.lap, mode) for mode in MODES if mode not in run}
             for mode in with_progress(_turns(MODES), f"Measuring {name}", _ROUNDS * len(MODES)):
                 laps[mode].append(run[mode](lap_s))
-    return sum_up(name, file, Measured(loaded, laps, memory, pipeline.start))
+    return sum_up(name, file, Measured(loaded, laps, memory, pipeline.start, load))
 
 
 def _turns(modes: Sequence[str]) -> Iterator[str]:
@@ -120,13 +122,15 @@ def be_like_the_agent() -> None:
 
 
 def _report(document: BenchDocument, json_file: Path | None, plot: Path | None) -> None:
-    from agent.cli.bench_report import MODES, facts, overview, stages
+    from agent.cli.bench_report import MODES, facts, is_disturbed, overview, setting_of, stages
 
     if plot is not None:
         from agent.vision.plots import rates
 
-        shown = {run.id: {mode: run.modes[mode].fps for mode in MODES} for run in document.runs}
-        write_file(plot, rates(shown))
+        shown = [
+            (setting_of(run), [run.modes[mode].fps for mode in MODES]) for run in document.runs
+        ]
+        write_file(plot, rates(MODES, shown))
     if json_file is not None:
         write_json(document, json_file)
     if json_file == STDOUT:
@@ -137,6 +141,9 @@ def _report(document: BenchDocument, json_file: Path | None, plot: Path | None) 
         console.print(f"{run.id}: {facts(run)}", markup=False, highlight=False)
     console.print(overview(document.runs))
     console.print(_LEGEND, highlight=False)
+    if is_disturbed(document.runs[0]):
+        load = f"load average {document.runs[0].load} on {document.runs[0].cores} cores"
+        console.print(f"Other work was running ({load}): do not trust these rates.", style="yellow")
 
 
 def _named(text: str) -> tuple[str, Path]:

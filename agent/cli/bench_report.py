@@ -18,6 +18,7 @@ from agent.vision.benchmark import Lap, Loaded, ModelFile
 from agent.vision.timing import percentiles, stage_percentiles
 
 MODES = ("raw", "serial", "pipelined")
+_QUIET_LOAD = 0.6
 
 
 class ModeReport(msgspec.Struct, frozen=True):
@@ -34,6 +35,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     Attributes:
         id: The variant's id in its manifest, or the file's name.
         sha256: Digest of the plain model file.
+        load: The machine's load average of the minute before; other work spoils every rate.
         infer_ms: p50 of the bare inference.
         pre_post_ms: p50 of what Vigil adds to it in each frame of the serial mode, without decoding.
         pipelined_of_raw: Median over the rounds of the pipeline's rate by the bare runtime's.
@@ -49,6 +51,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     threads: int
     providers: list[str]
     cores: int
+    load: float
     rounds: int
     infer_ms: float
     pre_post_ms: float
@@ -78,6 +81,7 @@ class Measured:
     laps: Laps
     memory: Memory
     start: Start
+    load: float
 
 
 def mode_report(laps: Sequence[Lap]) -> ModeReport:
@@ -123,6 +127,7 @@ def sum_up(name: str, file: ModelFile, measured: Measured) -> BenchReport:
         threads=file.threads,
         providers=file.providers,
         cores=cores,
+        load=round(measured.load, 2),
         rounds=len(laps["raw"]),
         infer_ms=modes["raw"].stages_ms["infer"].p50,
         pre_post_ms=pre_post_ms(laps["serial"]),
@@ -135,12 +140,22 @@ def sum_up(name: str, file: ModelFile, measured: Measured) -> BenchReport:
     )
 
 
+def is_disturbed(run: BenchReport) -> bool:
+    """Return whether other work had a good part of the cores when the run began."""
+    return run.load > _QUIET_LOAD * run.cores
+
+
 def measurements(runs: Sequence[BenchReport]) -> dict[str, float]:
     """Return milliseconds per inference by variant id; of several settings the fastest counts."""
     fastest: dict[str, float] = {}
     for run in runs:
         fastest[run.id] = min(run.infer_ms, fastest.get(run.id, run.infer_ms))
     return fastest
+
+
+def setting_of(run: BenchReport) -> str:
+    """Return model and setting in a few words."""
+    return " ".join([run.id, f"x{run.threads}", *run.providers])
 
 
 def overview(runs: Sequence[BenchReport]) -> Table:

@@ -5,6 +5,7 @@ This process stays what a control process is: it loads no runtime.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -26,7 +27,7 @@ from agent.host.processes import cpu_s, pss_mb, rss_mb
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
 from agent.schema.manifest import SealedFile, Variant
-from agent.schema.values import BackendName, FamilyName, Precision
+from agent.schema.values import BackendName, FamilyName, Precision, TaskName
 from agent.supervisor import WorkerProcess
 from agent.supervisor.worker_process import Unasked
 from agent.vision.benchmark import Answer, Fault, Lap, LapRequest, Loaded, ModelFile
@@ -52,7 +53,11 @@ class Reference:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.loaded = self._next(Loaded)
+        try:
+            self.loaded = self._next(Loaded)
+        except VigilError:
+            self._process.communicate()
+            raise
 
     def lap(self, mode: str, seconds: float) -> Lap:
         """Run one lap of `raw` or `serial`.
@@ -61,7 +66,9 @@ class Reference:
             VigilError: What the process reported.
         """
         request = msgspec.json.encode(LapRequest(mode, seconds)).decode()
-        print(request, file=self._process.stdin, flush=True)
+        # When the process has died, the missing answer says so.
+        with contextlib.suppress(BrokenPipeError):
+            print(request, file=self._process.stdin, flush=True)
         return self._next(Lap)
 
     def __enter__(self) -> Self:
@@ -227,6 +234,8 @@ def _variant(loaded: Loaded, model: bytes) -> Variant:
         family=FamilyName(loaded.family),
         input=loaded.input,
         box_units=loaded.box_units,
+        task=TaskName(loaded.task),
+        keypoints=loaded.keypoints,
         payload=payload,
         accuracy=0.0,
         memory_mb=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -65,13 +66,19 @@ def _perform(
     with performance, Screen(console) as screen:
         console.print(f"The device's page: {performance.device.console_url}")
         if browser:
-            webbrowser.open(performance.device.console_url)
+            _open_page(performance.device.console_url)
         with contextlib.suppress(KeyboardInterrupt):
             while not _is_over(performance, seconds, stays=console.is_terminal and not seconds):
                 screen.show(performance.view())
                 time.sleep(_TURN_S)
         performance.curtain()
     return performance
+
+
+def _open_page(url: str) -> None:
+    """Open the page where there is a desktop: elsewhere a text browser would take the terminal."""
+    if os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+        webbrowser.open(url)
 
 
 def _is_over(performance: Performance, seconds: float, *, stays: bool) -> bool:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from agent.fleet.controller import Controller
     from agent.fleet.home import FleetHome
     from agent.fleet.operators import Order, SignedCommand
 
@@ -31,6 +32,7 @@ Keys = Annotated[list[Path], typer.Option("--key", help="Private key of an appro
 PolicyVersion = Annotated[int, typer.Option(help="Oldest policy a device must have to obey.")]
 Counters = Annotated[Path, typer.Option(help="File that keeps your command counters.")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for the outcome.")]
+_HEARD_WITHIN_S = 10.0
 COUNTERS = Path("~/.local/state/vigil/counters.json")
 
 
@@ -158,6 +160,18 @@ def revoke(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -
     console.print(f"{device}: revoked")
 
 
+@app.command()
+def grants(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+    """List what the key service answered a device, newest first."""
+    from agent.fleet.home import open_home
+
+    table = Table("when (UTC)", "release", "status", "reason")
+    for row in open_home(home).registry.grants(device):
+        when = datetime.fromtimestamp(row.at_ms / 1000, timezone.utc)
+        table.add_row(f"{when:%Y-%m-%d %H:%M:%S}", row.release, str(row.status), row.reason)
+    console.print(table)
+
+
 @app.command("add-key")
 def add_key(
     home: Home,
@@ -243,12 +257,28 @@ def _relay(opened: FleetHome, command: SignedCommand, wait_s: float) -> None:
     controller = Controller(opened.broker(DESK), services=None)
     controller.start()
     try:
+        _hear_from(controller, command.audience)
         reply = controller.ask(command, wait_s)
     finally:
         controller.stop()
     if reply.status is ReplyStatus.FAILED:
         raise CommandError(f"{reply.device}: {reply.cmd}: {reply.message}", code=reply.code)
     console.print(f"{reply.device}: {reply.cmd} {reply.status.value} {reply.data or ''}")
+
+
+def _hear_from(controller: Controller, audience: str) -> None:
+    """Wait a little for a device that has just been started: the broker keeps nothing for one it never saw."""
+    from agent.errors import TransferError
+
+    kind, _, device = audience.partition("/")
+    if kind != "d":
+        return
+    try:
+        controller.inbox.wait_state(
+            device, lambda state: not state.online or state.policy_ver > 0, _HEARD_WITHIN_S
+        )
+    except TransferError:
+        console.print(f"{device}: not heard of yet, or without a policy; sending all the same")
 
 
 def _json_object(text: str) -> dict[str, Any]:

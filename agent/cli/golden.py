@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from agent.cli.output import write_file
+from agent.cli.progress import with_progress
 from agent.errors import PackageError
 
 if TYPE_CHECKING:
@@ -38,24 +39,17 @@ def golden(
     Choose pictures that your cameras took and that show what the model knows. Writes the file that the
     draft names as `golden.expected`.
     """
-    from agent.host.disk import REAL_DISK
     from agent.release.draft_file import read_draft
 
     wanted, folder = read_draft(draft), draft.resolve().parent
     pictures = _pictures([folder / name for name in wanted.golden.images], clip)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("Looking", total=len(wanted.variants) * len(pictures))
-        expected: dict[str, Boxes] = {}
-        for variant in wanted.variants:
-            progress.update(task, description=f"Looking with {variant.id}")
-            expected[variant.id] = []
-            for boxes in _find(_detector(wanted, variant, folder), pictures):
-                expected[variant.id].append(boxes)
-                progress.advance(task)
+    expected: dict[str, Boxes] = {variant.id: [] for variant in wanted.variants}
+    looks = _look(wanted, folder, pictures)
+    for variant, boxes in with_progress(looks, "Looking", len(expected) * len(pictures)):
+        expected[variant].append(boxes)
     _refuse_blindness(expected)
     path = folder / wanted.golden.expected
-    REAL_DISK.write_atomic(path, msgspec.json.encode(expected), mode=0o644)
+    write_file(path, msgspec.json.encode(expected))
     Console().print(_table(wanted, expected))
     Console(highlight=False).print(f"{path}: written")
 
@@ -74,26 +68,35 @@ def _pictures(paths: list[Path], clip: Path | None) -> list[Picture]:
     return [read_picture(path) for path in paths]
 
 
+def _look(
+    draft: DraftFile, folder: Path, pictures: list[Picture]
+) -> Iterator[tuple[str, list[GoldenBox]]]:
+    from agent.vision.detector import golden_boxes
+
+    for variant in draft.variants:
+        detector = _detector(draft, variant, folder)
+        for picture in pictures:
+            yield variant.id, golden_boxes(detector, picture.image)
+
+
 def _detector(draft: DraftFile, variant: VariantFile, folder: Path) -> Detector:
     from agent.vision.detector import load_detector
 
+    # A TensorRT variant ships as ONNX; its engine is built on the device.
+    backend = "onnxruntime" if variant.backend.value == "tensorrt" else variant.backend.value
     return load_detector(
         folder / variant.model,
-        backend=variant.backend.value,
+        backend=backend,
         family=variant.family.value,
         labels=draft.labels,
         input_spec=variant.input,
         box_units=variant.box_units,
+        task=variant.task.value,
+        keypoints=variant.keypoints,
+        class_scores=variant.class_scores,
         confidence=draft.golden.confidence,
         iou=draft.golden.iou,
     )
-
-
-def _find(detector: Detector, pictures: list[Picture]) -> Iterator[list[GoldenBox]]:
-    from agent.vision.detector import golden_boxes
-
-    for picture in pictures:
-        yield golden_boxes(detector, picture.image)
 
 
 def _refuse_blindness(expected: dict[str, Boxes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,7 @@ def run(
         stream=sys.stderr,
         format="%(asctime)s %(levelname)-7s %(threadName)s %(name)s: %(message)s",
     )
-    logging.getLogger("tuf").setLevel(
-        logging.WARNING
-    )  # says "no signature" of every key not needed
+    # It says "no signature" of every key that was not needed.
+    logging.getLogger("tuf").setLevel(logging.WARNING)
+    os.umask(0o077)  # also for what SQLite creates
     sys.exit(Agent(load_config(config)).run())

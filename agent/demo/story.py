@@ -23,7 +23,7 @@ from agent.demo.forgery import forged
 from agent.demo.releases import Script
 from agent.demo.screen import Chapter, ChapterStatus
 from agent.errors import TransferError, VigilError
-from agent.schema.manifest import ReleaseRef
+from agent.schema.manifest import MANIFEST_FILE, ReleaseRef
 from agent.schema.messages import Outcome, State, UpdateReport
 
 _PATIENCE_S = 75.0
@@ -135,7 +135,12 @@ class Story:
 
     def _await_report(self, ref: ReleaseRef) -> UpdateReport:
         def is_over(state: State) -> bool:
-            return state.last_update is not None and state.last_update.path == ref.path
+            last = state.last_update
+            if last is None or last.path != ref.path or state.release is None:
+                return False
+            # A chapter ends with a model running: the new one, or again the one before.
+            is_new = ref.path == f"models/{state.release}/{MANIFEST_FILE}"
+            return is_new == (last.outcome is Outcome.COMMITTED)
 
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:

@@ -15,7 +15,9 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import yaml
 from cryptography import x509
 
@@ -27,10 +29,11 @@ from agent.host.clock import wall_ms
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.config import CONFIG_SCHEMA
 from agent.schema.document import to_json, trusted_json
+from agent.schema.keystore import FileKeyConfig, KeyConfig, located
 from agent.schema.topics import DEFAULT_PREFIX
 from agent.schema.values import Counter, Identifier, Positive, Struct
+from agent.trust.grant import check_public
 from agent.trust.identity import DEVICE_KEY, TLS_KEY, create_identity, load_identity
-from agent.trust.keys import load_point
 
 INVITATION, REQUEST, CERTIFICATE = "invitation.json", "request.json", "device.crt"
 CA, ROOT = "ca.crt", "root.json"
@@ -53,7 +56,7 @@ class Terms(Struct):
 
 
 class JoinRequest(Struct):
-    """What a device answers: token, certificate request (PEM) and the point (65 bytes) for its grants."""
+    """What a device answers: token, certificate request (PEM) and public key for its grants."""
 
     device: Identifier
     token: str
@@ -109,21 +112,27 @@ def invite(
     disk.write_atomic(bundle / INVITATION, data)
 
 
-def request(bundle: Path, folder: Path, disk: Disk = REAL_DISK) -> Terms:
-    """Make the device's keys in `folder/identity` and put its request into the bundle.
+def request(
+    bundle: Path, folder: Path, disk: Disk = REAL_DISK, key: KeyConfig | None = None
+) -> Terms:
+    """Make the device's keys and put its request into the bundle.
+
+    The key for grants is made where `key` says, by default in `folder/identity`.
 
     Raises:
         TrustError: The invitation is malformed.
         StorageError: The bundle cannot be read or a file cannot be written.
         ConfigError: Keys that are there already are exposed or malformed.
+        KeyUnavailableError: The key store cannot be used.
     """
     terms = read_terms(bundle, disk)
-    identity = create_identity(folder / IDENTITY_FOLDER, terms.device, disk)
+    place = None if key is None else located(key, folder.absolute())
+    identity = create_identity(folder / IDENTITY_FOLDER, terms.device, disk, place)
     answer = JoinRequest(
         device=terms.device,
         token=terms.token,
         csr=identity.request_pem.decode(),
-        public_key=identity.key.public_bytes,
+        public_key=identity.key.public_key,
     )
     disk.write_atomic(bundle / REQUEST, to_json(answer))
     return terms
@@ -140,7 +149,7 @@ def admit(
     """
     data = disk.read(bundle / REQUEST, _LIMIT)
     asked = trusted_json(data, JoinRequest, str(bundle / REQUEST))
-    load_point(asked.public_key)
+    check_public(asked.public_key)
     issued = authority.sign_csr(asked.csr.encode(), asked.device)
     invitation = registry.redeem(asked.token, asked.device, wall_ms())
     record = DeviceRecord(
@@ -169,7 +178,8 @@ def join(bundle: Path, folder: Path, disk: Disk = REAL_DISK) -> Path:
     terms = read_terms(bundle, disk)
     place = folder / IDENTITY_FOLDER
     certificate = disk.read(bundle / CERTIFICATE, _LIMIT)
-    _match(certificate, load_identity(place, terms.device).request_pem, terms.device)
+    identity = load_identity(place, terms.device, disk)
+    _match(certificate, identity.request_pem, terms.device)
     for name, data in (
         (CERTIFICATE, certificate),
         (CA, disk.read(bundle / CA, _LIMIT)),
@@ -178,7 +188,9 @@ def join(bundle: Path, folder: Path, disk: Disk = REAL_DISK) -> Path:
         disk.write_atomic(place / name, data, mode=0o644)
     path = folder / CONFIG_FILE
     if not disk.exists(path):
-        disk.write_atomic(path, skeleton(terms).encode(), mode=0o644)
+        disk.write_atomic(
+            path, skeleton(terms, _written(identity.key.key, place)).encode(), mode=0o644
+        )
     return path
 
 
@@ -198,8 +210,8 @@ def read_terms(bundle: Path, disk: Disk = REAL_DISK) -> Terms:
     return trusted_json(disk.read(path, _LIMIT), Terms, str(path))
 
 
-def skeleton(terms: Terms) -> str:
-    """Return a configuration that connects; cameras are the operator's to add."""
+def skeleton(terms: Terms, key: str | dict[str, Any]) -> str:
+    """Return a configuration that connects, with this `key`; cameras are the operator's to add."""
     tree = {
         "schema": CONFIG_SCHEMA,
         "device": {"id": terms.device, "class": terms.device_class, "groups": terms.groups},
@@ -214,11 +226,19 @@ def skeleton(terms: Terms) -> str:
                 "key": f"{IDENTITY_FOLDER}/{TLS_KEY}",
             },
         },
-        "key": f"{IDENTITY_FOLDER}/{DEVICE_KEY}",
+        "key": key,
         "trust_root": f"{IDENTITY_FOLDER}/{ROOT}",
         "cameras": [],
     }
     return yaml.safe_dump(tree, sort_keys=False)
+
+
+def _written(key: KeyConfig, identity: Path) -> str | dict[str, Any]:
+    """Return how the configuration names a key store; the usual file as it always did."""
+    if key == FileKeyConfig(path=str(identity.absolute() / DEVICE_KEY)):
+        return f"{IDENTITY_FOLDER}/{DEVICE_KEY}"
+    tree: dict[str, Any] = msgspec.to_builtins(key)
+    return tree
 
 
 def _check_name(device: str) -> None:

@@ -5,7 +5,8 @@ There is no key that a group shares, so taking a device out is refusing its next
 
 from __future__ import annotations
 
-from agent.fleet.registry import DeviceRecord, Registry
+from agent.fleet.registry import DeviceRecord, GrantRecord, Registry
+from agent.host.clock import wall_ms
 from agent.schema.document import Malformed, parse_json
 from agent.schema.messages import MESSAGE_VERSION, KeyReply, KeyRequest
 from agent.trust.grant import wrap
@@ -13,6 +14,7 @@ from agent.trust.grant import wrap
 OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, BUSY = 200, 400, 403, 404, 503
 NO_ID = "00000000"  # in a reply to a request whose own id cannot be read
 REQUEST_LIMIT = 4096  # bytes
+_LOGGED_CHARACTERS = 255
 
 
 def decide(record: DeviceRecord | None, release_id: str, dek: bytes | None) -> tuple[int, str]:
@@ -29,7 +31,7 @@ def decide(record: DeviceRecord | None, release_id: str, dek: bytes | None) -> t
 
 
 class KeyService:
-    """Answers key requests from what the registry knows."""
+    """Answers key requests from what the registry knows; every answer is logged there."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -46,6 +48,8 @@ class KeyService:
         grant = b""
         if record is not None and dek is not None and status == OK:
             grant = wrap(dek, record.public_key, request.release, record.device_class, device)
+        release = request.release[:_LOGGED_CHARACTERS]
+        self._registry.log_grant(GrantRecord(wall_ms(), device, release, status, message))
         return _reply(request.id, status, message, grant)
 
 

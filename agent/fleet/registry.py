@@ -25,7 +25,11 @@ CREATE TABLE IF NOT EXISTS release_keys (release TEXT PRIMARY KEY, dek BLOB NOT 
 CREATE TABLE IF NOT EXISTS tokens (
     digest TEXT PRIMARY KEY, device TEXT NOT NULL, class TEXT NOT NULL, groups TEXT NOT NULL,
     expires_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS grants (
+    at_ms INTEGER NOT NULL, device TEXT NOT NULL, release TEXT NOT NULL, status INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS grants_of_device ON grants (device, at_ms);
 """
+_GRANTS_KEPT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class DeviceRecord:
     """One enrolled device.
 
     Attributes:
-        public_key: The point (65 bytes, uncompressed P-256) that model keys are wrapped to.
+        public_key: What model keys are wrapped to: a point of P-256 (65 bytes) or X-Wing (1,216 bytes).
         serial: Serial number of its certificate, hexadecimal.
     """
 
@@ -44,6 +48,17 @@ class DeviceRecord:
     serial: str
     revoked: bool = False
     enrolled_ms: int = 0
+
+
+@dataclass(frozen=True)
+class GrantRecord:
+    """One answer of the key service: when, to whom, for what, and its status and reason."""
+
+    at_ms: int
+    device: str
+    release: str
+    status: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,47 @@ class Registry:
         """
         if not self._run("UPDATE devices SET revoked = 1 WHERE id = ? RETURNING id", device):
             raise ConfigError(f"device {device}: not registered", code="fleet.unknown_device")
+
+    def rotate_key(self, device: str, old_public: bytes, new_public: bytes) -> None:
+        """Put a device's new key in the place of the old one.
+
+        Raises:
+            ConfigError: It is not registered, is revoked, or has another key by now.
+        """
+        if not self._run(
+            "UPDATE devices SET public_key = ? WHERE id = ? AND public_key = ? AND revoked = 0 "
+            "RETURNING id",
+            new_public,
+            device,
+            old_public,
+        ):
+            message = f"device {device}: not registered with this key, or revoked"
+            raise ConfigError(message, code="fleet.unknown_device")
+
+    # grants ----------------------------------------------------------------------------------------
+
+    def log_grant(self, record: GrantRecord) -> None:
+        """Remember an answer of the key service, refusals too; the oldest of a million make room."""
+        self._run(
+            "INSERT INTO grants VALUES (?, ?, ?, ?, ?)",
+            record.at_ms,
+            record.device,
+            record.release,
+            record.status,
+            record.reason,
+        )
+        self._run(
+            "DELETE FROM grants WHERE rowid <= (SELECT max(rowid) FROM grants) - ?", _GRANTS_KEPT
+        )
+
+    def grants(self, device: str, limit: int = 100) -> list[GrantRecord]:
+        """Return the latest answers to a device, newest first."""
+        rows = self._run(
+            "SELECT * FROM grants WHERE device = ? ORDER BY at_ms DESC, rowid DESC LIMIT ?",
+            device,
+            limit,
+        )
+        return [GrantRecord(*row) for row in rows]
 
     # release keys ----------------------------------------------------------------------------------
 

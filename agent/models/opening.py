@@ -5,26 +5,41 @@ from __future__ import annotations
 import mmap
 from typing import TYPE_CHECKING
 
-from agent.errors import StorageError
+from agent.errors import StorageError, TrustError
 from agent.host.disk import REAL_DISK
 from agent.trust.grant import unwrap
 from agent.trust.sealed import open_sealed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from agent.models.store import InstalledRelease
-    from agent.trust.keys import DeviceKey
+    from agent.trust.hybrid import AnyDeviceKey
 
 
 _MAX_GRANT_BYTES = 4096
 
 
 class Opener:
-    """Opens releases with this device's key; plaintext exists only in the memfds it returns."""
+    """Opens releases with this device's key; plaintext exists only in the memfds it returns.
 
-    def __init__(self, key: DeviceKey, device: str, device_class: str) -> None:
+    Args:
+        key: The device key.
+        device: This device's id.
+        device_class: Its class.
+        spare_key: Asked for when a grant is not for `key`: while the key is being changed, some are for the other.
+    """
+
+    def __init__(
+        self,
+        key: AnyDeviceKey,
+        device: str,
+        device_class: str,
+        spare_key: Callable[[], AnyDeviceKey | None] = lambda: None,
+    ) -> None:
         self._key = key
+        self._spare_key = spare_key
         self._device = device
         self._class = device_class
 
@@ -51,9 +66,18 @@ class Opener:
     def _open(self, release: InstalledRelease, path: Path) -> int:
         release_id = release.manifest.release_id
         grant = REAL_DISK.read(release.grant_path, _MAX_GRANT_BYTES)
-        dek = unwrap(grant, self._key, release_id, self._class, self._device)
+        dek = self._unwrap(grant, release_id)
         with _map_file(path) as blob:
             return open_sealed(blob, dek, release_id)
+
+    def _unwrap(self, grant: bytes, release_id: str) -> bytes:
+        try:
+            return unwrap(grant, self._key, release_id, self._class, self._device)
+        except TrustError:
+            spare = self._spare_key()
+            if spare is None:
+                raise
+            return unwrap(grant, spare, release_id, self._class, self._device)
 
 
 def _map_file(path: Path) -> mmap.mmap:

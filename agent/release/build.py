@@ -33,8 +33,8 @@ from agent.schema.manifest import (
     SealedFile,
     Variant,
 )
-from agent.schema.values import BackendName, FamilyName, Precision
-from agent.trust.sealed import seal
+from agent.schema.values import BackendName, FamilyName, Precision, TaskName
+from agent.trust.sealed import Cipher, seal
 
 DEK_BYTES = 32
 SALT_BYTES = 32
@@ -61,6 +61,9 @@ class VariantDraft:
     box_units: str = "pixels"
     latency_ms: dict[str, float] = field(default_factory=dict)
     needs: dict[str, bool] = field(default_factory=dict)
+    task: TaskName = TaskName.DETECT
+    keypoints: tuple[int, int] | None = None
+    class_scores: str = "probabilities"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class ReleaseDraft:
     Attributes:
         counter: Rises with every release of the class; devices refuse to go below it.
         golden: Golden set with boxes for every variant.
+        cipher: How its files are sealed.
         limits: When a trial on the golden set passes; its payload is filled in here.
     """
 
@@ -81,6 +85,7 @@ class ReleaseDraft:
     variants: list[VariantDraft]
     golden: GoldenSet
     min_agent: str = "0"
+    cipher: Cipher = Cipher.AES_256_GCM
     limits: GoldenSpec = UNLIMITED
     probation: ProbationSpec = DEVICE_DEFAULTS
     drift_baseline: dict[str, Any] = field(default_factory=dict)
@@ -136,7 +141,7 @@ def _seal_all(folder: Path, draft: ReleaseDraft, dek: bytes, salts: Salts, disk:
     """Write the sealed files into `folder` and return the manifest that names them."""
 
     def sealed(file: str, plaintext: bytes) -> SealedFile:
-        blob = seal(plaintext, dek, draft.release_id, salt=salts(file))
+        blob = seal(plaintext, dek, draft.release_id, draft.cipher, salts(file))
         disk.write_atomic(folder / file, blob)
         return SealedFile(file=file, size=len(blob), sha256=hashlib.sha256(blob).hexdigest())
 
@@ -160,6 +165,9 @@ def _variant(part: VariantDraft, payload: SealedFile) -> Variant:
         box_units=part.box_units,
         latency_ms=part.latency_ms,
         needs=part.needs,
+        task=part.task,
+        keypoints=part.keypoints,
+        class_scores=part.class_scores,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from agent.schema.keystore import KeyConfig
 from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
 
 CONFIG_SCHEMA = 1
@@ -181,7 +182,7 @@ class Config(Struct):
         profile: Name of a device profile, or `auto` to recognise the board.
         state_dir: Models, keys, journal and spool; survives reboots.
         runtime_dir: Status file; does not need to survive.
-        key: Private key (PEM, P-256, mode 0600) that model keys are wrapped to.
+        key: Private key that model keys are wrapped to: a PEM file (P-256, mode 0600), or a key store.
         trust_root: The TUF root metadata this device was provisioned with.
     """
 
@@ -191,7 +192,7 @@ class Config(Struct):
     state_dir: str = "/var/lib/vigil"
     runtime_dir: str = "/run/vigil"
     profile: str = "auto"
-    key: str = "identity/device.key"
+    key: str | KeyConfig = "identity/device.key"
     trust_root: str = "identity/root.json"
     cameras: list[CameraConfig] = []
     detect: DetectConfig = DetectConfig()

@@ -18,7 +18,21 @@ from agent.errors import ConfigError, TrustError
 T = TypeVar("T")
 MAX_DEPTH = 32
 _PATH = re.compile(r" - at `(\$.*)`$")
+_MERGE = "tag:yaml.org,2002:merge"
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+class _UniqueLoader(yaml.SafeLoader):
+    """The safe loader, which would let the last of two equal keys win, without that."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != _MERGE and key.value in seen:
+                problem = f"key {key.value!r} twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep=deep)
 
 
 class Malformed(ValueError):  # noqa: N818 - it describes a document, callers raise the error
@@ -57,7 +71,7 @@ def parse_yaml(text: str, kind: type[T]) -> T:
         Malformed: The text is not YAML or does not fit `kind`.
     """
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _UniqueLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
         raise Malformed(_yaml_place(error), f"expected YAML, found {_first_line(error)}") from error
     return _convert({} if tree is None else tree, kind)

@@ -9,6 +9,7 @@ Monotonic times are CLOCK_MONOTONIC nanoseconds, comparable between the two proc
 from __future__ import annotations
 
 from agent.schema.config import CameraConfig
+from agent.schema.engine import EnginePlan, GpuFacts
 from agent.schema.manifest import Variant
 from agent.schema.messages import CameraReport, Event
 from agent.schema.values import Box, Ranked, Shape, Struct
@@ -28,7 +29,9 @@ class Message(Struct, tag=True):
 class LoadModel(Message):
     """Load the plaintext model in the attached memfd and warm it up.
 
-    `providers` are ONNX Runtime's, in order of preference before the CPU.
+    `providers` are ONNX Runtime's, in order of preference before the CPU; `delegates` are LiteRT's.
+    `is_engine`: the memfd holds the TensorRT engine built from the payload, not the payload itself. The
+    payload of a `tensorrt` variant is ONNX, which ONNX Runtime serves.
     """
 
     id: int
@@ -39,6 +42,21 @@ class LoadModel(Message):
     confidence: float
     iou: float
     providers: list[str] = []
+    delegates: list[str] = []
+    is_engine: bool = False
+
+
+class DescribeGpu(Message):
+    """Ask what a TensorRT engine would be bound to here."""
+
+    id: int
+
+
+class BuildEngine(Message):
+    """Build a TensorRT engine from the plaintext ONNX model in the attached memfd."""
+
+    id: int
+    plan: EnginePlan
 
 
 class RunGolden(Message):
@@ -94,7 +112,17 @@ class Shutdown(Message):
     id: int
 
 
-Request = LoadModel | RunGolden | OpenCameras | SetRate | CloseCameras | GrabFrame | Shutdown
+Request = (
+    LoadModel
+    | RunGolden
+    | OpenCameras
+    | SetRate
+    | CloseCameras
+    | GrabFrame
+    | DescribeGpu
+    | BuildEngine
+    | Shutdown
+)
 
 
 # worker -> control -----------------------------------------------------------------------------------
@@ -123,11 +151,35 @@ class Failed(Message):
 
 
 class ModelLoaded(Message):
-    """The model is loaded and warm."""
+    """The model is loaded and warm. `notes` say what of the wished set-up this machine does not have."""
 
     id: int
     load_ms: float
     first_inference_ms: float
+    notes: list[str] = []
+
+
+class GpuDescribed(Message):
+    """Answer to `DescribeGpu`."""
+
+    id: int
+    gpu: GpuFacts
+
+
+class BuildProgress(Message):
+    """How far a build is, not in answer to a request: `step` of `steps` in its outermost phase."""
+
+    phase: str
+    step: int
+    steps: int
+
+
+class EngineBuilt(Message):
+    """The engine is in the attached memfd; `gpu` is what it is bound to."""
+
+    id: int
+    gpu: GpuFacts
+    build_ms: float
 
 
 class GoldenFinished(Message):
@@ -194,6 +246,9 @@ Answer = (
     | ModelLoaded
     | GoldenFinished
     | FrameGrabbed
+    | GpuDescribed
+    | EngineBuilt
+    | BuildProgress
     | FrameResult
     | ObjectEvent
     | Heartbeat

@@ -79,11 +79,19 @@ class CameraDefaults(Struct):
 
 
 class RuntimeDefaults(Struct):
-    """How runtimes are set up on this board."""
+    """How runtimes are set up on this board.
+
+    Attributes:
+        threads: CPU threads of an inference.
+        providers: Execution providers of ONNX Runtime in order of preference; list the CPU's to allow it.
+        delegates: Shared libraries of LiteRT delegates.
+        workspace_mb: Scratch memory TensorRT may use when it builds an engine, MiB.
+    """
 
     threads: Positive = 2
     providers: list[str] = []
     delegates: list[str] = []
+    workspace_mb: Positive = 1024
 
 
 class Prior(Struct):

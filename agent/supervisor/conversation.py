@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from agent.errors import ModelError
+from agent.errors import ModelError, VigilError
 from agent.host.clock import monotonic_ns
 from agent.host.memfd import read_memfd
 from agent.host.processes import pss_mb
@@ -14,7 +15,10 @@ from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.manifest import GoldenSpec
-from agent.supervisor.worker_process import WorkerProcess
+from agent.supervisor.engines import Engines
+from agent.supervisor.worker_process import COMMAND, WorkerProcess
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class WorkerSettings:
     default_fps: float
     threads: int
     memory_mb: int
+    providers: list[str] = field(default_factory=list)
+    delegates: list[str] = field(default_factory=list)
     two_models: bool = True
     load_timeout_s: float = 60.0
     trial_timeout_s: float = 120.0
@@ -35,6 +41,7 @@ class WorkerSettings:
     silence_s: float = 8.0
     backoff_min_s: float = 0.2
     backoff_max_s: float = 30.0
+    command: tuple[str, ...] = COMMAND
 
     @property
     def exclusive_cameras(self) -> bool:
@@ -49,6 +56,7 @@ class Conversation:
         settings: How workers are set up.
         open_payload: Gives a sealed memfd with a release's plaintext model.
         open_golden: Gives a sealed memfd with a release's plaintext golden set.
+        engines: The TensorRT engines of this device; None where TensorRT is not installed.
     """
 
     def __init__(
@@ -56,28 +64,84 @@ class Conversation:
         settings: WorkerSettings,
         open_payload: Callable[[InstalledRelease], int],
         open_golden: Callable[[InstalledRelease], int],
+        engines: Engines | None = None,
     ) -> None:
         self._settings = settings
         self._open_payload = open_payload
         self._open_golden = open_golden
+        self._engines = engines
         self._epoch_ns = monotonic_ns()
 
+    def prepare(self, release: InstalledRelease) -> None:
+        """Do what takes long before the first load of `release`, while another model serves."""
+        if self._engines is not None:
+            self._engines.prepare(release)
+
     def load(self, worker: WorkerProcess, release: InstalledRelease, timeout_s: float) -> None:
-        """Load and warm up the model of `release`."""
+        """Load and warm up the model of `release`, from its TensorRT engine where one is built."""
+        engines = self._engines
+        if engines is not None and engines.may_serve(release):
+            engine = self._find_engine(engines, worker, release)
+            if engine is not None and self._try_engine(engines, worker, release, engine):
+                return
+        self._load(worker, release, timeout_s, self._open_payload(release))
+
+    def _find_engine(
+        self, engines: Engines, worker: WorkerProcess, release: InstalledRelease
+    ) -> int | None:
+        request = ipc.DescribeGpu(id=worker.next_id())
+        try:
+            described, _ = worker.ask(request, ipc.GpuDescribed, self._settings.load_timeout_s)
+            return engines.open(release, described.gpu)
+        except ModelError as error:
+            engines.give_up(release, error)
+            if not worker.alive:
+                raise
+        except VigilError as error:
+            log.warning("no engine for %s now: %s", release.ref.label, error.diagnostics())
+        return None
+
+    def _try_engine(
+        self, engines: Engines, worker: WorkerProcess, release: InstalledRelease, engine: int
+    ) -> bool:
+        """Load an engine; return False where it does not load and the worker survived that."""
+        try:
+            self._load(worker, release, self._settings.load_timeout_s, engine, is_engine=True)
+        except ModelError as error:
+            engines.reject(release, error)
+            if not worker.alive:
+                raise
+            return False
+        return True
+
+    def _load(
+        self,
+        worker: WorkerProcess,
+        release: InstalledRelease,
+        timeout_s: float,
+        fd: int,
+        *,
+        is_engine: bool = False,
+    ) -> None:
+        settings = self._settings
         request = ipc.LoadModel(
             id=worker.next_id(),
             release=release.manifest.release_id,
             variant=release.variant,
             labels=release.manifest.labels,
-            threads=self._settings.threads,
-            confidence=self._settings.detect.confidence,
-            iou=self._settings.detect.iou,
+            threads=settings.threads,
+            confidence=settings.detect.confidence,
+            iou=settings.detect.iou,
+            providers=settings.providers,
+            delegates=settings.delegates,
+            is_engine=is_engine,
         )
-        fd = self._open_payload(release)
         try:
-            worker.ask(request, ipc.ModelLoaded, timeout_s, fd)
+            loaded, _ = worker.ask(request, ipc.ModelLoaded, timeout_s, fd)
         finally:
             os.close(fd)
+        for note in loaded.notes:
+            log.warning("%s: %s", release.ref.label, note)
 
     def run_golden(self, worker: WorkerProcess, release: InstalledRelease) -> None:
         """Run the golden set of `release` and compare with what its makers expect."""

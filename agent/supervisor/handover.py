@@ -46,9 +46,9 @@ class Handover:
             VigilError: It failed.
         """
         self._on_trial = candidate.worker
+        if self._is_abandoned:
+            candidate.worker.kill()
         try:
-            if self._is_abandoned:
-                raise ModelError("the agent stops", code="model.abandoned")
             self._talk.load(candidate.worker, candidate.release, self._settings.trial_timeout_s)
             self._talk.run_golden(candidate.worker, candidate.release)
         except VigilError:

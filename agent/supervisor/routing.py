@@ -1,7 +1,8 @@
 """Which worker's results reach the listeners.
 
 Only the serving worker is heard. During a swap the candidate's first result makes it the serving one; the
-old worker's results are dropped from that instant on, so that no frame is reported by both.
+old worker's results are dropped from that instant on, and the new one's until they are newer than the
+last of the old, so that no frame is reported by both.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Router:
         self._lock = threading.Lock()
         self._serving: Serving | None = None
         self._swap: Swap | None = None
+        self._newest: dict[str, tuple[WorkerProcess, ipc.FrameResult]] = {}
 
     @property
     def serving(self) -> Serving | None:
@@ -86,13 +88,22 @@ class Router:
         """Take what `worker` said."""
         with self._lock:
             if isinstance(message, ipc.FrameResult):
+                if self._was_reported(worker, message):
+                    return
                 self._maybe_swap(worker, message)
             serving = self._serving
             if serving is None or serving.worker is not worker:
                 return
             if isinstance(message, ipc.FrameResult):
+                self._newest[message.camera] = (worker, message)
                 self._health.frame(message)
         self._forward(message, serving.release)
+
+    def _was_reported(self, worker: WorkerProcess, result: ipc.FrameResult) -> bool:
+        """Return whether another worker has reported this frame, or a later one, of its camera."""
+        reporter, newest = self._newest.get(result.camera, (worker, result))
+        is_same = result.frame == newest.frame
+        return reporter is not worker and (is_same or result.captured_ns <= newest.captured_ns)
 
     def _maybe_swap(self, worker: WorkerProcess, first: ipc.FrameResult) -> None:
         swap = self._swap

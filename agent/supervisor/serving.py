@@ -1,12 +1,10 @@
 """Which worker serves the cameras, which one is on trial, and what happens when one dies.
 
 Rules
-- At most one worker serves and at most one is a candidate. Results reach the listeners from the
-  serving worker only.
+- At most one worker serves and at most one is a candidate. Only the serving one's results reach listeners.
 - A swap costs no second load: the candidate that passed its trial opens the cameras while the old worker
   still serves; its first result makes it the serving one, and only then the old worker stops.
-- Where memory does not allow two models the old worker makes room before the trial, and comes back
-  if the trial fails.
+- Where memory does not allow two models the old worker makes room for the trial, and comes back if it fails.
 - Another variant of the serving release takes over in the same way (`switch`); one that fails leaves
   everything as it was. A release that takes over begins without a frame-rate cap.
 - A dead or silent serving worker is replaced: at once the first time, then with back-off.
@@ -66,8 +64,7 @@ class Supervisor:
         self._candidate: Serving | None = None
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
-        self.pipeline = "stopped"
-        self.problem = ""
+        self.pipeline, self.problem = "stopped", ""
 
     def trial(self, release: InstalledRelease) -> None:
         """Load `release` in a new worker and run its golden set; the worker stays as the candidate.
@@ -82,7 +79,8 @@ class Supervisor:
     def swap(self) -> float | None:
         """Let the candidate open the cameras and retire the old worker after its first result.
 
-        Returns the gap between their results in ms, None when none flowed.
+        Returns:
+            Milliseconds without results between the two workers; None when none were flowing.
 
         Raises:
             ModelError: No candidate, or it gave no result in time; the old worker serves on.
@@ -214,12 +212,14 @@ class Supervisor:
 
     def _spawn(self) -> WorkerProcess:
         # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
+        settings, router = self._settings, self._router
         return self._spawner.submit(
-            WorkerProcess, self._settings.memory_mb, self._router.on_message, self._on_death
+            WorkerProcess, settings.memory_mb, router.on_message, self._on_death, settings.command
         ).result()
 
     def _prepare(self, release: InstalledRelease) -> Serving:
         """Load `release` in a new worker and run its golden set."""
+        self._talk.prepare(release)
         if not self._settings.two_models:
             self._making_room = True
             with self._change:

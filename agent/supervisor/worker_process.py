@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from agent import errors
@@ -25,9 +25,10 @@ from agent.schema.document import Malformed, parse_msgpack
 
 log = logging.getLogger(__name__)
 
-Unasked = ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat | ipc.Failed
+Unasked = ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat | ipc.BuildProgress | ipc.Failed
 A = TypeVar("A", bound=ipc.Message)
 _POLL_S = 0.5
+COMMAND = (sys.executable, "-m", "agent.vision")
 
 
 class WorkerProcess:
@@ -37,6 +38,7 @@ class WorkerProcess:
         memory_mb: Address space the worker may use, MiB.
         on_message: Called from the reader thread with everything that is not an answer.
         on_death: Called once from the reader thread when the worker is gone.
+        command: Program that speaks `agent.schema.ipc` on the socket given as `--socket-fd`.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class WorkerProcess:
         memory_mb: int,
         on_message: Callable[[WorkerProcess, Unasked], None],
         on_death: Callable[[WorkerProcess], None],
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self._on_message = on_message
         self._on_death = on_death
@@ -51,7 +54,7 @@ class WorkerProcess:
         self._answers = _Answers()
         self._heard_ns = monotonic_ns()
         self.runtimes: dict[str, str] = {}
-        self._process, self._wire = _spawn(memory_mb)
+        self._process, self._wire = _spawn(command, memory_mb)
         self._reader = threading.Thread(target=self._read, name="worker-reader", daemon=True)
         self._reader.start()
 
@@ -159,7 +162,9 @@ class WorkerProcess:
         self._heard_ns = monotonic_ns()
         if isinstance(message, ipc.Ready):
             self.runtimes = message.runtimes
-        elif isinstance(message, ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat):
+        elif isinstance(
+            message, ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat | ipc.BuildProgress
+        ):
             self._on_message(self, message)
         elif self._answers.fulfil(message.id, message, fd):
             return
@@ -209,13 +214,15 @@ class _Answers:
             pending.done.set()
 
 
-def _spawn(memory_mb: int) -> tuple[subprocess.Popen[bytes], Wire]:
+def _spawn(command: Sequence[str], memory_mb: int) -> tuple[subprocess.Popen[bytes], Wire]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, "-m", "agent.vision", "--socket-fd", str(theirs.fileno())]
-    command += ["--memory-mb", str(memory_mb)]
+    options = ["--socket-fd", str(theirs.fileno()), "--memory-mb", str(memory_mb)]
     try:
         process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+            [*command, *options],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
     except OSError as error:
         ours.close()

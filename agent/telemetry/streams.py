@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from agent.errors import TransferError
 from agent.schema.document import to_json
 from agent.schema.messages import MESSAGE_VERSION, Detections, Event
@@ -52,6 +54,8 @@ class Streams:
             release=release,
             boxes=result.boxes,
             stages_ms=result.stages_ms,
+            shapes=result.shapes or UNSET,
+            ranking=result.ranking or UNSET,
         )
         try:
             self.line.publish(self.topics.detections(result.camera), to_json(message), qos=0)

@@ -52,6 +52,7 @@ class Survey:
         self._ports = ports
         self._memory_mb = (0.0, 0.0)
         self._weighed_s = -_MEMORY_S
+        self._weighed_worker = 0
 
     def __call__(self) -> Telemetry:
         """Return the measurements of the last interval."""
@@ -77,9 +78,10 @@ class Survey:
         )
 
     def _weigh(self) -> tuple[float, float]:
-        if time.monotonic() - self._weighed_s >= _MEMORY_S:
-            self._weighed_s = time.monotonic()
-            worker = self._ports.worker_pid()
+        worker = self._ports.worker_pid()
+        is_due = time.monotonic() - self._weighed_s >= _MEMORY_S
+        if is_due or worker != self._weighed_worker:
+            self._weighed_s, self._weighed_worker = time.monotonic(), worker
             worker_mb = pss_mb(worker) if worker else 0.0
             self._memory_mb = (round(pss_mb(os.getpid()), 1), round(worker_mb, 1))
         return self._memory_mb

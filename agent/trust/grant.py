@@ -1,8 +1,12 @@
 """A grant: one release's data encryption key (DEK), wrapped to one device.
 
-Blob: KEM id (1 byte), then the HPKE encapsulation and ciphertext (113 bytes for P-256; RFC 9180,
-DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM, base mode). `info` binds it to release, class and
-device, so a grant moved elsewhere does not open. The KEM id leaves room for a post-quantum one.
+Blob: KEM id (1 byte), then what HPKE gives (RFC 9180, base mode, HKDF-SHA256, AES-256-GCM): encapsulation,
+32 bytes of ciphertext and a tag of 16. `info` binds it to release, class and device, so a grant moved
+elsewhere does not open.
+
+id  KEM                          grant         device key
+1   DHKEM(P-256, HKDF-SHA256)      114 bytes   any store
+2   X-Wing (ML-KEM-768, X25519)  1,169 bytes   software keys that chose it
 """
 
 from __future__ import annotations
@@ -13,46 +17,88 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 
 from agent.errors import KeyUnavailableError, TrustError, VigilError
+from agent.trust.hybrid import PUBLIC_BYTES, AnyDeviceKey, HybridKey, load_hybrid_public
 from agent.trust.keys import DeviceKey, TokenBackedKey, load_point
 
 DEK_BYTES = 32
 KEM_P256 = 1
+KEM_X_WING = 2
 _TAG_BYTES = 16
-_POINT_BYTES = 65
-GRANT_BYTES = 1 + _POINT_BYTES + DEK_BYTES + _TAG_BYTES
-_SUITE = hpke.Suite(hpke.KEM.P256, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+_FIXED_BYTES = 1 + DEK_BYTES + _TAG_BYTES
+GRANT_BYTES = {KEM_P256: _FIXED_BYTES + 65, KEM_X_WING: _FIXED_BYTES + 1120}
+_REST = (hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+_P256 = hpke.Suite(hpke.KEM.P256, *_REST)
+_X_WING = hpke.Suite(hpke.KEM.MLKEM768_X25519, *_REST)
 
 
 def wrap(dek: bytes, public_bytes: bytes, release_id: str, device_class: str, device: str) -> bytes:
-    """Wrap a 32-byte DEK to the device key `public_bytes` (65 bytes); return the 114-byte grant.
+    """Wrap a 32-byte DEK to a device's public key, 65 bytes of P-256 or 1,216 of X-Wing.
 
     Raises:
-        TrustError: `public_bytes` is not a point of P-256.
+        TrustError: `public_bytes` is neither.
     """
     if len(dek) != DEK_BYTES:
         raise ValueError(f"a DEK has {DEK_BYTES} bytes, this one {len(dek)}")
     info = _info(release_id, device_class, device)
-    return bytes([KEM_P256]) + _SUITE.encrypt(dek, load_point(public_bytes), info=info)
+    if len(public_bytes) == PUBLIC_BYTES:
+        hybrid = load_hybrid_public(public_bytes)
+        return bytes([KEM_X_WING]) + _X_WING.encrypt(dek, hybrid, info=info)
+    return bytes([KEM_P256]) + _P256.encrypt(dek, load_point(public_bytes), info=info)
 
 
-def unwrap(grant: bytes, key: DeviceKey, release_id: str, device_class: str, device: str) -> bytes:
+def check_public(public_bytes: bytes) -> None:
+    """Refuse what no grant could be wrapped to.
+
+    Raises:
+        TrustError: It is neither a point of P-256 nor a public key of X-Wing (`trust.bad_point`).
+    """
+    load = load_hybrid_public if len(public_bytes) == PUBLIC_BYTES else load_point
+    load(public_bytes)
+
+
+def unwrap(
+    grant: bytes, key: AnyDeviceKey, release_id: str, device_class: str, device: str
+) -> bytes:
     """Return the 32-byte DEK in `grant`.
 
     Raises:
         KeyUnavailableError: The device key cannot be used now; the grant may be perfectly good.
-        TrustError: The grant is malformed (`trust.malformed`), or made for another key, release, class or
-            device, or changed (`trust.grant`).
+        TrustError: The grant is malformed (`trust.malformed`), wrapped for the other kind of key
+            (`trust.other_kem`), or made for another key, release, class or device, or changed (`trust.grant`).
     """
-    if len(grant) != GRANT_BYTES or grant[0] != KEM_P256:
-        message = (
-            f"grant: expected {GRANT_BYTES} bytes of kind {KEM_P256}, found {len(grant)} bytes"
-        )
+    kem = grant[0] if grant else 0
+    if len(grant) != GRANT_BYTES.get(kem):
+        sizes = " or ".join(f"{size} bytes of kind {kind}" for kind, size in GRANT_BYTES.items())
+        message = f"grant: expected {sizes}, found {len(grant)} bytes of kind {kem}"
         raise TrustError(message, code="trust.malformed")
+    info = _info(release_id, device_class, device)
+    if isinstance(key, HybridKey):
+        _check_kem(kem, KEM_X_WING)
+        return _open_hybrid(grant, key, info, release_id)
+    _check_kem(kem, KEM_P256)
+    return _open_p256(grant, key, info, release_id)
+
+
+def _open_p256(grant: bytes, key: DeviceKey, info: bytes, release_id: str) -> bytes:
     adapter = TokenBackedKey(key)
     try:
-        return _SUITE.decrypt(grant[1:], adapter, info=_info(release_id, device_class, device))
+        return _P256.decrypt(grant[1:], adapter, info=info)
     except InvalidTag as error:
         raise _explain(adapter.cause, release_id) from (adapter.cause or error)
+
+
+def _open_hybrid(grant: bytes, key: HybridKey, info: bytes, release_id: str) -> bytes:
+    try:
+        return _X_WING.decrypt(grant[1:], key.private, info=info)
+    except InvalidTag as error:
+        raise _explain(None, release_id) from error
+
+
+def _check_kem(found: int, expected: int) -> None:
+    if found != expected:
+        message = f"grant: expected kind {expected}, which this device's key opens, found {found}"
+        hint = "the fleet knows another key of this device: enrol it anew"
+        raise TrustError(message, code="trust.other_kem", hint=hint)
 
 
 def _explain(cause: Exception | None, release_id: str) -> VigilError:

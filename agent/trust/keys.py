@@ -6,10 +6,12 @@ without ever showing the key.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from typing_extensions import override
@@ -18,10 +20,12 @@ from agent.errors import ConfigError, KeyUnavailableError, TrustError
 from agent.host.disk import REAL_DISK, Disk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-_MAX_PEM_BYTES = 16 * 1024
-_FOREIGN_MODE = 0o077
+P256_POINT_BYTES = 65
+_MAX_SECRET_BYTES = 16 * 1024
+_EXPECTED = "an unencrypted P-256 private key in PEM"
 
 
 class DeviceKey(Protocol):
@@ -53,9 +57,18 @@ class FileKey:
         Raises:
             StorageError: It cannot be written.
         """
-        private = ec.generate_private_key(ec.SECP256R1())
-        disk.write_atomic(path, private_pem(private), 0o600)
-        return cls(private)
+        key = cls.generate()
+        disk.write_atomic(path, key.pem(), 0o600)
+        return key
+
+    @classmethod
+    def generate(cls) -> FileKey:
+        """Return a new key, in memory only."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    def pem(self) -> bytes:
+        """Return the private key as unencrypted PEM."""
+        return private_pem(self._private)
 
     @classmethod
     def load(cls, path: Path) -> FileKey:
@@ -117,19 +130,37 @@ def load_private(path: Path) -> ec.EllipticCurvePrivateKey:
         KeyUnavailableError: The file is not there or cannot be read (`key.unavailable`).
         ConfigError: Others may read it (`key.exposed`), or it is no P-256 key (`key.malformed`).
     """
-    data = _read_owned(path)
+    return parse_private(read_owned(path), path)
+
+
+def parse_private(data: bytes, path: Path) -> ec.EllipticCurvePrivateKey:
+    """Return the P-256 private key in the PEM `data`; `path` names it in the error.
+
+    Raises:
+        ConfigError: It is no such key (`key.malformed`).
+    """
     try:
         private = serialization.load_pem_private_key(data, password=None)
-    except (ValueError, TypeError) as error:
-        raise _malformed(path) from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise malformed(path, _EXPECTED) from error
     if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise _malformed(path)
+        raise malformed(path, _EXPECTED)
     if not isinstance(private.curve, ec.SECP256R1):
-        raise _malformed(path)
+        raise malformed(path, _EXPECTED)
     return private
 
 
-def _read_owned(path: Path) -> bytes:
+def read_owned(path: Path, foreign_mode: int = 0o077) -> bytes:
+    """Return the secret in a small regular file; links are not followed.
+
+    Args:
+        path: The file.
+        foreign_mode: Permission bits that must not be set.
+
+    Raises:
+        KeyUnavailableError: The file is not there or cannot be read (`key.unavailable`).
+        ConfigError: Others may read it (`key.exposed`), or it is no file (`key.malformed`).
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -139,16 +170,17 @@ def _read_owned(path: Path) -> bytes:
         status = os.fstat(fd)
         mode = stat.S_IMODE(status.st_mode)
         if not stat.S_ISREG(status.st_mode):
-            raise _malformed(path)
-        if mode & _FOREIGN_MODE:
+            raise malformed(path, "a regular file")
+        if mode & foreign_mode:
             message = f"{path}: expected mode 0600 or stricter, found {mode:04o}"
             raise ConfigError(message, code="key.exposed", hint=f"chmod 600 {path}; then renew it")
-        return file.read(_MAX_PEM_BYTES)
+        return file.read(_MAX_SECRET_BYTES)
 
 
-def _malformed(path: Path) -> ConfigError:
-    message = f"{path}: expected an unencrypted P-256 private key in PEM"
-    return ConfigError(message, code="key.malformed", hint="restore it, or enrol the device anew")
+def malformed(path: Path, expected: str) -> ConfigError:
+    """Return the error for a key file with something else in it."""
+    hint = "restore it, or enrol the device anew"
+    return ConfigError(f"{path}: expected {expected}", code="key.malformed", hint=hint)
 
 
 class TokenBackedKey(ec.EllipticCurvePrivateKey):
@@ -175,17 +207,23 @@ class TokenBackedKey(ec.EllipticCurvePrivateKey):
     @override
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
         """Return the shared secret from the device key."""
-        try:
+        with self._keeping_the_cause():
             return self._key.exchange(public_point(peer_public_key))
-        # A vendor's token library may raise anything; it is kept and raised again, never swallowed.
-        except Exception as error:
-            self.cause = error
-            raise
 
     @override
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Return the public half."""
-        return load_point(self._key.public_bytes)
+        with self._keeping_the_cause():
+            return load_point(self._key.public_bytes)
+
+    @contextlib.contextmanager
+    def _keeping_the_cause(self) -> Iterator[None]:
+        try:
+            yield
+        # A third party's key store may raise anything; it is kept and raised again, never swallowed.
+        except Exception as error:
+            self.cause = error
+            raise
 
     @override
     def sign(self, data: Any, signature_algorithm: Any) -> NoReturn:

@@ -129,7 +129,9 @@ class Bookkeeper:
 
     def _newest_committed(self) -> ReleaseRef | None:
         try:
-            found = [ref for ref in self._store.installed() if ref.counter <= self._floor.counter]
+            found = [
+                ref for ref in self._store.installed() if ref.counter <= self._floor.stored_counter
+            ]
         except VigilError as error:
             logger.error("the releases on disk cannot be listed: %s", error)
             return None

@@ -49,6 +49,8 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     labels: list[str]
     input: InputSpec
     box_units: str
+    task: str
+    keypoints: tuple[int, int] | None
 
 
 class LapRequest(msgspec.Struct, frozen=True):
@@ -144,6 +146,8 @@ def _load(file: ModelFile) -> tuple[Loaded, Bench]:
         labels=list(facts.labels),
         input=facts.input,
         box_units=facts.box_units,
+        task=facts.task,
+        keypoints=facts.keypoints,
     )
     return described, Bench(detector, Path(file.source))
 

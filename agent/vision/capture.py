@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from agent.errors import CameraError
 from agent.host.clock import monotonic_ns
@@ -17,7 +17,7 @@ from agent.schema.messages import CameraReport
 from agent.vision.cameras import Camera, CameraSetup, Frame, open_camera
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +27,15 @@ _LONGEST_DELAY_S = 2.0
 _TURN_S = 0.2
 
 
-class Mailbox:
-    """One slot for each camera; a new frame replaces an unread one, and one above the rate is not taken."""
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """One slot for each camera; a new frame replaces an unread one."""
 
     def __init__(self, cameras: Sequence[str]) -> None:
         self._turns = deque(cameras)
-        self._slots: dict[str, Frame] = {}
+        self._slots: dict[str, T] = {}
         self._every_ns = 0
         self._due_ns = dict.fromkeys(cameras, 0)
         lock = threading.Lock()
@@ -40,20 +43,29 @@ class Mailbox:
         self._taken = threading.Condition(lock)
 
     def limit(self, max_fps: float) -> None:
-        """Take at most `max_fps` frames a second of each camera; 0 takes all."""
+        """Admit at most `max_fps` frames a second of each camera; 0 admits all."""
         self._every_ns = int(1e9 / max_fps) if max_fps > 0 else 0
 
-    def put(self, camera: str, frame: Frame) -> bool:
-        """Leave a frame; return True when one was lost: this one above the rate, or one nobody took."""
+    def admits(self, camera: str, captured_ns: int) -> bool:
+        """Say whether a camera's frame is within the rate, and count on it to be put.
+
+        The rate is kept on average: a frame may be a little early, the next is due no sooner for it.
+        """
+        every_ns, due_ns = self._every_ns, self._due_ns[camera]
+        if captured_ns < due_ns - every_ns // 4:
+            return False
+        self._due_ns[camera] = max(due_ns + every_ns, captured_ns)
+        return True
+
+    def put(self, camera: str, frame: T) -> bool:
+        """Leave a frame; return True when it replaced one that nobody took."""
         with self._arrived:
-            if not self._is_due(camera, frame.captured_ns):
-                return True
             replaced = camera in self._slots
             self._slots[camera] = frame
             self._arrived.notify()
         return replaced
 
-    def take(self, timeout_s: float) -> tuple[str, Frame] | None:
+    def take(self, timeout_s: float) -> tuple[str, T] | None:
         """Return a frame of the camera that waited longest for its turn; None when none arrived in time."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: bool(self._slots), timeout_s):
@@ -69,22 +81,23 @@ class Mailbox:
         with self._taken:
             return self._taken.wait_for(lambda: camera not in self._slots, timeout_s)
 
-    def _is_due(self, camera: str, captured_ns: int) -> bool:
-        """Keep to the rate on average: a frame may be a little early, the next is due no sooner for it."""
-        every_ns, due_ns = self._every_ns, self._due_ns[camera]
-        if captured_ns < due_ns - every_ns // 4:
-            return False
-        self._due_ns[camera] = max(due_ns + every_ns, captured_ns)
-        return True
 
+class CaptureLoop(Generic[T]):
+    """Keeps one camera open and fills its slot; reconnects with back-off and jitter.
 
-class CaptureLoop:
-    """Keeps one camera open and fills its slot; reconnects with back-off and jitter."""
+    Args:
+        setup: The camera's set-up.
+        mailbox: Where its slot is.
+        prepare: Makes of a frame what the slot holds: work that need not wait for the model's thread.
+    """
 
-    def __init__(self, setup: CameraSetup, mailbox: Mailbox) -> None:
+    def __init__(
+        self, setup: CameraSetup, mailbox: Mailbox[T], prepare: Callable[[Frame], T]
+    ) -> None:
         self.name = setup.config.name
         self._setup = setup
         self._mailbox = mailbox
+        self._prepare = prepare
         self._camera: Camera | None = None
         self._status = "opening"
         self._problem = ""
@@ -146,7 +159,10 @@ class CaptureLoop:
 
     def _deliver(self, frame: Frame) -> None:
         self._captured += 1
-        self._dropped += self._mailbox.put(self.name, frame)
+        if self._mailbox.admits(self.name, frame.captured_ns):
+            self._dropped += self._mailbox.put(self.name, self._prepare(frame))
+        else:
+            self._dropped += 1
         self._newest_ns = frame.captured_ns
         self._recent_ns.append(frame.captured_ns)
         self._status, self._problem = "streaming", ""

@@ -96,10 +96,11 @@ class Masks:
 
         Shape (0, 2) where the mask is empty. It is simplified (Douglas-Peucker) until it is short enough.
         """
-        contours = cv2.findContours(self.windows[index], cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        if not contours[0]:
+        window = self.windows[index]
+        if not window.any():
             return np.empty((0, 2), np.float32)
-        largest = max(contours[0], key=cv2.contourArea)
+        contours = cv2.findContours(window, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+        largest = max(contours, key=cv2.contourArea)
         tolerance = _FIRST_TOLERANCE * cv2.arcLength(largest, closed=True)
         points: Any = largest
         while len(points) > max_points:

@@ -17,7 +17,7 @@ from agent.errors import ModelError
 from agent.vision.backends import Backend, BackendOptions, open_backend
 from agent.vision.details import Details, check_parallel
 from agent.vision.families import DETECT, Decoder, open_decoder
-from agent.vision.image import Letterbox
+from agent.vision.image import Letterbox, Scaled
 from agent.vision.recognise import Stated, backend_of, head_of, model_path, recognise
 
 if TYPE_CHECKING:
@@ -103,8 +103,12 @@ class Detector:
         Raises:
             ModelError: The runtime gives up or its outputs make no sense.
         """
+        return self.detect_scaled(self.letterbox.scale(frame_bgr))
+
+    def detect_scaled(self, scaled: Scaled) -> Detected:
+        """Find the objects in a frame that another thread has scaled; see `detect`."""
         started = time.perf_counter_ns()
-        geometry = self.letterbox.fill(frame_bgr)
+        geometry = self.letterbox.paint(scaled)
         filled = time.perf_counter_ns()
         outputs = self.backend.infer()
         inferred = time.perf_counter_ns()
@@ -113,7 +117,7 @@ class Detector:
         details = found.details.to_frame(geometry) if found.details else None
         done = time.perf_counter_ns()
         stages_ms = {
-            "pre": (filled - started) / 1e6,
+            "pre": scaled.spent_ms + (filled - started) / 1e6,
             "infer": (inferred - filled) / 1e6,
             "post": (done - inferred) / 1e6,
         }
@@ -134,6 +138,7 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     box_units: str | None = None,
     threads: int = 2,
     providers: Sequence[str] = (),
+    delegates: Sequence[str] = (),
     confidence: float = 0.25,
     iou: float = 0.6,
     task: str | None = None,
@@ -153,7 +158,8 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
             and scale from the family.
         box_units: `pixels` or `normalised`; None measures it on the first inference.
         threads: CPU threads of the runtime.
-        providers: ONNX Runtime execution providers in order of preference, before the CPU.
+        providers: ONNX Runtime execution providers in order of preference; see `BackendOptions`.
+        delegates: LiteRT delegates, shared libraries.
         confidence: Least score of a detection.
         iou: Two boxes of one class that overlap more are one object.
         task: What the model finds; None reads the embedded metadata.
@@ -165,7 +171,8 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     """
     started = time.perf_counter_ns()
     path = model_path(model)
-    runtime = open_backend(backend or backend_of(path), path, BackendOptions(threads, providers))
+    options = BackendOptions(threads, providers, delegates)
+    runtime = _open(backend or backend_of(path), path, options)
     loaded = time.perf_counter_ns()
     outputs = _first_inference(runtime)
     warm = time.perf_counter_ns()
@@ -184,6 +191,20 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
 def golden_boxes(detector: Detector, image_bgr: NDArray[np.uint8]) -> list[GoldenBox]:
     """Return what the detector finds as `(label, score, x_min, y_min, x_max, y_max)`, best first."""
     return detector.detect(image_bgr).golden()
+
+
+def _open(name: str, path: str, options: BackendOptions) -> Backend:
+    """Load the model; what a damaged file makes a runtime's Python layer raise is its fault, not ours."""
+    try:
+        return open_backend(name, path, options)
+    except MemoryError as error:
+        raise ModelError(
+            f"the model wants too much memory: {error}", code="model.memory"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"the model holds a broken name: {error}", code="model.unreadable"
+        ) from error
 
 
 def _first_inference(runtime: Backend) -> list[NDArray[np.float32]]:

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask
 
+from agent.errors import ModelError
 from agent.schema.messages import StageMs
 from agent.schema.values import Box
 from agent.vision.accuracy import Accuracy, coco_accuracy, coco_results
+from agent.vision.families import DETECT
 from agent.vision.timing import stage_percentiles
 
 if TYPE_CHECKING:
@@ -102,8 +104,10 @@ def evaluate(
 
     Raises:
         ConfigError: `dataset.classes` when the model's classes are not the dataset's.
-        ModelError: The model misbehaves.
+        ModelError: The model is none for detection, or misbehaves.
     """
+    if detector.task != DETECT:
+        raise ModelError(f"expected a detection model, found {detector.task}", code="model.task")
     dataset.require_classes(detector.labels)
     results: list[Result] = []
     times_ms: list[dict[str, float]] = []

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from agent.errors import CameraError
 from agent.host.disk import REAL_DISK
+from agent.schema.values import Outline, RotatedBox, Shape, Skeleton
 from agent.vision.cameras.folder import IMAGE_SUFFIXES, pictures_in
 
 _GREEN_BGR = (80, 220, 60)
+_ORANGE_BGR = (40, 140, 255)
+# Least score of a key point that is drawn.
+_SURE = 0.5
 
 
 class Picture(NamedTuple):
@@ -95,12 +100,39 @@ def _too_short(clip: Path, count: int) -> CameraError:
     return CameraError(message, code="camera.unreadable", hint="record a longer clip")
 
 
-def annotated(image: NDArray[np.uint8], captions: Iterable[tuple[str, Sequence[float]]]) -> bytes:
-    """Return a copy of a BGR picture as JPEG, with a caption and a frame for each box (corners, pixels)."""
+def annotated(
+    image: NDArray[np.uint8],
+    captions: Iterable[tuple[str, Sequence[float]]],
+    shapes: Iterable[Shape] = (),
+) -> bytes:
+    """Return a copy of a BGR picture as JPEG, with a caption and a frame for each box (corners, pixels).
+
+    Shapes are drawn as what they are: joints that the network is sure of, outlines, rotated boxes.
+    """
     canvas = image.copy()
     for text, box in captions:
         x_min, y_min, x_max, y_max = (round(side) for side in box)
         cv2.rectangle(canvas, (x_min, y_min), (x_max, y_max), _GREEN_BGR, 2)
         place = (x_min + 2, max(12, y_min - 4))
         cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _GREEN_BGR, 1)
+    for shape in shapes:
+        _draw(canvas, shape)
     return cv2.imencode(".jpg", canvas)[1].tobytes()
+
+
+def _draw(canvas: NDArray[np.uint8], shape: Shape) -> None:
+    match shape:
+        case Skeleton():
+            for x, y, score in shape.points:
+                if score >= _SURE:
+                    cv2.circle(canvas, (round(x), round(y)), 3, _ORANGE_BGR, cv2.FILLED)
+        case Outline():
+            _draw_polygon(canvas, shape.points)
+        case RotatedBox():
+            size, degrees = (shape.width, shape.height), math.degrees(shape.angle_rad)
+            _draw_polygon(canvas, cv2.boxPoints(((shape.x, shape.y), size, degrees)))
+
+
+def _draw_polygon(canvas: NDArray[np.uint8], points: ArrayLike) -> None:
+    corners = np.rint(np.asarray(points, np.float32).reshape(-1, 1, 2)).astype(np.int32)
+    cv2.polylines(canvas, [corners], True, _ORANGE_BGR, 2)  # noqa: FBT003 - cv2 names it isClosed

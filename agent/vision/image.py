@@ -7,6 +7,7 @@ painted only when the geometry changes. Classifiers take the middle of the frame
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from agent.errors import ModelError
 from agent.vision.resample import Taps, resample, triangle_taps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from agent.schema.manifest import InputSpec
     from agent.vision.backends import TensorInfo
@@ -117,6 +118,57 @@ def _cropped(frame_width: int, frame_height: int, spec: InputSpec) -> Geometry:
     return Geometry(frame_width, frame_height, width, height, left, top)
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """The part of a frame that lies in the network's input, in its size there.
+
+    Attributes:
+        image: BGR, shape (H, W, 3), uint8.
+        geometry: Where it lies.
+        spent_ms: What scaling it took.
+    """
+
+    image: Frame
+    geometry: Geometry
+    spent_ms: float
+
+
+class Scaler:
+    """Scales frames of any size for one input; for use by one thread, which need not be the runtime's."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._spec = spec
+        self._geometry: Geometry | None = None
+        self._taps: tuple[Taps, Taps] | None = None
+
+    def scale(self, frame: Frame) -> Scaled:
+        """Scale a BGR frame, shape (H, W, 3), into an array of its own."""
+        started = time.perf_counter_ns()
+        height, width = frame.shape[:2]
+        geometry = self._geometry
+        if geometry is None or (geometry.frame_width, geometry.frame_height) != (width, height):
+            geometry = self._adopt(fit(width, height, self._spec))
+        image = self._resize(frame, geometry)
+        return Scaled(image, geometry, (time.perf_counter_ns() - started) / 1e6)
+
+    def _resize(self, frame: Frame, geometry: Geometry) -> Frame:
+        if self._taps:
+            return resample(frame, *self._taps)
+        size = (geometry.width, geometry.height)
+        if size == (geometry.frame_width, geometry.frame_height):
+            return frame
+        # The stubs cannot say that a uint8 picture stays one.
+        return cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+    def _adopt(self, geometry: Geometry) -> Geometry:
+        self._geometry = geometry
+        if self._spec.fit == "crop":
+            g, spec = geometry, self._spec
+            rows = triangle_taps(g.frame_height, g.height, -g.top, spec.height)
+            self._taps = (rows, triangle_taps(g.frame_width, g.width, -g.left, spec.width))
+        return geometry
+
+
 class Letterbox:
     """Fills a runtime's input buffer from frames of any size.
 
@@ -134,6 +186,7 @@ class Letterbox:
         table = pixel_table(spec, tensor)
         carrier = _CARRIERS[table.dtype.itemsize]
         self._spec = spec
+        self._scaler = Scaler(spec)
         self._table: NDArray[Any] = table.view(carrier)
         self._target: NDArray[Any] = buffer.view(carrier)[0]
         self._channels = _known(_CHANNELS, spec.colour, "colour")
@@ -141,40 +194,25 @@ class Letterbox:
             "nchw": self._fill_planes,
             "nhwc": self._fill_pixels,
         }
-        self._paint = _known(layouts, spec.layout, "layout")
+        self._layout = _known(layouts, spec.layout, "layout")
         self._geometry: Geometry | None = None
-        self._taps: tuple[Taps, Taps] | None = None
-        self._scaled: Frame = np.empty((0, 0, 3), np.uint8)
+        self._planes: Sequence[cv2.typing.MatLike] = ()
 
     def fill(self, frame: Frame) -> Geometry:
         """Put a BGR frame, shape (H, W, 3), into the buffer and return where it lies."""
-        height, width = frame.shape[:2]
-        geometry = self._geometry
-        if geometry is None or (geometry.frame_width, geometry.frame_height) != (width, height):
-            geometry = self._adopt(fit(width, height, self._spec))
-        self._paint(self._scale(frame, geometry), geometry)
-        return geometry
+        return self.paint(self.scale(frame))
 
-    def _scale(self, frame: Frame, geometry: Geometry) -> Frame:
-        """Return the part of the scaled frame that lies in the input."""
-        if self._taps:
-            return resample(frame, *self._taps)
-        if (geometry.width, geometry.height) == (geometry.frame_width, geometry.frame_height):
-            return frame
-        size = (geometry.width, geometry.height)
-        cv2.resize(frame, size, dst=self._scaled, interpolation=cv2.INTER_LINEAR)
-        return self._scaled
+    def scale(self, frame: Frame) -> Scaled:
+        """Scale a BGR frame, shape (H, W, 3), in the thread that paints it."""
+        return self._scaler.scale(frame)
 
-    def _adopt(self, geometry: Geometry) -> Geometry:
-        self._geometry = geometry
-        if self._spec.fit == "crop":
-            g, spec = geometry, self._spec
-            rows = triangle_taps(g.frame_height, g.height, -g.top, spec.height)
-            self._taps = (rows, triangle_taps(g.frame_width, g.width, -g.left, spec.width))
-        else:
-            self._scaled = np.empty((geometry.height, geometry.width, 3), np.uint8)
-        self._target[...] = self._table[self._spec.pad_value]
-        return geometry
+    def paint(self, scaled: Scaled) -> Geometry:
+        """Put a scaled frame into the buffer, with padding round it where it lies elsewhere than the last."""
+        if scaled.geometry != self._geometry:
+            self._geometry = scaled.geometry
+            self._target[...] = self._table[self._spec.pad_value]
+        self._layout(scaled.image, scaled.geometry)
+        return scaled.geometry
 
     def _slices(self, place: Geometry) -> tuple[slice, slice]:
         """Return the rows and columns of the input that the frame covers."""
@@ -184,9 +222,10 @@ class Letterbox:
 
     def _fill_planes(self, scaled: Frame, place: Geometry) -> None:
         rows, columns = self._slices(place)
-        planes = cv2.split(scaled)
+        # Planes of the same size are written to again.
+        self._planes = cv2.split(scaled, self._planes)
         for target, channel in zip(self._target, self._channels, strict=True):
-            cv2.LUT(planes[channel], self._table, dst=target[rows, columns])
+            cv2.LUT(self._planes[channel], self._table, dst=target[rows, columns])
 
     def _fill_pixels(self, scaled: Frame, place: Geometry) -> None:
         rows, columns = self._slices(place)

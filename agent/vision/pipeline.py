@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.errors import ModelError
@@ -13,6 +14,7 @@ from agent.host.clock import monotonic_ns
 from agent.vision.cameras import CameraSetup, Frame
 from agent.vision.capture import CaptureLoop, Mailbox
 from agent.vision.events import Stage
+from agent.vision.image import Scaled, Scaler
 from agent.vision.publisher import CameraDesk, Processed, Published, Publisher
 from agent.vision.pulse import Pulse
 from agent.vision.tracking import LOW_CONFIDENCE
@@ -43,6 +45,14 @@ class Scene:
     max_fps: float = 0.0
 
 
+@dataclass(frozen=True)
+class Shot:
+    """A frame, and what the network will see of it: scaled by the camera's thread while the model is busy."""
+
+    frame: Frame
+    scaled: Scaled
+
+
 class Pipeline:
     """Open cameras with their model.
 
@@ -61,7 +71,7 @@ class Pipeline:
         self._detector = detector.with_thresholds(low, detector.iou)
         self._publisher = publisher
         self._stop = threading.Event()
-        self._mailbox = Mailbox([camera.name for camera in scene.cameras])
+        self._mailbox: Mailbox[Shot] = Mailbox([camera.name for camera in scene.cameras])
         self._mailbox.limit(scene.max_fps)
         self._desks = {
             camera.name: CameraDesk(_stage(scene, camera, detector), detector.confidence)
@@ -69,7 +79,9 @@ class Pipeline:
         }
         self._captures = [
             CaptureLoop(
-                CameraSetup(camera, scene.epoch_ns, scene.default_fps, self._stop), self._mailbox
+                CameraSetup(camera, scene.epoch_ns, scene.default_fps, self._stop),
+                self._mailbox,
+                partial(_shoot, Scaler(detector.input)),
             )
             for camera in scene.cameras
         ]
@@ -103,13 +115,14 @@ class Pipeline:
             self.pulse.beat()
             taken = self._mailbox.take(_TAKE_S)
             if taken is not None:
-                camera, frame = taken
-                self._publisher.hand(self._desks[camera], self._process(camera, frame))
+                camera, shot = taken
+                self._publisher.hand(self._desks[camera], self._process(camera, shot))
 
-    def _process(self, camera: str, frame: Frame) -> Processed:
-        queued_ms = (monotonic_ns() - frame.captured_ns) / 1e6
+    def _process(self, camera: str, shot: Shot) -> Processed:
+        frame = shot.frame
+        queued_ms = (monotonic_ns() - frame.captured_ns) / 1e6 - shot.scaled.spent_ms
         try:
-            detected = self._detector.detect(frame.image)
+            detected = self._detector.detect_scaled(shot.scaled)
         except ModelError as error:
             log.warning("camera %s frame %d: %s", camera, frame.index, error)
             return Processed(camera, frame, None, queued_ms, monotonic_ns(), error.code)
@@ -118,3 +131,7 @@ class Pipeline:
 
 def _stage(scene: Scene, camera: CameraConfig, detector: Detector) -> Stage:
     return Stage(scene.device, camera.name, scene.boot, scene.release, detector.labels)
+
+
+def _shoot(scaler: Scaler, frame: Frame) -> Shot:
+    return Shot(frame, scaler.scale(frame.image))

@@ -10,7 +10,7 @@ import numpy as np
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -76,16 +76,15 @@ def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str]) -> bytes:
     return _png(figure)
 
 
-def rates(by_model: Mapping[str, Mapping[str, float]]) -> bytes:
-    """Return frames per second of each model in each mode as PNG."""
-    modes = list(next(iter(by_model.values())))
+def rates(modes: Sequence[str], by_model: Sequence[tuple[str, Sequence[float]]]) -> bytes:
+    """Return frames per second of each model in each of `modes` as PNG."""
     figure, axes = _figure(3 + 1.5 * len(by_model), 4)
     places, width = np.arange(len(by_model)), 0.8 / len(modes)
     for number, mode in enumerate(modes):
-        heights = [figures[mode] for figures in by_model.values()]
+        heights = [fps[number] for _, fps in by_model]
         bars = axes.bar(places + (number + 0.5) * width - 0.4, heights, width, label=mode)
         axes.bar_label(bars, fmt="%.1f", fontsize=7)
-    axes.set_xticks(places, list(by_model), fontsize=7)
+    axes.set_xticks(places, [name for name, _ in by_model], fontsize=7)
     axes.set(ylabel="frames per second")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return _png(figure)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 
 # malloc.h
 _M_ARENA_MAX = -8
@@ -13,7 +12,6 @@ _M_ARENA_MAX = -8
 def set_up_process() -> None:
     """Keep libraries quiet and small; call it first, in the main thread."""
     _use_one_heap()
-    sys.setswitchinterval(1e-4)
     # Before OpenCV is loaded: FFmpeg's own messages would name streams with their passwords.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")

@@ -13,6 +13,7 @@ from agent.host.clock import monotonic_ns, wall_ms
 from agent.schema.ipc import FrameResult, Heartbeat, Message, ObjectEvent
 from agent.schema.values import Box
 from agent.vision.events import EventBook, Stage
+from agent.vision.shapes import ranking_of, shapes_of
 from agent.vision.tracking import Sighting, Tracker
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def _result(done: Processed, boxes: list[Box]) -> FrameResult:
     now_ns = monotonic_ns()
     stages_ms["publish"] = (now_ns - done.finished_ns) / 1e6
     height, width = done.frame.image.shape[:2]
+    details = done.detected.details if done.detected else None
     return FrameResult(
         camera=done.camera,
         frame=done.frame.index,
@@ -176,4 +178,7 @@ def _result(done: Processed, boxes: list[Box]) -> FrameResult:
         boxes=boxes,
         stages_ms={stage: round(spent, 3) for stage, spent in stages_ms.items()},
         error=done.error,
+        # Both are best first, so boxes above the threshold are the first of all detected.
+        shapes=shapes_of(details, len(boxes)),
+        ranking=ranking_of(details),
     )

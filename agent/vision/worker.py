@@ -1,4 +1,4 @@
-"""The worker's requests: load a model, prove it, open and close cameras, hand out a picture, stop.
+"""The worker's requests: load a model, prove it, open and close cameras, hand out a picture, build, stop.
 
 The main thread answers requests one at a time; `Publisher` sends results and heartbeats. An error that
 Vigil knows is answered with `Failed` and the worker goes on; any other is answered too, and ends the
@@ -8,6 +8,7 @@ worker, because nobody can say what state it left. The control process closing i
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import logging
 import os
@@ -15,10 +16,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from agent.errors import CameraError, CommandError, ModelError, VigilError
-from agent.host.memfd import memfd_of
+from agent.host.clock import monotonic_ns
+from agent.host.memfd import memfd_of, read_memfd
 from agent.host.seqpacket import Wire, WireClosedError
 from agent.schema import ipc
 from agent.schema.document import Malformed, parse_msgpack
+from agent.schema.values import BackendName
+from agent.vision.backends import Remarks
 from agent.vision.detector import Detector, load_detector
 from agent.vision.picture import picture_of
 from agent.vision.pipeline import Pipeline, Scene
@@ -27,11 +31,13 @@ from agent.vision.trial import read_golden, run_golden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from agent.schema.messages import CameraReport
 
 log = logging.getLogger(__name__)
 
+_BUILD_NICENESS = 15
 RUNTIMES = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "tensorrt")
 
 
@@ -53,6 +59,8 @@ class Worker:
             ipc.SetRate: self._set_rate,
             ipc.CloseCameras: self._close_cameras,
             ipc.GrabFrame: self._grab_frame,
+            ipc.DescribeGpu: self._describe_gpu,
+            ipc.BuildEngine: self._build_engine,
             ipc.Shutdown: self._shutdown,
         }
 
@@ -98,7 +106,7 @@ class Worker:
         variant = request.variant
         detector = load_detector(
             _attached(fd),
-            backend=variant.backend.value,
+            backend=runtime_of(request).value,
             family=variant.family.value,
             labels=request.labels,
             input_spec=variant.input,
@@ -108,16 +116,18 @@ class Worker:
             class_scores=variant.class_scores,
             threads=request.threads,
             providers=request.providers,
+            delegates=request.delegates,
             confidence=request.confidence,
             iou=request.iou,
         )
         self._detector, self._release = detector, request.release
-        timing = detector.timing
+        timing, backend = detector.timing, detector.backend
         self._wire.send(
             ipc.ModelLoaded(
                 id=request.id,
                 load_ms=timing.load_ms,
                 first_inference_ms=timing.first_inference_ms,
+                notes=list(backend.notes) if isinstance(backend, Remarks) else [],
             )
         )
 
@@ -167,6 +177,22 @@ class Worker:
         finally:
             os.close(picture)
 
+    def _describe_gpu(self, request: ipc.DescribeGpu, fd: int | None) -> None:
+        del fd
+        self._wire.send(ipc.GpuDescribed(id=request.id, gpu=_engine_builder().describe_gpu()))
+
+    def _build_engine(self, request: ipc.BuildEngine, fd: int | None) -> None:
+        builder = _engine_builder()
+        os.nice(_BUILD_NICENESS)  # for good: a worker that builds gets no other work
+        started_ns, gpu = monotonic_ns(), builder.describe_gpu()
+        with read_memfd(_attached(fd)) as model:
+            engine = builder.build_engine(model, request.plan, self._report_build)
+        build_ms = (monotonic_ns() - started_ns) / 1e6
+        try:
+            self._wire.send(ipc.EngineBuilt(id=request.id, gpu=gpu, build_ms=build_ms), engine)
+        finally:
+            os.close(engine)
+
     def _shutdown(self, request: ipc.Shutdown, fd: int | None) -> None:
         del fd
         self._close_pipeline()
@@ -196,6 +222,14 @@ class Worker:
         pipeline = self._pipeline
         return pipeline.reports() if pipeline else []
 
+    def _report_build(self, phase: str, step: int, steps: int) -> bool:
+        """Pass on how far a build is; return whether anybody is left to build for."""
+        try:
+            self._wire.send(ipc.BuildProgress(phase=phase, step=step, steps=steps))
+        except WireClosedError:
+            return False
+        return True
+
     def _spawn(self, name: str, target: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=self._guard, args=(target,), name=name, daemon=True)
         thread.start()
@@ -224,6 +258,26 @@ def installed_runtimes() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
+
+
+def runtime_of(request: ipc.LoadModel) -> BackendName:
+    """Return the runtime for what is attached: ONNX Runtime serves a `tensorrt` variant without its engine."""
+    if request.variant.backend is BackendName.TENSORRT and not request.is_engine:
+        return BackendName.ONNXRUNTIME
+    return request.variant.backend
+
+
+def _engine_builder() -> ModuleType:
+    """Return the module that knows TensorRT, which is loaded only where a build is asked for.
+
+    Raises:
+        ModelError: `model.runtime_missing`.
+    """
+    try:
+        return importlib.import_module("agent.vision.engine_build")
+    except ImportError as error:
+        message = f"TensorRT cannot be loaded: {error}"
+        raise ModelError(message, code="model.runtime_missing") from error
 
 
 def _attached(fd: int | None) -> int:

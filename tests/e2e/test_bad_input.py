@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load_config
 from agent.schema.messages import Event, Phase, ReplyStatus
 from tests.parts.processes import until
 from tests.parts.site import Device, Site
@@ -131,7 +130,7 @@ def give_away(folder: Path) -> None:
 
 def test_a_device_key_that_everyone_may_read_is_refused(site: Site) -> None:
     device = site.device("open-key")
-    key = Path(load_config(device.config).key)
+    key = device.key
     key.chmod(0o644)
     result = device.cli("run")
     assert str(key) in result.stderr

@@ -1,6 +1,5 @@
 """Weights and golden pictures exist in the clear in sealed memory only: no file ever holds a piece of them."""
 
-import random
 import re
 import shutil
 import threading
@@ -105,7 +104,7 @@ def data_of(arguments: str) -> bytes:
 def test_no_file_holds_plaintext_during_and_after_an_update(
     site: Site, secrets: list[bytes], tmp_path: Path
 ) -> None:
-    chosen = random.Random(1).sample(secrets, 40)
+    chosen = secrets[:: max(1, len(secrets) // 40)]
     assert leaks(MODEL.parent, windows(MODEL.read_bytes())[:5]) == {MODEL}, "the search finds"
     device = site.device("searched")
     temporary = tmp_path / "tmp"

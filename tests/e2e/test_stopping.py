@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -61,10 +60,8 @@ def test_a_signal_while_downloading_keeps_what_has_come(site: Site) -> None:
 def stop(device: Device, number: signal.Signals) -> int:
     """Send the signal, wait for a clean end in time and nobody left; return the exit status."""
     family = children(device.pid)
-    began_s = time.monotonic()
     device.signal(number)
     status = device.wait(STOP_S)
-    print(f"stopped {time.monotonic() - began_s:.1f} s after {number.name}")
     assert not any(is_alive(pid) for pid in family)
     assert "Traceback" not in device.log_text
     return status

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from agent.fleet.home import open_home
 from agent.fleet.operators import read_command
 from agent.release.repository import Repository
 from agent.schema.document import to_json
-from agent.schema.messages import Reply, ReplyStatus
+from agent.schema.messages import Reply, ReplyStatus, State
 from tests.fleet.conftest import free_port
 from tests.fleet.mqtt_device import WAIT_S, Device
 
@@ -191,7 +192,7 @@ def test_what_cannot_be_sent_is_said(vigil: Vigil, repo: Path) -> None:
         vigil("fleet devices elsewhere")
 
 
-def test_a_served_fleet_relays_a_signed_command_and_shows_the_outcome(
+def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_starting(
     vigil: Vigil, repo: Path
 ) -> None:
     port = free_port()
@@ -205,8 +206,7 @@ def test_a_served_fleet_relays_a_signed_command_and_shows_the_outcome(
         assert tls is not None
         device = Device(port, tls)
         assert device.accepted()
-        device.subscribe("vigil/1/d/cam-1/cmd")
-        answering = threading.Thread(target=answer_once, args=(device,))
+        answering = threading.Thread(target=start_late, args=(device,))
         answering.start()
         options = "--as alice --key keys/policy/alice.key --counters counters.json"
         assert "cam-1: stop succeeded" in vigil(f"fleet send home d/cam-1 stop {options}")
@@ -233,6 +233,15 @@ def served(home: Path) -> Iterator[None]:
         process.terminate()
         assert process.wait(15) == 0
         process.stdout.close()
+
+
+def start_late(device: Device) -> None:
+    """Come up after the command was given, and answer it."""
+    time.sleep(2.0)
+    device.subscribe("vigil/1/d/cam-1/cmd")
+    state = State(v=1, device="cam-1", online=True, policy_ver=1)
+    device.publish("vigil/1/d/cam-1/state", to_json(state), retain=True)
+    answer_once(device)
 
 
 def answer_once(device: Device) -> None:

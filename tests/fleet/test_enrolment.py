@@ -11,15 +11,18 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from agent.config import load_config
 from agent.errors import CommandError, ConfigError, StorageError, TrustError
-from agent.fleet.enrolment import Site, admit, has_certificate, invite, join, request
+from agent.fleet.enrolment import Site, admit, has_certificate, invite, join
+from agent.fleet.enrolment import request as ask
 from agent.fleet.operators import CommandDesk, Order, approve_command, deploy_order, read_command
 from agent.fleet.registry import Invitation
 from agent.schema.document import parse_json
+from agent.schema.keystore import FileKeyConfig, Kem, KeyConfig, key_config
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import COMMAND_TYPE, CommandBody, Policy, PolicyRule, PolicyUser, Role
 from agent.trust.envelope import open_envelope
-from agent.trust.keys import FileKey
+from agent.trust.grant import unwrap, wrap
 from agent.trust.policy import Situation, authorise
+from agent.trust.stores import key_store
 
 SITE = Site("broker.local", 8883, b'{"root": true}')
 INVITATION = Invitation("gate-7", "gate", ("north",))
@@ -32,7 +35,7 @@ def modes(folder: Path) -> dict[str, int]:
 def test_a_device_joins_by_exchanging_a_folder(fleet: Any, tmp_path: Path) -> None:
     bundle, device = tmp_path / "stick", tmp_path / "device"
     invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
-    request(bundle, device)
+    ask(bundle, device)
     assert not has_certificate(bundle)
     record = admit(bundle, fleet.registry, fleet.authority)
     config = load_config(join(bundle, device))
@@ -42,7 +45,7 @@ def test_a_device_joins_by_exchanging_a_folder(fleet: Any, tmp_path: Path) -> No
         ["north"],
     )
     assert fleet.registry.device("gate-7") == record
-    assert FileKey.load(Path(config.key)).public_bytes == record.public_key
+    assert key_store(key_config(config.key)).open().public_bytes == record.public_key
     assert Path(config.trust_root).read_bytes() == SITE.root
     found = modes(device / "identity")
     assert {name for name, mode in found.items() if mode == 0o600} == {"device.key", "tls.key"}
@@ -50,10 +53,31 @@ def test_a_device_joins_by_exchanging_a_folder(fleet: Any, tmp_path: Path) -> No
     assert Path(config.broker.tls.cert).read_bytes() == (bundle / "device.crt").read_bytes()
 
 
+@pytest.mark.parametrize("store", ["x-wing", "pkcs11", "tpm2"])
+def test_a_device_joins_with_its_key_in_any_store(
+    fleet: Any, tmp_path: Path, request: pytest.FixtureRequest, store: str
+) -> None:
+    parts = {"pkcs11": "soft_token", "tpm2": "soft_tpm"}
+    wanted: KeyConfig = FileKeyConfig(kem=Kem.X_WING)
+    if store in parts:
+        wanted = request.getfixturevalue(parts[store]).config
+    bundle, device = tmp_path / "stick", tmp_path / "device"
+    invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
+    for _ in range(2):  # asking again changes nothing
+        ask(bundle, device, key=wanted)
+    record = admit(bundle, fleet.registry, fleet.authority)
+    config = load_config(join(bundle, device))
+    key = key_store(key_config(config.key)).open()
+    assert key.public_bytes == record.public_key
+    grant = wrap(b"k" * 32, record.public_key, "gate/people/1", "gate", "gate-7")
+    assert unwrap(grant, key, "gate/people/1", "gate", "gate-7") == b"k" * 32
+    assert "2468" not in (device / "vigil.yaml").read_text()
+
+
 def test_the_bundle_never_holds_a_private_key(fleet: Any, tmp_path: Path) -> None:
     bundle = tmp_path / "stick"
     invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
-    request(bundle, tmp_path / "device")
+    ask(bundle, tmp_path / "device")
     admit(bundle, fleet.registry, fleet.authority)
     assert not [path for path in bundle.iterdir() if b"PRIVATE" in path.read_bytes()]
 
@@ -61,7 +85,7 @@ def test_the_bundle_never_holds_a_private_key(fleet: Any, tmp_path: Path) -> Non
 def test_a_token_admits_one_device_once(fleet: Any, tmp_path: Path) -> None:
     bundle = tmp_path / "stick"
     invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
-    request(bundle, tmp_path / "device")
+    ask(bundle, tmp_path / "device")
     admit(bundle, fleet.registry, fleet.authority)
     with pytest.raises(TrustError) as refusal:
         admit(bundle, fleet.registry, fleet.authority)
@@ -77,7 +101,7 @@ def test_a_request_that_was_tampered_with_registers_nothing(
 ) -> None:
     bundle = tmp_path / "stick"
     invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
-    request(bundle, tmp_path / "device")
+    ask(bundle, tmp_path / "device")
     path = bundle / "request.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
     with pytest.raises(TrustError):
@@ -89,7 +113,7 @@ def test_a_request_that_was_tampered_with_registers_nothing(
 def test_another_devices_certificate_is_not_taken(fleet: Any, tmp_path: Path) -> None:
     bundle = tmp_path / "stick"
     invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
-    request(bundle, tmp_path / "device")
+    ask(bundle, tmp_path / "device")
     (bundle / "device.crt").write_bytes((fleet.folder / "cam-1.crt").read_bytes())
     with pytest.raises(TrustError):
         join(bundle, tmp_path / "device")
@@ -99,7 +123,7 @@ def test_another_devices_certificate_is_not_taken(fleet: Any, tmp_path: Path) ->
 def test_joining_keeps_an_operators_configuration(fleet: Any, tmp_path: Path) -> None:
     bundle, device = tmp_path / "stick", tmp_path / "device"
     invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
-    request(bundle, device)
+    ask(bundle, device)
     (device / "vigil.yaml").write_text("mine")
     admit(bundle, fleet.registry, fleet.authority)
     assert join(bundle, device).read_text() == "mine"
@@ -107,7 +131,7 @@ def test_joining_keeps_an_operators_configuration(fleet: Any, tmp_path: Path) ->
 
 def test_an_empty_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"invitation\.json"):
-        request(tmp_path, tmp_path / "device")
+        ask(tmp_path, tmp_path / "device")
 
 
 @pytest.mark.parametrize("device", ["controller", "controller-2", "cam-bulk"])

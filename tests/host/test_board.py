@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from agent.host.board import installed_backends, read_facts
-from agent.host.processes import pss_mb
+from agent.host.processes import cpu_s, pss_mb, rss_mb
 from agent.host.sensors import temperature_c
 from agent.schema.values import BackendName
 from tests.parts import boards
@@ -113,3 +114,13 @@ def test_memory_is_the_proportional_share_else_the_resident_set(tmp_path: Path) 
     assert pss_mb(7, tmp_path) == 2.0
     assert pss_mb(8, tmp_path) > 0
     assert pss_mb(9, tmp_path) == 0.0
+
+
+def test_time_and_resident_memory_of_a_process_are_read(tmp_path: Path) -> None:
+    ticks = "42 (a) strange) name) S 1 1 1 0 -1 0 1 0 0 0 250 50 7 7 20 0 3 0 1 1 1\n"
+    boards.put(tmp_path, "proc/42/stat", ticks)
+    boards.put(tmp_path, "proc/42/statm", "5000 512 100 1 0 300 0\n")
+    assert cpu_s(42, tmp_path) == 300 / os.sysconf("SC_CLK_TCK")
+    assert rss_mb(42, tmp_path) == 512 * os.sysconf("SC_PAGE_SIZE") / 2**20
+    assert (cpu_s(9, tmp_path), rss_mb(9, tmp_path)) == (0.0, 0.0)
+    assert cpu_s(os.getpid()) > 0

@@ -18,7 +18,7 @@ from agent.schema.manifest import (
 )
 from agent.schema.values import BackendName, FamilyName, Precision
 from agent.trust.grant import wrap
-from agent.trust.keys import FileKey
+from agent.trust.hybrid import AnyDeviceKey
 from agent.trust.sealed import seal
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Delivery:
         return store.install(self.ref, self.manifest_bytes, variant_id, self.grant)
 
 
-def delivery(key: FileKey, weights: bytes = b"weights", version: str = "1.2") -> Delivery:
+def delivery(key: AnyDeviceKey, weights: bytes = b"weights", version: str = "1.2") -> Delivery:
     """Seal `weights` and a golden set for `cam-1`."""
     dek, release_id = hashlib.sha256(version.encode()).digest(), f"{DEVICE_CLASS}/yolo/{version}"
     payload, golden = (seal(content, dek, release_id) for content in (weights, b"golden"))
@@ -99,7 +99,7 @@ def delivery(key: FileKey, weights: bytes = b"weights", version: str = "1.2") ->
     return Delivery(ref, data, {_digest(payload): payload, _digest(golden): golden}, grant)
 
 
-def installed(root: Path, key: FileKey, weights: bytes = b"weights") -> InstalledRelease:
+def installed(root: Path, key: AnyDeviceKey, weights: bytes = b"weights") -> InstalledRelease:
     """Install a release in a new store under `root`."""
     return delivery(key, weights).install(ModelStore(root))
 

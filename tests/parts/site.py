@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import pytest
 import yaml
 
+from agent.config import load_config
 from agent.demo import releases
 from agent.demo.device import DemoDevice
 from agent.demo.fleet import DemoFleet
@@ -27,6 +28,7 @@ from agent.demo.releases import Script
 from agent.fleet.blocks import BlockServer
 from agent.fleet.operators import SignedCommand
 from agent.schema.blocks import BlockReply
+from agent.schema.keystore import FileKeyConfig
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import Phase, Reply, State
 from agent.schema.topics import ParsedTopic
@@ -70,6 +72,13 @@ class Device(DemoDevice):
         """Wait for the agent's end; return its exit status."""
         assert self._process is not None
         return self._process.wait(timeout_s)
+
+    @property
+    def key(self) -> Path:
+        """The file that holds the device's key."""
+        key = load_config(self.config).key
+        assert isinstance(key, FileKeyConfig)
+        return Path(key.path)
 
     @property
     def journal(self) -> UpdateRecord:

@@ -14,11 +14,12 @@ import pytest
 from agent.errors import ConfigError, KeyUnavailableError, PackageError, StorageError, TrustError
 from agent.host.memfd import read_memfd
 from agent.release.build import build_release
+from agent.release.draft_file import CipherName, cipher_of
 from agent.release.golden import golden_set
 from agent.release.signers import generate, load_public, load_signer, load_signers
 from agent.schema.document import parse_json
 from agent.schema.manifest import GoldenSet, Manifest
-from agent.trust.sealed import open_sealed
+from agent.trust.sealed import Cipher, open_sealed
 
 DEK = bytes(range(32))
 RELEASE = "gate/people/1.0"
@@ -47,6 +48,34 @@ def test_every_file_opens_with_the_releases_key_and_with_no_other(
     assert golden == draft.golden
     with pytest.raises(TrustError):
         plaintext(folder / "onnx-fp32-320.sealed", bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("name", "cpu_aes", "cipher"),
+    [
+        ("auto", True, Cipher.AES_256_GCM),
+        ("auto", False, Cipher.CHACHA20_POLY1305),
+        ("aes-256-gcm", False, Cipher.AES_256_GCM),
+        ("chacha20-poly1305", True, Cipher.CHACHA20_POLY1305),
+    ],
+)
+def test_the_cipher_is_the_drafts_choice_or_the_cpus(
+    name: str, *, cpu_aes: bool, cipher: Cipher
+) -> None:
+    assert cipher_of(CipherName(name), cpu_aes=cpu_aes) == cipher
+
+
+@pytest.mark.parametrize("cipher", list(Cipher))
+def test_every_file_is_sealed_with_the_drafts_cipher(
+    workshop: Any, tmp_path: Path, cipher: Cipher
+) -> None:
+    draft = dataclasses.replace(workshop.draft(), cipher=cipher)
+    folder = build_release(tmp_path / "release", draft, DEK).parent
+    sealed = [path for path in folder.iterdir() if path.suffix == ".sealed"]
+    assert len(sealed) == 3
+    for path in sealed:
+        assert path.read_bytes()[7] == cipher
+        os.close(open_sealed(path.read_bytes(), DEK, draft.release_id))
 
 
 def test_the_manifest_names_every_file_as_it_lies_there(workshop: Any, tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from agent.cli import app
 from agent.demo.scene import CLASSES
 from agent.errors import CameraError, ConfigError, ModelError, PackageError, VigilError
 from agent.release.policy_file import load_policy
+from agent.schema.document import parse_json
+from agent.schema.manifest import Manifest
 from agent.schema.messages import Role
+from agent.schema.values import TaskName
+from tests.vision.task_models import task_model
 
 BUNDLED = Path(__file__).parents[2] / "agent/demo/bundled"
 CLIP = BUNDLED / "conveyor.mp4"
@@ -89,6 +93,28 @@ def test_a_release_is_built_from_what_was_found(draft: Alter, tmp_path: Path) ->
     assert (tmp_path / "out/golden.sealed").exists()
 
 
+def test_a_tensorrt_variant_is_looked_at_through_its_onnx_file(
+    draft: Alter, tmp_path: Path
+) -> None:
+    path = draft()
+    tree = yaml.safe_load(path.read_text())
+    engine = tree["variants"][0] | {"id": "engine", "backend": "tensorrt"}
+    vigil("release", "golden", draft(variants=[tree["variants"][0], engine]), "--clip", CLIP)
+    expected = json.loads((tmp_path / "boxes.json").read_text())
+    assert expected["engine"] == expected["onnx"]
+
+
+def test_a_variants_task_reaches_the_manifest(draft: Alter, tmp_path: Path) -> None:
+    path = draft()
+    vigil("release", "golden", path, "--clip", CLIP)
+    pose = {"task": "pose", "keypoints": [17, 3]}
+    tree = yaml.safe_load(path.read_text())
+    draft(variants=[one | pose for one in tree["variants"]])
+    vigil("release", "build", path, "--out", tmp_path / "out", "--key-out", tmp_path / "out.key")
+    manifest = parse_json((tmp_path / "out/manifest.json").read_bytes(), Manifest)
+    assert {(one.task, one.keypoints) for one in manifest.variants} == {(TaskName.POSE, (17, 3))}
+
+
 def test_build_says_what_to_run_when_nothing_was_found_yet(draft: Alter, tmp_path: Path) -> None:
     path = draft()
     with pytest.raises(ConfigError) as refusal:
@@ -150,3 +176,24 @@ def test_a_policy_may_name_key_files(tmp_path: Path) -> None:
     policy = load_policy(path)
     assert policy.users[0].role is Role.DEPLOYER
     assert policy.users[0].keys == [(tmp_path / "keys/people/ada.pub").read_text()]
+
+
+def test_a_pose_model_is_released_as_one(draft: Alter, tmp_path: Path) -> None:
+    (tmp_path / "pose.onnx").write_bytes(task_model("pose", {}))
+    pose = {
+        "id": "onnx",
+        "model": "pose.onnx",
+        "backend": "onnxruntime",
+        "precision": "fp32",
+        "family": "ultralytics",
+        "task": "pose",
+        "keypoints": [2, 3],
+        "input": {"width": 64, "height": 64},
+        "accuracy": 0.6,
+        "memory_mb": 256,
+    }
+    path = draft(variants=[pose], labels=["red", "green", "blue"])
+    vigil("release", "golden", path, "--clip", CLIP)
+    vigil("release", "build", path, "--out", tmp_path / "out", "--key-out", tmp_path / "out.key")
+    (variant,) = json.loads((tmp_path / "out/manifest.json").read_text())["variants"]
+    assert (variant["task"], variant["keypoints"]) == ("pose", [2, 3])

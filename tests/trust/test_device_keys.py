@@ -1,4 +1,4 @@
-"""The contract of a device key, for every kind of key store; and what is special about files."""
+"""What is special about key files, and about the adapter that hands a key to HPKE."""
 
 from __future__ import annotations
 
@@ -10,58 +10,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from agent.errors import ConfigError, KeyUnavailableError, TrustError
-from agent.trust.grant import unwrap, wrap
-from agent.trust.keys import DeviceKey, FileKey, TokenBackedKey, load_point, public_point
+from agent.errors import ConfigError, KeyUnavailableError
+from agent.trust.keys import FileKey, TokenBackedKey, public_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# One line per key store: how to make one in an empty folder.
-STORES: dict[str, Callable[[Path], DeviceKey]] = {
-    "file": lambda folder: FileKey.create(folder / "device.key"),
-}
 
-
-@pytest.fixture(params=STORES.values(), ids=list(STORES))
-def key(request: pytest.FixtureRequest, tmp_path: Path) -> DeviceKey:
-    made: DeviceKey = request.param(tmp_path)
-    return made
-
-
-def test_the_public_half_is_an_uncompressed_point(key: DeviceKey) -> None:
-    assert len(key.public_bytes) == 65
-    assert key.public_bytes[0] == 4
-    assert key.public_bytes == key.public_bytes
-
-
-def test_both_sides_agree_on_a_secret(key: DeviceKey) -> None:
-    peer = ec.generate_private_key(ec.SECP256R1())
-    secret = key.exchange(public_point(peer.public_key()))
-    assert len(secret) == 32
-    assert secret == peer.exchange(ec.ECDH(), load_point(key.public_bytes))
-
-
-@pytest.mark.parametrize(
-    "point",
-    [b"", b"\x04" + bytes(64), b"\x00", b"\x04" + b"\xff" * 64, bytes(65), b"\x04" * 3000],
-    ids=["empty", "zero", "infinity", "off the curve", "nothing", "long"],
-)
-def test_a_point_off_the_curve_is_refused_and_the_key_lives_on(
-    key: DeviceKey, point: bytes
-) -> None:
-    with pytest.raises(TrustError):
-        key.exchange(point)
-    test_both_sides_agree_on_a_secret(key)
-
-
-def test_a_grant_opens_with_the_key_it_was_made_for(key: DeviceKey) -> None:
-    grant = wrap(b"d" * 32, key.public_bytes, "shop/yolo/1", "shop", "cam-1")
-    assert unwrap(grant, key, "shop/yolo/1", "shop", "cam-1") == b"d" * 32
-
-
-def test_the_adapter_shows_only_the_public_half(key: DeviceKey) -> None:
+def test_the_adapter_shows_only_the_public_half(tmp_path: Path) -> None:
+    key = FileKey.create(tmp_path / "key")
     adapter = TokenBackedKey(key)
     assert public_point(adapter.public_key()) == key.public_bytes
     calls: list[Callable[[], Any]] = [

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import cv2
 import flatbuffers  # type: ignore[import-untyped]
+import msgspec
 import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as tfl
 from onnx import TensorProto, helper, numpy_helper
+
+from agent.schema.manifest import GoldenFrame, GoldenSet
 
 SIZE = 32
 ANCHORS = 12
@@ -153,6 +156,16 @@ def tflite_model(*, quantised: bool = False) -> bytes:
     return net.finish(image, result)
 
 
+def edgetpu_model() -> bytes:
+    """A model whose only operator is the one the Edge TPU's compiler leaves behind."""
+    net = _Tfl(quantised=True)
+    image = net.tensor("images", (1, SIZE, SIZE, 3))
+    result = net.tensor("output0", (1, 7, ANCHORS))
+    net.operator(tfl.BuiltinOperator.CUSTOM, [image], result, tfl.BuiltinOptions.NONE, None)
+    net.model.operatorCodes[0].customCode = "edgetpu-custom-op"
+    return net.finish(image, result)
+
+
 def with_appended_metadata(path: Path, name: str, text: str) -> None:
     """Append a zip with one file, as Ultralytics' exporter does."""
     with zipfile.ZipFile(path, "a") as archive:
@@ -172,3 +185,10 @@ def colour_frame(label: int, level: int = 204, size: tuple[int, int] = (SIZE, SI
     frame = np.zeros((*size, 3), np.uint8)
     frame[:, :, 2 - label] = level
     return frame
+
+
+def golden_set(label: int = 0) -> bytes:
+    """One frame that is red, of which `label` is expected."""
+    image = cv2.imencode(".png", colour_frame(0))[1].tobytes()
+    frame = GoldenFrame(image, {"onnx": [(label, 0.8, *BOX_XYXY)]})
+    return msgspec.msgpack.encode(GoldenSet([frame], 0.25, 0.6))

@@ -18,6 +18,7 @@ from tests.vision import models
 
 T = TypeVar("T", bound=ipc.Message)
 ROOT = Path(__file__).resolve().parents[2]
+NVIDIA = f"{ROOT}:{ROOT / 'tests' / 'vision' / 'nvidia'}"  # a PYTHONPATH with the doubled TensorRT
 
 
 class Peer:
@@ -56,7 +57,16 @@ class Peer:
         assert answer.id == self.number  # type: ignore[attr-defined]
         return answer
 
-    def load(self, model: bytes, kind: type[T] = ipc.ModelLoaded, **changes: Any) -> T:  # type: ignore[assignment]
+    def load(
+        self,
+        model: bytes,
+        kind: type[T] = ipc.ModelLoaded,  # type: ignore[assignment]
+        *,
+        is_engine: bool = False,
+        providers: list[str] | None = None,
+        delegates: list[str] | None = None,
+        **changes: Any,
+    ) -> T:
         fd = memfd_of(model, "model") if model else os.memfd_create("empty")
         try:
             return self.ask(
@@ -69,6 +79,9 @@ class Peer:
                 threads=1,
                 confidence=0.25,
                 iou=0.6,
+                is_engine=is_engine,
+                providers=providers or [],
+                delegates=delegates or [],
             )
         finally:
             os.close(fd)

@@ -217,6 +217,10 @@ def test_the_kind_of_a_source_shows_in_it(source: str, kind: str) -> None:
     assert kind_of(source) == kind
 
 
+def unchanged(frame: Frame) -> Frame:
+    return frame
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -229,7 +233,7 @@ def test_no_password_is_told(source: str, caplog: pytest.LogCaptureFixture) -> N
     assert "s3cret" not in redact(source)
     assert "ann" not in redact(source)
     made = setup(source.replace("10.0.0.7:554", "127.0.0.1:9"))
-    loop = CaptureLoop(made, Mailbox(["door"]))
+    loop = CaptureLoop(made, Mailbox[Frame](["door"]), unchanged)
     with caplog.at_level(logging.DEBUG):
         thread = threading.Thread(target=loop.run)
         thread.start()
@@ -243,8 +247,8 @@ def test_no_password_is_told(source: str, caplog: pytest.LogCaptureFixture) -> N
 def test_a_camera_that_comes_back_is_opened_again(film: Path, tmp_path: Path) -> None:
     path = tmp_path / "later.avi"
     made = setup(path)
-    mailbox = Mailbox(["door"])
-    loop = CaptureLoop(made, mailbox)
+    mailbox = Mailbox[Frame](["door"])
+    loop = CaptureLoop(made, mailbox, unchanged)
     thread = threading.Thread(target=loop.run)
     thread.start()
     wait_for(lambda: loop.report(0).status == "failed")
@@ -257,7 +261,7 @@ def test_a_camera_that_comes_back_is_opened_again(film: Path, tmp_path: Path) ->
 
 
 def test_a_film_that_is_over_says_so(film: Path) -> None:
-    loop = CaptureLoop(setup(film, age_s=10.0, loop=False), Mailbox(["door"]))
+    loop = CaptureLoop(setup(film, age_s=10.0, loop=False), Mailbox[Frame](["door"]), unchanged)
     loop.run()
     assert loop.report(0).status == "ended"
 
@@ -267,7 +271,7 @@ def picture(index: int) -> Frame:
 
 
 def test_the_newest_frame_wins() -> None:
-    mailbox = Mailbox(["a"])
+    mailbox = Mailbox[Frame](["a"])
     assert [mailbox.put("a", picture(index)) for index in range(3)] == [False, True, True]
     taken = mailbox.take(0.1)
     assert taken is not None
@@ -276,7 +280,7 @@ def test_the_newest_frame_wins() -> None:
 
 
 def test_cameras_take_turns_however_fast_one_is() -> None:
-    mailbox = Mailbox(["fast", "slow", "other"])
+    mailbox = Mailbox[Frame](["fast", "slow", "other"])
     served = []
     for number in range(9):
         for name in ("fast", "slow", "other"):

@@ -175,7 +175,7 @@ def test_a_dataset_of_other_classes_is_refused(place: Path) -> None:
     labels = labels_of()
     labels["categories"].append({"id": 3, "name": "black"})
     write(place, labels)
-    with pytest.raises(ConfigError, match="category 3 is 'black', class 3 .* is missing"):
+    with pytest.raises(ConfigError, match=r"category 3 is 'black', class 3 .* is missing"):
         run(place)
 
 

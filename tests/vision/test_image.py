@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agent.errors import ModelError
 from agent.schema.manifest import InputSpec
 from agent.vision.backends import TensorInfo
-from agent.vision.image import Letterbox, fit
+from agent.vision.image import Letterbox, Scaler, fit
 
 sides = st.integers(8, 900)
 inputs = st.builds(
@@ -102,6 +102,18 @@ def test_old_padding_does_not_survive_a_change_of_camera() -> None:
     for shape in ((40, 80, 3), (80, 40, 3), (64, 64, 3), (40, 80, 3)):
         frame = rng.integers(0, 256, shape, np.uint8)
         letterbox.fill(frame)
+        np.testing.assert_array_equal(buffer, naive(frame, spec, info))
+
+
+def test_frames_scaled_beforehand_by_two_cameras_keep_their_own_place() -> None:
+    spec = InputSpec(width=64, height=64)
+    letterbox, buffer, info = made(spec, ("f4", 0.0, 0))
+    rng = np.random.default_rng(1)
+    frames = [rng.integers(0, 256, shape, np.uint8) for shape in ((40, 80, 3), (90, 40, 3))] * 2
+    cameras = [Scaler(spec), Scaler(spec)] * 2
+    scaled = [camera.scale(frame) for camera, frame in zip(cameras, frames, strict=True)]
+    for frame, one in zip(frames, scaled, strict=True):
+        letterbox.paint(one)
         np.testing.assert_array_equal(buffer, naive(frame, spec, info))
 
 

@@ -80,8 +80,5 @@ def test_the_accuracy_is_that_of_ultralytics_predict(name: str, size: int) -> No
     theirs = scored(dataset, list(predictions(model, size, paths, 0.005, IOU)))
     detector = load_detector(model, confidence=0.005, iou=IOU)
     ours = scored(dataset, [detector.detect(read_picture(path)).golden() for path in paths])
-    print(
-        f"{name}: Vigil {ours.map50_95:.4f} {ours.map50:.4f}, ultralytics {theirs.map50_95:.4f} {theirs.map50:.4f}"
-    )
     assert ours.map50_95 == pytest.approx(theirs.map50_95, abs=0.003)
     assert ours.map50 == pytest.approx(theirs.map50, abs=0.003)

@@ -17,38 +17,11 @@ from agent.host.seqpacket import WireClosedError
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
 from agent.schema.document import parse_msgpack
-from agent.schema.manifest import GoldenFrame, GoldenSet, InputSpec
+from agent.schema.manifest import GoldenSet, InputSpec
 from agent.schema.values import BackendName
 from tests.vision import models
-from tests.vision.peer import ROOT, Peer, variant
-
-HANGING_BACKEND = """
-import time
-import numpy as np
-from agent.vision.backends import TensorInfo
-
-class Hanging:
-    '''Answers three times, then never again.'''
-    def __init__(self, path, options):
-        self.input = TensorInfo("images", (1, 3, 32, 32), np.dtype(np.float32))
-        self.outputs = (TensorInfo("output0", (1, 7, 12), np.dtype(np.float32)),)
-        self.metadata = {}
-        self.buffer = np.zeros(self.input.shape, np.float32)
-        self.left = 3
-
-    def infer(self):
-        self.left -= 1
-        if self.left < 0:
-            time.sleep(1000)
-        return [np.zeros((1, 7, 12), np.float32)]
-"""
-
-
-def golden_set(label: int) -> bytes:
-    """One frame that is red, of which `label` is expected."""
-    image = cv2.imencode(".png", models.colour_frame(0))[1].tobytes()
-    frame = GoldenFrame(image, {"onnx": [(label, 0.8, *models.BOX_XYXY)]})
-    return msgspec.msgpack.encode(GoldenSet([frame], 0.25, 0.6))
+from tests.vision.nvidia import engine_file
+from tests.vision.peer import NVIDIA, Peer, variant
 
 
 @pytest.fixture
@@ -71,7 +44,7 @@ def test_a_worker_lives_its_whole_life_in_one_process(peer: Peer) -> None:
     assert "onnxruntime" in ready.runtimes
     loaded: ipc.ModelLoaded = peer.load(models.onnx_model())
     assert loaded.load_ms > 0
-    finished = peer.golden(golden_set(label=0), ipc.GoldenFinished)
+    finished = peer.golden(models.golden_set(label=0), ipc.GoldenFinished)
     assert (finished.frames, finished.recall, finished.precision) == (1, 1.0, 1.0)
     assert finished.problem == ""
     peer.open_cameras(PATTERN, CameraConfig(name="yard", source="pattern:64x64"))
@@ -117,7 +90,7 @@ def test_an_object_that_stays_and_goes_is_an_event_from_new_to_end(
 
 def test_a_golden_set_that_does_not_match_names_the_problem(peer: Peer) -> None:
     peer.load(models.onnx_model())
-    finished = peer.golden(golden_set(label=1), ipc.GoldenFinished)
+    finished = peer.golden(models.golden_set(label=1), ipc.GoldenFinished)
     assert (finished.recall, finished.precision) == (0.0, 0.0)
     assert "recall 0.000" in finished.problem
 
@@ -159,7 +132,7 @@ def test_requests_out_of_order_are_refused_and_the_worker_goes_on(peer: Peer) ->
     peer.load(models.onnx_model())
     peer.open_cameras(PATTERN)
     assert peer.load(models.onnx_model(), ipc.Failed).kind == "CommandError"
-    assert peer.golden(golden_set(0), ipc.Failed).kind == "CommandError"
+    assert peer.golden(models.golden_set(0), ipc.Failed).kind == "CommandError"
     assert peer.ask(ipc.Failed, ipc.OpenCameras, **fields).kind == "CommandError"
     assert peer.next(ipc.FrameResult).camera == "door"
 
@@ -241,17 +214,12 @@ def test_a_worker_left_alone_ends_by_itself(peer: Peer) -> None:
     assert peer.process.wait(10) == 0
 
 
-def test_an_inference_that_hangs_stops_the_heartbeat(tmp_path: Path) -> None:
-    """The runtime is a third party's, found by its entry point."""
-    (tmp_path / "hanging_backend.py").write_text(HANGING_BACKEND)
-    info = tmp_path / "hanging-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 1.0\n")
-    entry = "[vigil.backends]\ntensorrt = hanging_backend:Hanging\n"
-    (info / "entry_points.txt").write_text(entry)
-    peer = Peer(PYTHONPATH=f"{ROOT}:{tmp_path}")
+def test_an_inference_that_hangs_stops_the_heartbeat() -> None:
+    """The runtime is TensorRT's double, which never comes back from its fourth frame."""
+    peer = Peer(PYTHONPATH=NVIDIA, TENSORRT_DOUBLE="hang-frames")
     try:
-        peer.load(b"engine", backend=BackendName.TENSORRT)
+        engine = engine_file.pack(models.onnx_model())
+        peer.load(engine, is_engine=True, backend=BackendName.TENSORRT)
         peer.open_cameras(PATTERN)
         assert peer.next(ipc.Heartbeat).cameras
         end = time.monotonic() + 12

@@ -26,7 +26,7 @@ def predictions(
     model: Path, size: int, pictures: list[Path], confidence: float, iou: float
 ) -> Iterator[list[Row]]:
     """What `predict` finds in each picture: label, score and corners, best first."""
-    settings = {"model": str(model), "source": None, "threads": 2, "size": size}
+    settings: dict[str, object] = {"model": str(model), "source": None, "threads": 2, "size": size}
     settings |= {"confidence": confidence, "iou": iou}
     process = subprocess.Popen(
         [python_with_ultralytics(), str(_SCRIPT), json.dumps(settings)],

@@ -1,8 +1,8 @@
-"""Run by an interpreter that has ultralytics: `ultralytics_reference.py TASK SIZE FOLDER`.
+"""Run by an interpreter that has ultralytics: `ultralytics_reference.py NETWORK TASK SIZE FOLDER`.
 
 Writes a randomly initialised network as `model.onnx`, a picture as `picture.png`, and what ultralytics' own
 predict finds with that file as `reference.npz`. The last layers are rescaled so that scores, boxes and extras
-spread over their whole ranges, which random weights alone do not give.
+spread over their whole ranges, which random weights alone do not give. A yolo26 is exported end to end.
 """
 
 import sys
@@ -16,6 +16,7 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.utils import ASSETS
 
 CONFIDENCE, IOU = 0.25, 0.6
+END_TO_END = "yolo26n"
 SUFFIXES = {"detect": "", "classify": "-cls", "pose": "-pose", "segment": "-seg", "obb": "-obb"}
 
 
@@ -33,9 +34,14 @@ def spread(layer: torch.nn.Module, seen: torch.Tensor, mean: float, deviation: f
 def last_layers(head: torch.nn.Module) -> list[tuple[torch.nn.Module, float, float]]:
     if hasattr(head, "linear"):
         return [(head.linear, 0.0, 2.0)]
-    layers = [(branch[-1], 0.0, 2.0) for branch in head.cv2]
-    layers += [(branch[-1], -5.0, 1.5) for branch in head.cv3]
-    return layers + [(branch[-1], 0.0, 1.0) for branch in getattr(head, "cv4", ())]
+    final = head.end2end
+    names = [f"one2one_{name}" if final else name for name in ("cv2", "cv3", "cv4")]
+    boxes, scores, extras = (getattr(head, name, None) or () for name in names)
+    layers = [(branch[-1], 3.0 if final else 0.0, 2.0) for branch in boxes]
+    # A list of final boxes holds the best of all anchors, so fewer of them may score.
+    layers += [(branch[-1], -8.5 if final else -5.0, 1.5) for branch in scores]
+    # The last layers of yolo26's key points are elsewhere, and random enough.
+    return layers + [(branch[-1], 0.0, 1.0) for branch in extras if hasattr(branch[-1], "weight")]
 
 
 def calibrate(network: torch.nn.Module, images: torch.Tensor) -> None:
@@ -51,9 +57,11 @@ def calibrate(network: torch.nn.Module, images: torch.Tensor) -> None:
     network.eval()
 
 
-def random_model(task: str, size: int, picture: np.ndarray) -> YOLO:
+def random_model(network: str, task: str, size: int, picture: np.ndarray) -> YOLO:
     torch.manual_seed(7)
-    model = YOLO(f"yolo11n{SUFFIXES[task]}.yaml", task=task)
+    model = YOLO(f"{network}{SUFFIXES[task]}.yaml", task=task)
+    if network == END_TO_END:
+        model.model.end2end = True
     small = LetterBox((size, size), auto=False)(image=picture)[:, :, ::-1].astype(np.float32) / 255
     image = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1)))[None]
     # A detector is warmed up on a black picture, which must not look like objects everywhere.
@@ -88,11 +96,12 @@ def facts(task: str, result: object) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in values.items()}
 
 
-def main(task: str, size: int, folder: Path) -> None:
+def main(network: str, task: str, size: int, folder: Path) -> None:
     picture = cv2.imread(str(ASSETS / "bus.jpg"))
     cv2.imwrite(str(folder / "picture.png"), picture)
-    model = random_model(task, size, picture)
-    exported = model.export(format="onnx", imgsz=size, simplify=False, opset=17)
+    model = random_model(network, task, size, picture)
+    final = {"nms": False} if network == END_TO_END else {}
+    exported = model.export(format="onnx", imgsz=size, simplify=False, opset=17, **final)
     Path(exported).rename(folder / "model.onnx")
     reference = YOLO(str(folder / "model.onnx"), task=task)
     results = reference.predict(
@@ -102,4 +111,4 @@ def main(task: str, size: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))

@@ -9,7 +9,7 @@ Third parties add a runtime by an entry point of the group `vigil.backends`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BACKENDS: Mapping[str, str] = {
     "onnxruntime": "agent.vision.backends.onnxruntime:OnnxRuntimeBackend",
     "litert": "agent.vision.backends.litert:LiteRtBackend",
+    "tensorrt": "agent.vision.backends.tensorrt:TensorRtBackend",
 }
 BACKEND_GROUP = "vigil.backends"
 Float32 = NDArray[np.float32]
@@ -48,10 +49,19 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class BackendOptions:
-    """How a runtime is set up: CPU threads, and execution providers (ONNX Runtime) in order of preference."""
+    """How a runtime is set up.
+
+    Attributes:
+        threads: CPU threads.
+        providers: Execution providers of ONNX Runtime in order of preference. One that is not here is passed
+            over if a later one, for example the CPU's, is listed; the CPU always takes what others cannot.
+        delegates: Shared libraries of LiteRT delegates, for example `libedgetpu.so.1`. One that cannot be
+            loaded is passed over.
+    """
 
     threads: int = 2
     providers: Sequence[str] = field(default=())
+    delegates: Sequence[str] = field(default=())
 
 
 class Backend(Protocol):
@@ -83,6 +93,16 @@ class Backend(Protocol):
         Raises:
             ModelError: `model.inference` when the runtime gives up.
         """
+        ...
+
+
+@runtime_checkable
+class Remarks(Protocol):
+    """What a backend may also tell: which wishes of `BackendOptions` this machine did not fulfil."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """One sentence per unfulfilled wish."""
         ...
 
 

@@ -1,7 +1,12 @@
-"""LiteRT (formerly TensorFlow Lite): float, dynamic-range and fully integer models."""
+"""LiteRT (formerly TensorFlow Lite): float, dynamic-range and fully integer models, with or without delegates.
+
+A delegate is a shared library that runs part of the graph elsewhere (`libedgetpu.so.1` on the Coral Edge TPU). A
+model compiled for one does not load without it; any other runs on the CPU then.
+"""
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,27 +15,36 @@ from agent.errors import ModelError
 from agent.vision.backends import BackendOptions, Float32, TensorInfo
 from agent.vision.card import appended_metadata
 
+try:
+    from ai_edge_litert.interpreter import Interpreter, load_delegate
+except ImportError:  # boards for which only the older distribution has a wheel
+    from tflite_runtime.interpreter import Interpreter, load_delegate
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-try:
-    from ai_edge_litert.interpreter import Interpreter
-except ImportError:  # boards for which only the older distribution has a wheel
-    from tflite_runtime.interpreter import Interpreter
-
 _FAULTS = (RuntimeError, ValueError, TypeError, MemoryError)
+# An absent library is an OSError, one that is no delegate an AttributeError.
+_DELEGATE_FAULTS = (*_FAULTS, OSError, AttributeError)
 
 
 class LiteRtBackend:
     """A model in a LiteRT interpreter; see `agent.vision.backends.Backend`."""
 
     def __init__(self, path: str, options: BackendOptions) -> None:
+        delegates, self.notes = _load_delegates(options.delegates)
         try:
-            self._interpreter = Interpreter(model_path=path, num_threads=options.threads)
+            self._interpreter = Interpreter(
+                model_path=path, num_threads=options.threads, experimental_delegates=delegates
+            )
             self._interpreter.allocate_tensors()
         except _FAULTS as error:
             raise ModelError(
-                f"LiteRT cannot load the model: {_first_line(error)}", code="model.unreadable"
+                f"LiteRT cannot load the model: {_first_line(error)}",
+                code="model.unreadable",
+                hint="; ".join(self.notes),
             ) from error
         self.metadata = appended_metadata(path)
         inputs = self._interpreter.get_input_details()
@@ -58,6 +72,19 @@ class LiteRtBackend:
             _dequantise(values, info, result)
             for values, info, result in zip(raw, self.outputs, self._results, strict=True)
         ]
+
+
+def _load_delegates(libraries: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """Return the delegates that load here, and a note on each that does not."""
+    delegates, notes = [], []
+    for library in libraries:
+        try:
+            # LiteRT's own class prints a traceback when it goes on with what is no delegate.
+            _ = ctypes.CDLL(library).tflite_plugin_create_delegate
+            delegates.append(load_delegate(library))
+        except _DELEGATE_FAULTS as error:
+            notes.append(f"delegate {library} cannot be loaded: {_first_line(error)}")
+    return delegates, notes
 
 
 def _dequantise(values: NDArray[Any], info: TensorInfo, result: Float32) -> Float32:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+# Since 1.32 the library records what it runs, with an id of the device, in a database under ~/.cache that is
+# made to be sent to its makers. It decides so while it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
@@ -12,7 +17,7 @@ from agent.errors import ModelError
 from agent.vision.backends import BackendOptions, Float32, TensorInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -34,20 +39,26 @@ _FAULTS: tuple[type[Exception], ...] = (
     MemoryError,
 )
 _CPU = "CPUExecutionProvider"
+_XNNPACK = "XnnpackExecutionProvider"
 
 
 class OnnxRuntimeBackend:
     """A model in an ONNX Runtime session; see `agent.vision.backends.Backend`."""
 
     def __init__(self, path: str, options: BackendOptions) -> None:
+        available = ort.get_available_providers()
+        usable, self.notes = choose_providers(options.providers, available)
         try:
             self._session = ort.InferenceSession(
-                path, _session_options(options.threads), providers=_providers(options)
+                path,
+                _session_options(options.threads, usable),
+                providers=[_with_settings(name, options.threads) for name in usable],
             )
         except _FAULTS as error:
             raise ModelError(
                 f"ONNX Runtime cannot load the model: {_first_line(error)}", code="model.unreadable"
             ) from error
+        self.notes += _idle(options.providers, usable, self._session.get_providers())
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self.input = _single([_info(node) for node in self._session.get_inputs()])
         self.outputs = tuple(_info(node) for node in self._session.get_outputs())
@@ -75,10 +86,48 @@ class OnnxRuntimeBackend:
         return binding
 
 
-def _session_options(threads: int) -> ort.SessionOptions:
+def choose_providers(
+    wanted: Sequence[str], available: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the execution providers to use, the CPU's last, and a note on each that is passed over.
+
+    Raises:
+        ModelError: Not one of those wanted is in the installed build (`model.runtime_missing`).
+    """
+    usable = [name for name in wanted if name in available]
+    missing = [name for name in wanted if name not in available]
+    built = ", ".join(available)
+    if missing and not usable:
+        raise ModelError(
+            f"ONNX Runtime has no execution provider {' or '.join(missing)} here",
+            code="model.runtime_missing",
+            hint=f"the installed build has {built}; list {_CPU} to fall back to it",
+        )
+    notes = [f"execution provider {name} is not here (the build has {built})" for name in missing]
+    return [*(name for name in usable if name != _CPU), _CPU], notes
+
+
+def _idle(wanted: Sequence[str], usable: Sequence[str], active: Sequence[str]) -> list[str]:
+    """Return a note on each provider that is built in but did not start, its driver missing, say.
+
+    Raises:
+        ModelError: The caller lists no provider that did start (`model.runtime_missing`).
+    """
+    idle = [name for name in usable if name not in active]
+    if idle and not any(name in active for name in wanted):
+        raise ModelError(
+            f"the execution provider {' or '.join(idle)} does not start here",
+            code="model.runtime_missing",
+            hint=f"check its driver and libraries, or list {_CPU} to fall back to it",
+        )
+    return [f"execution provider {name} does not start here" for name in idle]
+
+
+def _session_options(threads: int, providers: Sequence[str]) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = threads
+    # XNNPACK has threads of its own; a second pool would fight with them for the cores.
+    options.intra_op_num_threads = 1 if _XNNPACK in providers else threads
     options.inter_op_num_threads = 1
     # A camera leaves pauses between frames: spinning threads would burn them. The memory pattern holds
     # 10 MB of a small model's peak for nothing measurable in speed.
@@ -87,16 +136,10 @@ def _session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _providers(options: BackendOptions) -> list[str]:
-    wanted = [name for name in options.providers if name != _CPU]
-    missing = [name for name in wanted if name not in ort.get_available_providers()]
-    if missing:
-        raise ModelError(
-            f"ONNX Runtime has no execution provider {missing[0]} here",
-            code="model.runtime_missing",
-            hint=f"available are {', '.join(ort.get_available_providers())}",
-        )
-    return [*wanted, _CPU]
+def _with_settings(provider: str, threads: int) -> str | tuple[str, dict[str, str]]:
+    if provider == _XNNPACK:
+        return provider, {"intra_op_num_threads": str(threads)}
+    return provider
 
 
 def _info(node: Any) -> TensorInfo:

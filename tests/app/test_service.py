@@ -1,0 +1,124 @@
+"""What systemd sees: a unit without mistakes, readiness when the agent is up, a watchdog while it is well."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.parts.processes import until
+from tests.parts.site import Site
+
+UNIT = Path(__file__).parents[2] / "systemd" / "vigil.service"
+needs_analyze = pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed"
+)
+
+
+@needs_analyze
+def test_the_unit_has_no_mistakes(tmp_path: Path) -> None:
+    # An unknown key is only a line on stderr, so the executable must be one that is there.
+    unit = tmp_path / "vigil.service"
+    unit.write_text(UNIT.read_text().replace("/opt/vigil/bin/vigil", "/bin/true"))
+    result = analyze("verify", "--man=no", str(unit))
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@needs_analyze
+def test_the_unit_is_well_confined() -> None:
+    result = analyze("security", "--offline=true", "--threshold=20", str(UNIT))
+    assert result.returncode == 0, result.stdout
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["systemd-analyze", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+class Manager:
+    """The end of the notification socket that systemd holds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.settimeout(10)
+
+    def hear(self) -> list[str]:
+        """The lines of the next message."""
+        return self._socket.recv(4096).decode().splitlines()
+
+    def hear_until(self, line: str) -> None:
+        while line not in self.hear():
+            pass
+
+    def count(self, line: str, seconds: float) -> int:
+        """How often a line comes within that time."""
+        end_s, found = time.monotonic() + seconds, 0
+        self._socket.settimeout(0.1)
+        while time.monotonic() < end_s:
+            try:
+                found += line in self.hear()
+            except TimeoutError:
+                continue
+        return found
+
+
+def under_systemd(manager: Manager, watchdog_s: float) -> list[str]:
+    return ["env", f"NOTIFY_SOCKET={manager.address}", f"WATCHDOG_USEC={int(watchdog_s * 1e6)}"]
+
+
+def test_it_says_when_it_is_ready_feeds_the_watchdog_and_says_when_it_stops(
+    site: Site, tmp_path: Path
+) -> None:
+    manager = Manager(tmp_path)
+    device = site.device("notifies")
+    device.start(under=under_systemd(manager, watchdog_s=2.0))
+    first = manager.hear()
+    assert "READY=1" in first
+    assert f"MAINPID={device.pid}" in first
+    manager.hear_until("WATCHDOG=1")
+    assert manager.count("WATCHDOG=1", 2.0) >= 3
+    manager._socket.settimeout(10)
+    device.signal(signal.SIGTERM)
+    manager.hear_until("STOPPING=1")
+    assert device.wait() == 0
+
+
+def test_a_frozen_agent_feeds_no_watchdog(site: Site, tmp_path: Path) -> None:
+    manager = Manager(tmp_path)
+    device = site.device("frozen")
+    device.start(under=under_systemd(manager, watchdog_s=1.0))
+    manager.hear_until("WATCHDOG=1")
+    device.signal(signal.SIGSTOP)
+    manager.count("WATCHDOG=1", 0.3)
+    assert manager.count("WATCHDOG=1", 1.0) == 0
+
+
+def test_status_shows_the_running_agent_and_says_when_none_runs(site: Site) -> None:
+    device = site.serving("shown")
+    until((device.folder / "run/status.json").exists, 10, "the status file is there")
+    until(lambda: device.status.telemetry.fps > 0, 10, "frames are counted")
+    shown = device.cli("status")
+    assert shown.returncode == 0, shown.stderr
+    for word in ("shown", "sorters/parts/1.0.0", "running", "belt", "infer", str(device.pid)):
+        assert word in shown.stdout
+    assert device.stop() == 0
+
+    absent = device.cli("status")
+    assert absent.returncode == 1
+    assert "not running" in absent.stderr
+    assert "Traceback" not in absent.stderr
+
+
+def test_status_of_a_killed_agent_is_not_taken_for_news(site: Site) -> None:
+    device = site.running("gone")
+    until((device.folder / "run/status.json").exists, 10, "the status file is there")
+    device.kill()
+    os.utime(device.folder / "run/status.json")  # its own clock counts, not the file's
+    until(lambda: device.cli("status").returncode == 1, 10, "the status is stale")
+    assert "status.stale" in device.cli("status").stderr

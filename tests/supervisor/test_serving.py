@@ -1,0 +1,190 @@
+"""The supervisor with workers that misbehave: each is noticed, replaced or refused, and frames flow on."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from agent.errors import ModelError
+from agent.schema.config import CameraConfig
+from agent.supervisor.backoff import Backoff
+from tests.parts.processes import children, is_alive, until
+from tests.supervisor.bench import Notes, bench, release
+
+
+def flowing(notes: Notes, name: str) -> None:
+    """Wait for a new frame of this release."""
+    seen = len(notes.frames)
+    until(lambda: name in {who for _, who in notes.frames[seen:]}, 5, f"frames of {name}")
+
+
+def test_a_silent_worker_is_killed_and_replaced() -> None:
+    with bench("silent") as (supervisor, notes):
+        until(lambda: supervisor.worker_pid, 5, "a worker serves")
+        first = supervisor.worker_pid
+        assert first is not None
+        until(lambda: notes.restarts, 5, "the silence is noticed")
+        until(lambda: not is_alive(first), 2, "the silent worker is dead")
+        until(lambda: supervisor.worker_pid not in {None, first}, 5, "another one serves")
+        assert supervisor.health().restarts == 1
+
+
+def test_a_worker_that_talks_nonsense_is_killed() -> None:
+    with bench("nonsense") as (supervisor, notes):
+        until(lambda: notes.restarts >= 2, 10, "each one that talks nonsense is replaced")
+        assert supervisor.health().restarts == notes.restarts
+
+
+def test_a_worker_that_keeps_dying_is_not_restarted_in_a_frenzy() -> None:
+    with bench("dies", backoff_min_s=1.0) as (_, notes):
+        until(lambda: notes.restarts, 5, "it dies")
+        time.sleep(4.0)
+        # At once, then after pauses of 1, 2 and 4 s.
+        assert 2 <= notes.restarts <= 4
+
+
+def test_the_pauses_between_starts_double_up_to_a_limit() -> None:
+    backoff = Backoff(least_s=0.1, most_s=0.3)
+    assert backoff.is_over
+    for pause_s in (0.1, 0.2, 0.3, 0.3):
+        backoff.count_start()
+        time.sleep(pause_s - 0.08)
+        assert not backoff.is_over
+        time.sleep(0.1)
+        assert backoff.is_over
+    backoff.reset()
+    assert backoff.is_over
+
+
+def test_a_swap_reports_no_frame_twice_and_nothing_of_the_old_model_afterwards() -> None:
+    with bench() as (supervisor, notes):
+        flowing(notes, "good")
+        supervisor.trial(release("better"))
+        gap_ms = supervisor.swap()
+        flowing(notes, "better")
+        assert gap_ms is not None
+        assert gap_ms < 500
+        names = [name for _, name in notes.frames]
+        switch = names.index("better")
+        assert set(names[:switch]) == {"good"}
+        assert set(names[switch:]) == {"better"}
+        numbers = [number for number, _ in notes.frames]
+        assert numbers == sorted(set(numbers))
+        assert supervisor.release is not None
+        assert supervisor.release.manifest.name == "better"
+        assert notes.restarts == 0
+
+
+def test_only_one_worker_is_left_after_a_swap() -> None:
+    with bench() as (supervisor, notes):
+        flowing(notes, "good")
+        old = supervisor.worker_pid
+        supervisor.trial(release("better"))
+        supervisor.swap()
+        assert old is not None
+        until(lambda: not is_alive(old), 5, "the old worker is gone")
+
+
+@pytest.mark.parametrize(
+    ("part", "code"),
+    [("crashes", "model.crashed"), ("hangs", "model.timeout"), ("wrong", "model.golden")],
+)
+def test_a_candidate_that_fails_its_trial_leaves_the_old_model_serving(
+    part: str, code: str
+) -> None:
+    with bench() as (supervisor, notes):
+        flowing(notes, "good")
+        before = supervisor.worker_pid
+        with pytest.raises(ModelError) as caught:
+            supervisor.trial(release(part))
+        assert caught.value.code == code
+        flowing(notes, "good")
+        assert supervisor.worker_pid == before
+        assert notes.names == {"good"}
+
+
+@pytest.mark.parametrize("source", ["belt.mp4", "/dev/video0"])
+def test_a_candidate_that_gives_no_result_is_refused_and_the_old_one_serves_on(
+    source: str,
+) -> None:
+    with bench(cameras=[CameraConfig(name="belt", source=source)]) as (supervisor, notes):
+        flowing(notes, "good")
+        supervisor.trial(release("mute"))
+        with pytest.raises(ModelError) as caught:
+            supervisor.swap()
+        assert caught.value.code == "model.no_result"
+        flowing(notes, "good")
+        assert notes.names == {"good"}
+        assert notes.restarts == 0
+
+
+def test_an_exclusive_camera_is_handed_over() -> None:
+    with bench(cameras=[CameraConfig(name="belt", source="/dev/video0")]) as (supervisor, notes):
+        flowing(notes, "good")
+        supervisor.trial(release("better"))
+        supervisor.swap()
+        flowing(notes, "better")
+        numbers = [number for number, _ in notes.frames]
+        assert numbers == sorted(set(numbers))
+
+
+def test_where_memory_holds_one_model_the_old_one_makes_room_and_comes_back() -> None:
+    with bench(two_models=False) as (supervisor, notes):
+        flowing(notes, "good")
+        with pytest.raises(ModelError):
+            supervisor.trial(release("wrong"))
+        flowing(notes, "good")
+        assert supervisor.pipeline == "running"
+
+        old = supervisor.worker_pid
+        assert old is not None
+        supervisor.trial(release("better"))
+        assert not is_alive(old)
+        supervisor.swap()
+        flowing(notes, "better")
+
+
+def test_a_dismissed_candidate_gives_its_room_back() -> None:
+    with bench(two_models=False) as (supervisor, notes):
+        flowing(notes, "good")
+        supervisor.trial(release("better"))
+        supervisor.discard()
+        flowing(notes, "good")
+        assert notes.names == {"good"}
+
+
+def test_going_back_serves_the_old_release_again() -> None:
+    with bench() as (supervisor, notes):
+        flowing(notes, "good")
+        supervisor.trial(release("better"))
+        supervisor.swap()
+        flowing(notes, "better")
+        supervisor.serve(release("good"))
+        flowing(notes, "good")
+        assert supervisor.health().restarts == 0
+
+
+def test_stopping_ends_a_trial_that_hangs_at_once_and_leaves_no_worker() -> None:
+    raised: list[ModelError] = []
+
+    def trial() -> None:
+        with pytest.raises(ModelError) as caught:
+            supervisor.trial(release("hangs"))
+        raised.append(caught.value)
+
+    with bench(trial_timeout_s=60.0) as (supervisor, notes):
+        flowing(notes, "good")
+        thread = threading.Thread(target=trial)
+        thread.start()
+        time.sleep(0.5)
+        supervisor.abandon_trial()
+        thread.join(5)
+        assert [error.code for error in raised] == ["model.crashed"]
+        with pytest.raises(ModelError):
+            supervisor.trial(release("better"))
+    until(lambda: not workers(), 5, "no worker is left")
+
+
+def workers() -> list[int]:
+    return [pid for pid in children(os.getpid()) if is_alive(pid)]

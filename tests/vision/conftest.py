@@ -1,0 +1,25 @@
+"""Parts that several tests of this room ask for."""
+
+import ctypes
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+NVIDIA = Path(__file__).with_name("nvidia")
+_BOUND = ("tensorrt", "agent.vision.backends.tensorrt", "agent.vision.engine_build")
+
+
+@pytest.fixture
+def nvidia(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """NVIDIA's library, doubled, in this process; `TENSORRT_DOUBLE` in the environment is its script."""
+    monkeypatch.setattr(ctypes, "CDLL", ctypes.CDLL)  # the double replaces it
+    monkeypatch.syspath_prepend(str(NVIDIA))
+    for name in _BOUND:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module("tensorrt")
+    for name in _BOUND:
+        sys.modules.pop(name, None)
