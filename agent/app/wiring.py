@@ -26,8 +26,8 @@ from agent.schema.manifest import Manifest, ReleaseRef
 from agent.schema.messages import CommandBody, DeployArgs, Telemetry
 from agent.schema.values import BackendName
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
-from agent.telemetry.meters import Meters
 from agent.supervisor.engines import BuildLimits, Engines
+from agent.telemetry.meters import Meters
 from agent.update.grants import KeyBroker
 from agent.update.installer import Updater
 from agent.update.journal import Journal

@@ -50,14 +50,21 @@ class InstalledRelease:
         manifest: What its makers say about it.
         variant: The variant to run.
         folder: Its folder in the store.
-        here: All variants on this disk, the one that suits the board best first.
+        fallbacks: Cheaper variants that are on this disk too, for hard times.
+        best: The variant that suits the board best; None where that is the one to run.
     """
 
     ref: ReleaseRef
     manifest: Manifest
     variant: Variant
     folder: Path
-    here: tuple[Variant, ...]
+    fallbacks: tuple[Variant, ...] = ()
+    best: Variant | None = None
+
+    @property
+    def here(self) -> tuple[Variant, ...]:
+        """Return all variants on this disk, the one that suits the board best first."""
+        return (self.best or self.variant, *self.fallbacks)
 
     @property
     def payload_path(self) -> Path:
@@ -82,7 +89,7 @@ class InstalledRelease:
         """
         for variant in self.here:
             if variant.id == variant_id:
-                return replace(self, variant=variant)
+                return replace(self, variant=variant, best=self.here[0])
         message = f"{self.ref.label}: variant {variant_id} is not on this device"
         raise PackageError(message, code="package.no_variant")
 
@@ -197,8 +204,7 @@ class ModelStore:
         """Return the release with those of its fallbacks that are whole; all else must be."""
         self._check_blob(release.payload_path, release.variant.payload)
         self._check_blob(release.golden_path, release.manifest.golden.payload)
-        others = [variant for variant in release.here[1:] if self._is_whole(variant)]
-        return replace(release, here=(release.variant, *others))
+        return replace(release, fallbacks=tuple(filter(self._is_whole, release.fallbacks)))
 
     def _is_whole(self, fallback: Variant) -> bool:
         try:
@@ -242,8 +248,8 @@ def _assemble(record: _Record, manifest_bytes: bytes, folder: Path) -> Installed
     for name in (record.variant, *record.fallbacks):
         if name not in variants:
             raise _damaged(folder, f"the manifest has no variant {name!r}")
-    here = tuple(variants[name] for name in (record.variant, *record.fallbacks))
-    return InstalledRelease(record.ref, manifest, here[0], folder, here)
+    fallbacks = tuple(variants[name] for name in record.fallbacks)
+    return InstalledRelease(record.ref, manifest, variants[record.variant], folder, fallbacks)
 
 
 def _manifest(ref: ReleaseRef, data: bytes) -> Manifest:

@@ -35,7 +35,7 @@ class Ports:
 
     worker_pid: Callable[[], int]
     reconnects: Callable[[], int]
-    governor: Callable[[], GovernorReport | None]
+    governor: Callable[[], GovernorReport | None] = lambda: None
 
 
 class Survey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from agent.demo.releases import HINTED, Script
@@ -56,10 +57,7 @@ def assert_no_gap(site: Site, device: Device) -> None:
     """The camera gives 15 frames a second: none is missed for long while the variant changes."""
     time.sleep(1.0)
     seen = site.messages(device, Detections)
-    gaps_ms = [
-        after.captured_ms - before.captured_ms
-        for before, after in zip(seen, seen[1:], strict=False)
-    ]
+    gaps_ms = [after.captured_ms - before.captured_ms for before, after in itertools.pairwise(seen)]
     assert max(gaps_ms) < 1500
 
 

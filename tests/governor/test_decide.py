@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -60,7 +61,7 @@ def test_no_two_moves_are_closer_than_the_dwell_and_no_climb_comes_soon(
     course: list[Situation], rung: int
 ) -> None:
     made = run(course, Memory(rung))
-    for (before_s, _), (at_s, move) in zip(made, made[1:], strict=False):
+    for (before_s, _), (at_s, move) in itertools.pairwise(made):
         assert at_s - before_s >= PACE.dwell_s
         assert move.target > move.origin or at_s - before_s >= PACE.climb_s
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ def test_every_rung_costs_clearly_less_than_the_one_above(
     found = build_ladder(variants, known, Rates(full, least, cameras))
     assert (found[0].variant, found[0].max_fps) == (variants[0].id, None)
     assert len({rung.name for rung in found}) == len(found)
-    for above, below in zip(found, found[1:], strict=False):
+    for above, below in itertools.pairwise(found):
         assert below.load < 0.87 * above.load
 
 

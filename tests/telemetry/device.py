@@ -29,7 +29,7 @@ class Device:
         self.outbox = Outbox(folder / "outbox.db", OutboxConfig())
         self.meters = Meters()
         self.link = Link(plain(broker), TOPICS)
-        ports = Ports(os.getpid, lambda: self.link.reconnects, governor=lambda: None)
+        ports = Ports(worker_pid=os.getpid, reconnects=lambda: self.link.reconnects)
         survey = Survey(DEVICE, interval_s, self.meters, self.outbox, ports)
         self._stop = threading.Event()
         sources = Sources(lambda: self.state, survey)
