@@ -16,6 +16,7 @@ from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_commander,
     make_engines,
+    make_governor,
     make_stager,
     make_supervisor,
     make_updater,
@@ -31,8 +32,9 @@ from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
 from agent.schema.config import Config
 from agent.schema.document import to_json
+from agent.schema.governor import GovernorMove
 from agent.schema.ipc import FrameResult
-from agent.schema.messages import Event, UpdateReport
+from agent.schema.messages import Event, Phase, UpdateReport
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Listeners
 from agent.telemetry.meters import Meters
@@ -45,6 +47,7 @@ from agent.telemetry.streams import Streams
 from agent.telemetry.survey import Ports, Survey
 
 log = logging.getLogger(__name__)
+_JUDGED = frozenset({Phase.TRIAL, Phase.PROBATION})
 
 
 class Agent:
@@ -71,6 +74,9 @@ class Agent:
         self._update_watch = UpdateWatch(self._on_report)
         self._engines = make_engines(device)
         self._supervisor = make_supervisor(device, self._listeners(), self._engines)
+        self._governor = make_governor(
+            device, self._supervisor, self._meters, self._held, self._on_move
+        )
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands()
@@ -117,6 +123,7 @@ class Agent:
             worker_watch=self._worker_watch,
             policy=self._policy,
             link=self._links.control,
+            governor=self._governor,
         )
 
     def _connect_commands(self) -> None:
@@ -144,7 +151,9 @@ class Agent:
     def _make_survey(self) -> Survey:
         interval_s = self._device.config.telemetry.interval_s
         ports = Ports(
-            worker_pid=self._worker_pid, reconnects=lambda: self._links.control.reconnects
+            worker_pid=self._worker_pid,
+            reconnects=lambda: self._links.control.reconnects,
+            governor=self._governor.report,
         )
         return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)
 
@@ -192,6 +201,11 @@ class Agent:
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
                 interrupt=self._abandon_trial,
             ),
+            *(
+                [self._loop("governor", self._governor, 60 + 4 * trial_s)]
+                if device.config.governor.enabled
+                else []
+            ),
             self._loop("commander", self._commander, 30),
             self._loop("status", status, 30),
         ]
@@ -235,6 +249,16 @@ class Agent:
     def _on_report(self, report: UpdateReport) -> None:
         self._console.updates.add(report)
         self._device.ledger.record("update", f"{report.path} {report.outcome.value} {report.code}")
+
+    def _on_move(self, move: GovernorMove) -> None:
+        self._streams.governor_move(move)
+        self._console.moves.add(move)
+        self._device.ledger.record("governor", f"{move.origin} -> {move.rung}: {move.cause}")
+
+    def _held(self) -> str:
+        """Say why the governor must rest: a release on trial or probation is judged at its best."""
+        phase = self._updater.record.phase
+        return f"an update is on {phase.value}" if phase in _JUDGED else ""
 
     def _worker_pid(self) -> int:
         return self._supervisor.worker_pid or 0

@@ -10,6 +10,7 @@ from agent.app.device import Device
 from agent.app.policy_keeper import PolicyKeeper
 from agent.console.sources import Snapshot
 from agent.control.link import Link
+from agent.governor.governor import Governor
 from agent.host.clock import boot_id, monotonic_ns, wall_ms
 from agent.schema.config import DeviceConfig
 from agent.schema.ipc import Heartbeat
@@ -65,11 +66,12 @@ class Standing:
     worker_watch: WorkerWatch
     policy: PolicyKeeper
     link: Link
+    governor: Governor
 
     def state(self) -> State:
         """Return the state as it is now."""
         record = self.updater.record
-        release = self.supervisor.release
+        release, rung = self.supervisor.release, self.governor.rung
         return State(
             v=MESSAGE_VERSION,
             device=self.device.id,
@@ -89,6 +91,8 @@ class Standing:
             pipeline=self.supervisor.pipeline,
             problem=self.supervisor.problem,
             groups=self.device.config.device.groups,
+            rung=rung.name if rung else "",
+            rung_reason=self.governor.reason if rung else "",
         )
 
     def snapshot(self, telemetry: Telemetry) -> Snapshot:

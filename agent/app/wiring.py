@@ -13,13 +13,21 @@ from agent.control.commander import Audience, Commander
 from agent.control.link.links import Links
 from agent.control.policy_file import PolicyFile
 from agent.control.replies import Replier, Replies, arguments
+from agent.governor.governor import Governor, Ports, Rules
+from agent.governor.ladder import Rates
+from agent.governor.ports import Speed, Throttle
+from agent.governor.sensing import Senses
+from agent.governor.situation import Limits, Pace
 from agent.host.clock import boot_id, wall_ms
 from agent.host.sensors import temperature_c
+from agent.models.store import InstalledRelease
+from agent.schema.governor import GovernorMove, PinRungArgs
 from agent.schema.manifest import Manifest, ReleaseRef
 from agent.schema.messages import CommandBody, DeployArgs, Telemetry
 from agent.schema.values import BackendName
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
 from agent.supervisor.engines import BuildLimits, Engines
+from agent.telemetry.meters import Meters
 from agent.update.grants import KeyBroker
 from agent.update.installer import Updater
 from agent.update.journal import Journal
@@ -86,7 +94,45 @@ def make_stager(device: Device, links: Links) -> Stager:
         agent_version=__version__,
         disk=device.disk,
         deadline_s=limits.transfer_timeout_s,
+        fallback_variants=limits.fallback_variants if device.config.governor.enabled else 0,
     )
+
+
+def make_governor(
+    device: Device,
+    throttle: Throttle,
+    meters: Meters,
+    held: Callable[[], str],
+    on_move: Callable[[GovernorMove], None],
+) -> Governor:
+    """Return the governor of what `throttle` runs; its limits are the profile's unless configured."""
+    config, profile = device.config.governor, device.profile
+
+    def costs_ms(release: InstalledRelease) -> dict[str, float | None]:
+        verdicts = device.choose(release.manifest).verdicts
+        return {verdict.variant: verdict.expected_ms for verdict in verdicts}
+
+    def speed(window_s: float) -> Speed | None:
+        found = meters.read(window_s)
+        if found.whole is None or found.work is None:
+            return None
+        queue = found.stages.get("queue")
+        queue_ms = queue.p95 if queue else 0.0
+        return Speed(found.frames, found.whole.p95, found.work.p95, queue_ms)
+
+    cameras = device.config.cameras
+    full = max((camera.fps or profile.camera.fps for camera in cameras), default=1.0)
+    rules = Rules(
+        Limits(
+            latency_ms=config.max_p95_ms or profile.limits.latency_ms,
+            temperature_c=config.max_temperature_c or profile.limits.temperature_c,
+            memory_pressure=config.max_memory_pressure,
+        ),
+        Pace(dwell_s=config.dwell_s, climb_s=max(config.climb_s, config.dwell_s)),
+        Rates(full, profile.limits.target_fps, len(cameras)),
+    )
+    ports = Ports(throttle, speed, costs_ms, held, on_move)
+    return Governor(device.id, ports, rules, Senses())
 
 
 def make_updater(
@@ -124,6 +170,11 @@ def make_commander(
 ) -> Commander:
     """Return the commander with every command that this agent knows."""
 
+    def pin_rung(body: CommandBody, replier: Replier) -> None:
+        asked = arguments(body, PinRungArgs)
+        standing.governor.pinning.pin(asked)
+        replier.succeeded(rung=asked.rung, minutes=asked.minutes)
+
     def deploy(body: CommandBody, replier: Replier) -> None:
         asked = arguments(body, DeployArgs)
         ref = ReleaseRef(path=asked.release, sha256=asked.sha256)
@@ -133,7 +184,11 @@ def make_commander(
     audience = Audience(
         config.id, frozenset(config.groups), lambda: max(wall_ms() // 1000, device.floor.time_s)
     )
-    handlers = {**builtin_handlers(standing.state, telemetry), "deploy": deploy}
+    handlers = {
+        **builtin_handlers(standing.state, telemetry),
+        "deploy": deploy,
+        "pin-rung": pin_rung,
+    }
     return Commander(audience, replies, PolicyFile(policy_path(device)), handlers)
 
 

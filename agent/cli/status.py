@@ -55,6 +55,7 @@ def _overview(found: Status) -> Table:
         "spool": f"{measured.outbox_messages} waiting, {measured.outbox_dropped} dropped",
         "speed": f"{measured.fps:.1f} frames/s, {measured.worker_restarts} worker restarts",
         "memory": f"{measured.control_pss_mb:.0f} MB + worker {measured.worker_pss_mb:.0f} MB",
+        "rung": _rung(found),
         "temperature": "unknown" if temperature_c is None else f"{temperature_c:.0f} °C",
     }
     table = _table("", "")
@@ -62,6 +63,15 @@ def _overview(found: Status) -> Table:
     for row in rows.items():
         _add(table, *row)
     return table
+
+
+def _rung(found: Status) -> str:
+    state, report = found.state, found.telemetry.governor
+    if report is None:
+        return "none"
+    throttled = f"; {', '.join(report.throttled)}" if report.throttled else ""
+    place = f"{report.index + 1} of {report.rungs}"
+    return f"{state.rung} ({place}): {state.rung_reason}{throttled}"
 
 
 def _cameras(measured: Telemetry) -> Table:

@@ -86,6 +86,9 @@ def _telemetry(telemetry: Telemetry) -> Iterator[Metric]:
     if telemetry.temperature_c is not None:
         text = "Hottest sensor."
         yield GaugeMetricFamily("vigil_temperature_celsius", text, telemetry.temperature_c)
+    if telemetry.governor is not None:
+        text = "The governor's rung, 0 is the best."
+        yield GaugeMetricFamily("vigil_governor_rung", text, telemetry.governor.index)
     text = "Messages waiting on disk."
     yield GaugeMetricFamily("vigil_outbox_messages", text, telemetry.outbox_messages)
     text = "Messages given up."

@@ -4,7 +4,7 @@
 | --- | --- |
 | `/` and the page's files | the page; a literal table, so no path can reach another file |
 | `/login` | form, and its check |
-| `/api/status` | the snapshot, configured cameras, latest update reports |
+| `/api/status` | the snapshot, configured cameras, latest update reports and governor's moves |
 | `/api/events?after=N` | object events newer than number N, with the newest number |
 | `/stream/a,b` | server-sent events: pictures with boxes of these cameras |
 | `/frame/<camera>.jpg` | the newest picture |
@@ -33,6 +33,7 @@ from agent.console.login import Login
 from agent.console.metrics import CONTENT_TYPE, exposition
 from agent.console.sources import Recent, Snapshot, Sources
 from agent.errors import VigilError
+from agent.schema.governor import GovernorMove
 from agent.schema.messages import Event, UpdateReport
 
 STATUS_INTERVAL_S = 0.5
@@ -56,6 +57,7 @@ class Memory:
 
     events: Recent[Event]
     updates: Recent[UpdateReport]
+    moves: Recent[GovernorMove]
 
 
 def application(
@@ -94,6 +96,7 @@ class _Answers:
                 "healthy": not reasons_degraded(snapshot),
                 "cameras": self._cameras,
                 "updates": self._memory.updates.since(0)[1][::-1],
+                "moves": self._memory.moves.since(0)[1][::-1],
             }
         )
 

@@ -28,11 +28,13 @@ from agent.console.routes import Memory, application
 from agent.console.sources import Recent, Sources
 from agent.errors import ConfigError
 from agent.schema.config import ConsoleConfig
+from agent.schema.governor import GovernorMove
 from agent.schema.messages import Event, UpdateReport
 
 log = logging.getLogger(__name__)
 REMEMBERED_EVENTS = 200
 REMEMBERED_UPDATES = 20
+REMEMBERED_MOVES = 5
 STOP_S = 5.0
 
 
@@ -46,11 +48,13 @@ class Console:
     Attributes:
         events: Object events; `add` them from any thread.
         updates: How updates ended; `add` from any thread.
+        moves: Steps of the governor; `add` from any thread.
     """
 
     def __init__(self, config: ConsoleConfig, sources: Sources) -> None:
         self.events: Recent[Event] = Recent(REMEMBERED_EVENTS)
         self.updates: Recent[UpdateReport] = Recent(REMEMBERED_UPDATES)
+        self.moves: Recent[GovernorMove] = Recent(REMEMBERED_MOVES)
         self._config = config
         self._sources = sources
         self._viewers = Viewers()
@@ -73,7 +77,7 @@ class Console:
                 not available.
         """
         access = _access(self._config)
-        memory = Memory(self.events, self.updates)
+        memory = Memory(self.events, self.updates, self.moves)
         app = application(self._sources, memory, self._viewers, access)
         server = _server(Guard(app, host_check(self._config.host), access), self._config)
         listener = _listen(self._config.host, self._config.port)

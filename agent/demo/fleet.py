@@ -16,7 +16,7 @@ from agent.fleet.broker import EmbeddedBroker
 from agent.fleet.controller import Controller, Services
 from agent.fleet.enrolment import Site, admit, invite, join, request
 from agent.fleet.keys import KeyService
-from agent.fleet.operators import CommandDesk, SignedCommand, deploy_order
+from agent.fleet.operators import CommandDesk, Order, SignedCommand, deploy_order
 from agent.fleet.registry import Invitation, Registry
 from agent.release.charter import (
     POLICY,
@@ -111,12 +111,13 @@ class DemoFleet:
 
     def deploy(self, release: ReleaseRef, device: str) -> SignedCommand:
         """Send a deploy command that two people signed; return it."""
+        return self.order(deploy_order(release, f"d/{device}"))
+
+    def order(self, order: Order) -> SignedCommand:
+        """Send a command that two people signed; return it."""
         signers = load_signers(self.keys / "people")
         command = self._desk.issue(
-            deploy_order(release, f"d/{device}"),
-            PEOPLE[0],
-            [signers[name] for name in PEOPLE],
-            POLICY_VERSION,
+            order, PEOPLE[0], [signers[name] for name in PEOPLE], POLICY_VERSION
         )
         self.controller.send(command)
         return command
@@ -159,5 +160,6 @@ def _policy(people: Path) -> Policy:
         commands={
             "deploy": PolicyRule(role=Role.DEPLOYER, approvals=2),
             "status": PolicyRule(role=Role.VIEWER),
+            "pin-rung": PolicyRule(role=Role.OPERATOR),
         },
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -31,6 +31,7 @@ NAME = "parts"
 _GOLDEN_FRAMES = (5, 25, 45, 110, 262, 290)  # busy ones, none of them in the glare
 _CONFIDENCE, _IOU = 0.25, 0.6
 _SIZE = 320
+HINTED = "generic-x86-64"
 _MEMORY_MB = 256
 
 Boxes = list[list[GoldenBox]]
@@ -56,6 +57,7 @@ class Script:
         judge: Bundled model that the golden expectations come from; None for each variant's own.
         alter: What is done to the expectations.
         probation_s: Length of probation the release asks for, seconds; None for the device's own.
+        hints_ms: Expected milliseconds of a file on `HINTED`, the profile of the hints.
     """
 
     version: str
@@ -64,6 +66,7 @@ class Script:
     judge: str | None = None
     alter: Alteration = as_found
     probation_s: float | None = None
+    hints_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 FIRST = Script("1.0.0", 1, ("parts-1.onnx", "parts-1.tflite"))
@@ -86,7 +89,7 @@ def build(fleet: DemoFleet, script: Script) -> Path:
 
 def draft_of(script: Script) -> ReleaseDraft:
     """Return what the release's makers hand in: models, and a golden set with expectations."""
-    variants = [_variant(file) for file in script.files]
+    variants = [_variant(file, script.hints_ms.get(file)) for file in script.files]
     images = _golden_images()
     encoded = [cv2.imencode(".png", image)[1].tobytes() for image in images]
     expected = {
@@ -109,7 +112,7 @@ def draft_of(script: Script) -> ReleaseDraft:
     )
 
 
-def _variant(file: str) -> VariantDraft:
+def _variant(file: str, hint_ms: float | None) -> VariantDraft:
     path = BUNDLED / file
     is_onnx = path.suffix == ".onnx"
     return VariantDraft(
@@ -122,6 +125,7 @@ def _variant(file: str) -> VariantDraft:
         accuracy=_accuracy(file),
         memory_mb=_MEMORY_MB,
         box_units="pixels" if is_onnx else "normalised",
+        latency_ms={} if hint_ms is None else {HINTED: hint_ms},
     )
 
 

@@ -20,6 +20,7 @@ DEVICE_WRITES = (
     "telemetry",
     "event/#",
     "detections/#",
+    "governor",
     "blk/req",
     "key/req",
 )

@@ -28,7 +28,14 @@ from agent.schema.topics import DeviceTopics, ParsedTopic, parse
 
 log = logging.getLogger(__name__)
 
-_HEARD = (("state", 1), ("reply", 1), ("telemetry", 0), ("event/#", 1), ("detections/#", 0))
+_HEARD = (
+    ("state", 1),
+    ("reply", 1),
+    ("telemetry", 0),
+    ("event/#", 1),
+    ("detections/#", 0),
+    ("governor", 1),
+)
 _SERVED = (("blk/req", 0), ("key/req", 1))
 _WORKERS = 4
 _WAITING = 64  # requests in hand before further ones are told to come back

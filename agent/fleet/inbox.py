@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from agent.errors import TransferError
 from agent.schema.document import Malformed, parse_json
+from agent.schema.governor import GovernorMove
 from agent.schema.messages import Detections, Event, Reply, ReplyStatus, State, Telemetry
 from agent.schema.topics import ParsedTopic
 
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Any]] = {
     "telemetry": Telemetry,
     "event": Event,
     "detections": Detections,
+    "governor": GovernorMove,
 }
 Observer = Callable[[ParsedTopic, Any], None]
 _FINAL = {ReplyStatus.SUCCEEDED, ReplyStatus.FAILED}

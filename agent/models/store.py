@@ -4,7 +4,7 @@
     parts/<sha256>.part            transfers that are not complete
     releases/<sha256>/             one folder per installed release, by its manifest's digest
         manifest.json  grant.bin   what was signed, and the key wrapped to this device
-        release.json               written last: which release and variant this is
+        release.json               written last: which release and variants this is
 
 Nothing here is secret: weights stay sealed, the grant opens only with the device's key.
 """
@@ -12,7 +12,8 @@ Nothing here is secret: weights stay sealed, the grant opens only with the devic
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.errors import PackageError, StorageError
@@ -22,8 +23,10 @@ from agent.schema.manifest import MANIFEST_FILE, Manifest, ReleaseRef, SealedFil
 from agent.schema.values import Identifier, Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 GRANT_FILE = "grant.bin"
 RECORD_FILE = "release.json"
@@ -35,6 +38,7 @@ _READ_BYTES = 2**20
 class _Record(Struct):
     ref: ReleaseRef
     variant: Identifier
+    fallbacks: tuple[Identifier, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,23 @@ class InstalledRelease:
     Attributes:
         ref: Which release it is.
         manifest: What its makers say about it.
-        variant: The one variant of it that was fetched.
+        variant: The variant to run.
         folder: Its folder in the store.
+        fallbacks: Cheaper variants that are on this disk too, for hard times.
+        best: The variant that suits the board best; None where that is the one to run.
     """
 
     ref: ReleaseRef
     manifest: Manifest
     variant: Variant
     folder: Path
+    fallbacks: tuple[Variant, ...] = ()
+    best: Variant | None = None
+
+    @property
+    def here(self) -> tuple[Variant, ...]:
+        """Return all variants on this disk, the one that suits the board best first."""
+        return (self.best or self.variant, *self.fallbacks)
 
     @property
     def payload_path(self) -> Path:
@@ -67,6 +80,18 @@ class InstalledRelease:
     def grant_path(self) -> Path:
         """Return where the grant lies."""
         return self.folder / GRANT_FILE
+
+    def running(self, variant_id: str) -> InstalledRelease:
+        """Return the same release with another of its variants on this disk as the one to run.
+
+        Raises:
+            PackageError: That variant is not here (`package.no_variant`).
+        """
+        for variant in self.here:
+            if variant.id == variant_id:
+                return replace(self, variant=variant, best=self.here[0])
+        message = f"{self.ref.label}: variant {variant_id} is not on this device"
+        raise PackageError(message, code="package.no_variant")
 
     def _blob(self, file: SealedFile) -> Path:
         return self.folder.parent.parent / "blobs" / file.sha256
@@ -95,19 +120,23 @@ class ModelStore:
         return self._blobs / sha256
 
     def install(
-        self, ref: ReleaseRef, manifest_bytes: bytes, variant_id: str, grant: bytes
+        self,
+        ref: ReleaseRef,
+        manifest_bytes: bytes,
+        variant_id: str,
+        grant: bytes,
+        fallbacks: Sequence[str] = (),
     ) -> InstalledRelease:
         """Record a release whose sealed files are already at their `blob_path`.
 
-        Installing the same release again replaces its record.
+        Installing the same release again replaces its record. `fallbacks` names further variants that are there.
 
         Raises:
             PackageError: Manifest, variant or a sealed file is not what `ref` promises.
         """
         folder = self._releases / ref.sha256
-        record = _Record(ref=ref, variant=variant_id)
-        release = _assemble(record, manifest_bytes, folder)
-        self._check_blobs(release)
+        record = _Record(ref=ref, variant=variant_id, fallbacks=tuple(fallbacks))
+        release = self._checked(_assemble(record, manifest_bytes, folder))
         self._disk.make_dirs(folder)
         self._disk.write_atomic(folder / MANIFEST_FILE, manifest_bytes)
         self._disk.write_atomic(folder / GRANT_FILE, grant)
@@ -123,8 +152,7 @@ class ModelStore:
         release = self._describe(self._releases / ref.sha256)
         if not self._disk.exists(release.grant_path):
             raise _damaged(release.grant_path, "missing")
-        self._check_blobs(release)
-        return release
+        return self._checked(release)
 
     def installed(self) -> list[ReleaseRef]:
         """Return the releases whose record is readable; `load` tells whether they are whole."""
@@ -149,7 +177,8 @@ class ModelStore:
             release = self._describe(folder)
         except PackageError:
             return set()
-        return {release.payload_path, release.golden_path}
+        payloads = {self.blob_path(variant.payload.sha256) for variant in release.here}
+        return {release.golden_path, *payloads}
 
     def _remove_release(self, folder: Path) -> None:
         # The record goes first: a folder without one is no release.
@@ -171,9 +200,19 @@ class ModelStore:
         manifest_bytes = self._read(folder / MANIFEST_FILE, _MAX_MANIFEST_BYTES)
         return _assemble(record, manifest_bytes, folder)
 
-    def _check_blobs(self, release: InstalledRelease) -> None:
+    def _checked(self, release: InstalledRelease) -> InstalledRelease:
+        """Return the release with those of its fallbacks that are whole; all else must be."""
         self._check_blob(release.payload_path, release.variant.payload)
         self._check_blob(release.golden_path, release.manifest.golden.payload)
+        return replace(release, fallbacks=tuple(filter(self._is_whole, release.fallbacks)))
+
+    def _is_whole(self, fallback: Variant) -> bool:
+        try:
+            self._check_blob(self.blob_path(fallback.payload.sha256), fallback.payload)
+        except PackageError as error:
+            logger.warning("fallback %s is left out: %s", fallback.id, error)
+            return False
+        return True
 
     def _check_blob(self, path: Path, file: SealedFile) -> None:
         if not self._disk.exists(path):
@@ -206,9 +245,11 @@ class ModelStore:
 def _assemble(record: _Record, manifest_bytes: bytes, folder: Path) -> InstalledRelease:
     manifest = _manifest(record.ref, manifest_bytes)
     variants = {variant.id: variant for variant in manifest.variants}
-    if record.variant not in variants:
-        raise _damaged(folder, f"the manifest has no variant {record.variant!r}")
-    return InstalledRelease(record.ref, manifest, variants[record.variant], folder)
+    for name in (record.variant, *record.fallbacks):
+        if name not in variants:
+            raise _damaged(folder, f"the manifest has no variant {name!r}")
+    fallbacks = tuple(variants[name] for name in record.fallbacks)
+    return InstalledRelease(record.ref, manifest, variants[record.variant], folder, fallbacks)
 
 
 def _manifest(ref: ReleaseRef, data: bytes) -> Manifest:

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from agent.schema.keystore import KeyConfig
-from agent.schema.values import Fraction, Identifier, Positive, PositiveFloat, Struct
+from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
 
 CONFIG_SCHEMA = 1
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -110,13 +110,36 @@ class ProbationConfig(Struct):
 
 
 class UpdateConfig(Struct):
-    """How updates are fetched and tried."""
+    """How updates are fetched and tried.
+
+    `fallback_variants` cheaper variants of a release are kept beside the chosen one for the governor.
+    """
 
     probation: ProbationConfig = ProbationConfig()
     trial_timeout_s: PositiveFloat = 120.0
     transfer_timeout_s: PositiveFloat = 3600.0
     min_rate_kib_s: PositiveFloat = 4.0
     worker_memory_mb: Positive = 2048
+    fallback_variants: Counter = 1
+
+
+class GovernorConfig(Struct):
+    """How the device holds its limits when it is hot or busy; null limits are the profile's.
+
+    Attributes:
+        max_p95_ms: Greatest p95 from capture to result, milliseconds.
+        max_temperature_c: Temperature that must not be reached.
+        max_memory_pressure: Greatest share of time in which tasks wait for memory, percent.
+        dwell_s: Least time between two moves.
+        climb_s: Least time of quiet before a climb.
+    """
+
+    enabled: bool = True
+    max_p95_ms: PositiveFloat | None = None
+    max_temperature_c: PositiveFloat | None = None
+    max_memory_pressure: PositiveFloat = 10.0
+    dwell_s: PositiveFloat = 15.0
+    climb_s: PositiveFloat = 60.0
 
 
 class OutboxConfig(Struct):
@@ -174,5 +197,6 @@ class Config(Struct):
     cameras: list[CameraConfig] = []
     detect: DetectConfig = DetectConfig()
     update: UpdateConfig = UpdateConfig()
+    governor: GovernorConfig = GovernorConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()

@@ -70,7 +70,10 @@ class RunGolden(Message):
 
 
 class OpenCameras(Message):
-    """Start capture and inference. `epoch_ns`: monotonic instant at which looping files were at frame 0."""
+    """Start capture and inference.
+
+    `epoch_ns`: monotonic instant at which looping files were at frame 0. `max_fps`: as in `SetRate`.
+    """
 
     id: int
     device: str
@@ -78,6 +81,14 @@ class OpenCameras(Message):
     cameras: list[CameraConfig]
     epoch_ns: int
     default_fps: float
+    max_fps: float = 0.0
+
+
+class SetRate(Message):
+    """Infer at most `max_fps` frames a second of every open camera; 0 infers all that inference can take."""
+
+    id: int
+    max_fps: float
 
 
 class CloseCameras(Message):
@@ -105,6 +116,7 @@ Request = (
     LoadModel
     | RunGolden
     | OpenCameras
+    | SetRate
     | CloseCameras
     | GrabFrame
     | DescribeGpu

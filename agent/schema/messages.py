@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from agent.schema.governor import GovernorReport
 from agent.schema.values import (
     Box,
     Counter,
@@ -94,6 +95,8 @@ class State(Struct):
     pipeline: str = "stopped"
     problem: str = ""
     groups: list[str] = []
+    rung: str = ""
+    rung_reason: str = ""
 
 
 class StageMs(Struct):
@@ -135,6 +138,7 @@ class Telemetry(Struct):
     outbox_messages: Counter
     outbox_dropped: Counter
     link_reconnects: Counter
+    governor: GovernorReport | None = None
 
 
 class Detections(Struct):

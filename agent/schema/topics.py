@@ -17,6 +17,7 @@ DEVICE_LEAVES = frozenset(
         "telemetry",
         "event",
         "detections",
+        "governor",
         "blk/req",
         "blk/rsp",
         "key/req",
@@ -59,6 +60,11 @@ class DeviceTopics:
     def telemetry(self) -> str:
         """Periodic measurements."""
         return self.leaf("telemetry")
+
+    @property
+    def governor(self) -> str:
+        """Steps of this device's governor."""
+        return self.leaf("governor")
 
     @property
     def hint(self) -> str:

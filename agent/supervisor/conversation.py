@@ -174,8 +174,8 @@ class Conversation:
             raise ModelError(result.problem, code="model.golden")
         _check_limits(golden, result.p95_ms, pss_mb(worker.pid))
 
-    def open_cameras(self, worker: WorkerProcess) -> None:
-        """Let the worker capture, detect and report."""
+    def open_cameras(self, worker: WorkerProcess, max_fps: float = 0.0) -> None:
+        """Let the worker capture, detect and report, at most `max_fps` frames a second of each camera."""
         request = ipc.OpenCameras(
             id=worker.next_id(),
             device=self._settings.device,
@@ -183,7 +183,13 @@ class Conversation:
             cameras=self._settings.cameras,
             epoch_ns=self._epoch_ns,
             default_fps=self._settings.default_fps,
+            max_fps=max_fps,
         )
+        worker.ask(request, ipc.Done, self._settings.camera_timeout_s)
+
+    def set_rate(self, worker: WorkerProcess, max_fps: float) -> None:
+        """Cap the frame rate of every open camera; 0 lets it go."""
+        request = ipc.SetRate(id=worker.next_id(), max_fps=max_fps)
         worker.ask(request, ipc.Done, self._settings.camera_timeout_s)
 
     def close_cameras(self, worker: WorkerProcess) -> None:

@@ -5,6 +5,8 @@ Rules
 - A swap costs no second load: the candidate that passed its trial opens the cameras while the old worker
   still serves; its first result makes it the serving one, and only then the old worker stops.
 - Where memory does not allow two models the old worker makes room for the trial, and comes back if it fails.
+- Another variant of the serving release takes over in the same way (`switch`); one that fails leaves
+  everything as it was. A release that takes over begins without a frame-rate cap.
 - A dead or silent serving worker is replaced: at once the first time, then with back-off.
 """
 
@@ -16,21 +18,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from agent.errors import ModelError, VigilError
+from agent.governor.ports import Setting
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.supervisor.backoff import Backoff
 from agent.supervisor.conversation import Conversation, WorkerSettings
+from agent.supervisor.handover import Handover
 from agent.supervisor.health import HealthWindow
 from agent.supervisor.routing import Listeners, Router, Serving
 from agent.supervisor.worker_process import WorkerProcess
 from agent.update.ports import Health
 
 log = logging.getLogger(__name__)
-_FLOWING_S = 5.0
 
 
 class Supervisor:
-    """Keeps one worker serving the wanted release; the `ModelHost` of the updater.
+    """Keeps one worker serving the wanted release; the updater's `ModelHost`, the governor's `Throttle`.
 
     Args:
         settings: How workers are started.
@@ -51,18 +54,17 @@ class Supervisor:
         self._listeners = listeners
         self._health = HealthWindow(temperature_c)
         self._router = Router(listeners, self._health)
+        self._handover = Handover(settings, conversation, self._router, self._health)
         self._change = threading.RLock()  # held while the serving worker changes
+        self._preparing = threading.Lock()  # held while a candidate is made: one at a time
+        self._max_fps = 0.0
         self._wake = threading.Event()
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="worker-spawner")
         self._wanted: InstalledRelease | None = None
         self._candidate: Serving | None = None
-        self._on_trial: WorkerProcess | None = None
-        self._is_abandoned = False
         self._making_room = False
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
         self.pipeline, self.problem = "stopped", ""
-
-    # for the updater --------------------------------------------------------------------------------
 
     def trial(self, release: InstalledRelease) -> None:
         """Load `release` in a new worker and run its golden set; the worker stays as the candidate.
@@ -70,26 +72,9 @@ class Supervisor:
         Raises:
             ModelError: It cannot be loaded, dies, hangs, or its results are wrong.
         """
-        self.discard()
-        self._talk.prepare(release)
-        if not self._settings.two_models:
-            self._making_room = True
-            with self._change:
-                self._retire()
-        candidate = Serving(self._spawn(), release)
-        self._on_trial = candidate.worker
-        if self._is_abandoned:
-            candidate.worker.kill()
-        try:
-            self._talk.load(candidate.worker, release, self._settings.trial_timeout_s)
-            self._talk.run_golden(candidate.worker, release)
-        except VigilError:
-            candidate.worker.stop()
-            self._take_room_back()
-            raise
-        finally:
-            self._on_trial = None
-        self._candidate = candidate
+        with self._preparing:
+            self.discard()
+            self._candidate = self._prepare(release)
 
     def swap(self) -> float | None:
         """Let the candidate open the cameras and retire the old worker after its first result.
@@ -104,13 +89,7 @@ class Supervisor:
         if candidate is None:
             raise ModelError("there is no candidate to swap in", code="model.no_candidate")
         with self._change:
-            old = self._router.serving
-            gap_ms = self._promote(candidate, old)
-            self._wanted = candidate.release
-            self._making_room = False
-            if old is not None:
-                old.worker.stop()
-        return gap_ms
+            return self._promote(candidate, max_fps=0.0)
 
     def discard(self) -> None:
         """Stop the candidate, if there is one."""
@@ -133,12 +112,54 @@ class Supervisor:
             self._backoff.reset()
             self._health.begin()
             self._retire()
+            self._max_fps = 0.0
             if release is not None:
                 self._start(release)
 
     def health(self) -> Health:
         """Return what was seen since the last swap or serve."""
         return self._health.read()
+
+    # for the governor -------------------------------------------------------------------------------
+
+    @property
+    def setting(self) -> Setting | None:
+        """What serves, and at which frame-rate cap."""
+        serving = self._router.serving
+        return Setting(serving.release, self._max_fps) if serving else None
+
+    def set_rate(self, max_fps: float) -> None:
+        """Cap the frame rate of every camera of the serving worker; 0 lets it go.
+
+        Raises:
+            ModelError: Nothing serves, or the worker does not answer.
+        """
+        with self._change:
+            self._talk.set_rate(self._worker(), max_fps)
+            self._max_fps = max_fps
+
+    def switch(self, release: InstalledRelease, max_fps: float) -> None:
+        """Let another variant of the serving release take over, proven by its golden set.
+
+        Raises:
+            VigilError: It fails, or another release serves by now; what served serves on.
+        """
+        with self._preparing:
+            self._require_wanted(release)
+            candidate = self._prepare(release)
+            with self._change:
+                try:
+                    self._require_wanted(release)
+                    self._promote(candidate, max_fps)
+                except VigilError:
+                    candidate.worker.stop()
+                    self._take_room_back()
+                    raise
+
+    def _require_wanted(self, release: InstalledRelease) -> None:
+        wanted = self._wanted
+        if wanted is None or wanted.ref != release.ref or self._candidate is not None:
+            raise ModelError(f"{release.ref.label} gives way to another", code="model.superseded")
 
     # for the app ------------------------------------------------------------------------------------
 
@@ -151,9 +172,7 @@ class Supervisor:
 
     def abandon_trial(self) -> None:
         """Let a trial that is under way fail at once, and every later one: the agent stops."""
-        self._is_abandoned = True
-        if worker := self._on_trial:
-            worker.kill()
+        self._handover.abandon()
 
     def run(self, stop: threading.Event) -> None:
         """Replace the serving worker whenever it dies or falls silent, until `stop` is set."""
@@ -168,16 +187,14 @@ class Supervisor:
             self._retire()
 
     def grab(self, camera: str, max_width: int, quality: int) -> tuple[ipc.FrameGrabbed, bytes]:
-        """Fetch a camera's newest frame as JPEG from the serving worker.
+        """Fetch a camera's newest frame as JPEG; `CameraError` without one, `ModelError` without a worker."""
+        return self._talk.grab(self._worker(), camera, max_width, quality)
 
-        Raises:
-            CameraError: No such camera or no frame yet.
-            ModelError: Nothing serves now.
-        """
+    def _worker(self) -> WorkerProcess:
         serving = self._router.serving
         if serving is None:
             raise ModelError("no model is running", code="model.none")
-        return self._talk.grab(serving.worker, camera, max_width, quality)
+        return serving.worker
 
     @property
     def worker_pid(self) -> int | None:
@@ -200,18 +217,36 @@ class Supervisor:
             WorkerProcess, settings.memory_mb, router.on_message, self._on_death, settings.command
         ).result()
 
+    def _prepare(self, release: InstalledRelease) -> Serving:
+        """Load `release` in a new worker and run its golden set."""
+        self._talk.prepare(release)
+        if not self._settings.two_models:
+            self._making_room = True
+            with self._change:
+                self._retire()
+        candidate = Serving(self._spawn(), release)
+        try:
+            self._handover.prove(candidate)
+        except VigilError:
+            self._take_room_back()
+            raise
+        return candidate
+
+    def _promote(self, candidate: Serving, max_fps: float) -> float | None:
+        """Make `candidate` the serving worker and the one that is wanted; return the gap."""
+        old = self._router.serving
+        gap_ms = self._handover.promote(candidate, old, max_fps, self._max_fps)
+        self._wanted, self._max_fps = candidate.release, max_fps
+        self._making_room = False
+        self._set_pipeline("running", "")
+        if old is not None:
+            old.worker.stop()
+        return gap_ms
+
     def _start(self, release: InstalledRelease) -> None:
         self._set_pipeline("starting", "")
         try:
-            serving = Serving(self._spawn(), release)
-            try:
-                self._talk.load(serving.worker, release, self._settings.load_timeout_s)
-                self._router.hear(serving)
-                self._talk.open_cameras(serving.worker)
-            except VigilError:
-                self._router.hear(None)
-                serving.worker.stop()
-                raise
+            self._handover.start(Serving(self._spawn(), release), self._max_fps)
         except VigilError as error:
             self._set_pipeline("failed", str(error))
             raise
@@ -227,37 +262,6 @@ class Supervisor:
     def _take_room_back(self) -> None:
         self._making_room = False
         self._wake.set()
-
-    def _promote(self, candidate: Serving, old: Serving | None) -> float | None:
-        gap_ms = None
-        if old is not None and self._health.silence_s < _FLOWING_S:
-            exclusive = self._settings.exclusive_cameras
-            gap_ms = self._hand_cameras_over(candidate, old if exclusive else None)
-        else:  # no frames flow, so there is no first result to wait for
-            if old is not None and self._settings.exclusive_cameras:
-                self._talk.close_cameras(old.worker)
-            self._talk.open_cameras(candidate.worker)
-            self._health.begin()
-            self._router.hear(candidate)
-        self._set_pipeline("running", "")
-        return gap_ms
-
-    def _hand_cameras_over(self, candidate: Serving, sharer: Serving | None) -> float:
-        """Open the cameras in `candidate`, after `sharer` has closed those only one can have."""
-        swap = self._router.hear_first_of(candidate)
-        try:
-            if sharer is not None:
-                self._talk.close_cameras(sharer.worker)
-            self._talk.open_cameras(candidate.worker)
-            if not swap.done.wait(self._settings.camera_timeout_s) and self._router.cancel(swap):
-                raise ModelError("no result from the new model in time", code="model.no_result")
-        except VigilError:
-            self._router.cancel(swap)
-            candidate.worker.stop()
-            if sharer is not None:
-                self._talk.open_cameras(sharer.worker)
-            raise
-        return swap.gap_ms
 
     def _on_death(self, worker: WorkerProcess) -> None:
         serving = self._router.serving

@@ -25,11 +25,17 @@ class Reading:
         fps: Frames inferred without error per second, all cameras together.
         stages: Milliseconds per stage (capture, queue, pre, infer, post, publish).
         errors: Frames of the window whose inference failed.
+        frames: Frames without error.
+        whole: Milliseconds from capture to result; None without frames.
+        work: The same without the wait for the frame's turn.
     """
 
     fps: float
     stages: dict[str, StageMs]
     errors: int
+    frames: int = 0
+    whole: StageMs | None = None
+    work: StageMs | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,11 @@ class _Sample:
     at_ns: int
     stages_ms: dict[str, float]
     failed: bool
+    whole_ms: float
+
+    @property
+    def work_ms(self) -> float:
+        return max(0.0, self.whole_ms - self.stages_ms.get("queue", 0.0))
 
 
 class Meters:
@@ -52,7 +63,8 @@ class Meters:
 
     def frame(self, result: FrameResult) -> None:
         """Count one processed frame."""
-        sample = _Sample(self._now_ns(), result.stages_ms, bool(result.error))
+        whole_ms = (result.finished_ns - result.captured_ns) / 1e6
+        sample = _Sample(self._now_ns(), result.stages_ms, bool(result.error), whole_ms)
         with self._lock:
             self._samples.append(sample)
 
@@ -86,10 +98,17 @@ class Meters:
         if len(samples) == SAMPLES:
             begin_ns = max(begin_ns, samples[0].at_ns)
         recent = [sample for sample in samples if sample.at_ns >= begin_ns]
-        good = [sample.stages_ms for sample in recent if not sample.failed]
+        good = [sample for sample in recent if not sample.failed]
         seconds = (now_ns - begin_ns) / 1e9
         fps = len(good) / seconds if seconds > 0 else 0.0
-        return Reading(round(fps, 2), _stages(good), len(recent) - len(good))
+        return Reading(
+            fps=round(fps, 2),
+            stages=_stages([sample.stages_ms for sample in good]),
+            errors=len(recent) - len(good),
+            frames=len(good),
+            whole=_stage([sample.whole_ms for sample in good]) if good else None,
+            work=_stage([sample.work_ms for sample in good]) if good else None,
+        )
 
     def snapshot(self) -> dict[str, StageMs]:
         """Return milliseconds per stage over the usual window."""

@@ -14,6 +14,7 @@ from agent.schema.messages import MESSAGE_VERSION, Detections, Event
 from agent.telemetry.spool import Priority
 
 if TYPE_CHECKING:
+    from agent.schema.governor import GovernorMove
     from agent.schema.ipc import FrameResult
     from agent.schema.topics import DeviceTopics
     from agent.telemetry.outbox import Outbox
@@ -33,6 +34,10 @@ class Streams:
     def event(self, event: Event) -> None:
         """Spool an object event."""
         self.outbox.put(self.topics.event(event.camera), to_json(event), Priority.EVENT)
+
+    def governor_move(self, move: GovernorMove) -> None:
+        """Spool a step of the governor."""
+        self.outbox.put(self.topics.governor, to_json(move), Priority.ALERT)
 
     def detections(self, result: FrameResult, release: str) -> None:
         """Send the boxes of one frame at QoS 0, or not at all: the next frame makes up for it."""

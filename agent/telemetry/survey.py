@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from agent.host.clock import boot_id, wall_ms
 from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
+from agent.schema.governor import GovernorReport
 from agent.schema.messages import MESSAGE_VERSION, Telemetry
 
 if TYPE_CHECKING:
@@ -24,10 +25,17 @@ _MEMORY_S = 10.0
 
 @dataclass(frozen=True)
 class Ports:
-    """What the survey asks the other parts: process id of the worker (0 for none), links made again."""
+    """What the survey asks the other parts.
+
+    Attributes:
+        worker_pid: Process id of the worker, 0 for none.
+        reconnects: Links made again.
+        governor: Where the governor stands; None while nothing serves.
+    """
 
     worker_pid: Callable[[], int]
     reconnects: Callable[[], int]
+    governor: Callable[[], GovernorReport | None] = lambda: None
 
 
 class Survey:
@@ -66,6 +74,7 @@ class Survey:
             outbox_messages=self._outbox.size,
             outbox_dropped=self._outbox.dropped,
             link_reconnects=self._ports.reconnects(),
+            governor=self._ports.governor(),
         )
 
     def _weigh(self) -> tuple[float, float]:

@@ -213,6 +213,9 @@ class Updater:
         if candidate is None:
             raise PackageError("the journal names no candidate", code="package.none")
         staged = self._stager.fetch(candidate, self._progress)
+        if self._replier:
+            for problem in staged.missing:
+                self._replier.running(f"without fallback {problem}")
         self._move(records.fetched(self.record, staged.ref, staged.variant.id))
         release = self._stager.open(staged)
         self._move(records.moved(self.record, Happening.OPENED))

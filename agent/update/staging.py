@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from agent.errors import PackageError
+from agent.errors import PackageError, StorageError, TransferError, TrustError
 from agent.host.disk import REAL_DISK, Disk
+from agent.models.fallbacks import fallbacks
 from agent.models.opening import Opener
 from agent.models.store import InstalledRelease, ModelStore
 from agent.schema.document import trusted_json
@@ -22,18 +25,24 @@ from agent.update.ports import Source
 from agent.update.sources.failover import FailoverSource
 from agent.update.trust_client import TrustClient, Trusted
 
+logger = logging.getLogger(__name__)
 MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_POLICY_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A release whose files are on disk: its complete reference, manifest as signed, chosen variant."""
+    """A release whose files are on disk: its complete reference, manifest as signed, chosen variant.
+
+    `fallbacks` are on disk too; `missing` says why others are not.
+    """
 
     ref: ReleaseRef
     manifest_bytes: bytes
     manifest: Manifest
     variant: Variant
+    fallbacks: tuple[Variant, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Stager:
         agent_version: Version of this agent.
         disk: Disk under the store.
         deadline_s: Longest time one file may take, seconds.
+        fallback_variants: How many cheaper variants are fetched beside the chosen one.
     """
 
     trust: TrustClient
@@ -65,9 +75,10 @@ class Stager:
     agent_version: str
     disk: Disk = REAL_DISK
     deadline_s: float = 3600.0
+    fallback_variants: int = 0
 
     def fetch(self, ref: ReleaseRef, progress: Callable[[Progress], None]) -> Staged:
-        """Fetch the chosen variant of `ref` and its golden set.
+        """Fetch the chosen variant of `ref` and its golden set, then fallbacks as far as they come.
 
         Raises:
             TrustError: Not signed for this device, or older than the floor.
@@ -81,10 +92,14 @@ class Stager:
         manifest = trusted_json(data, Manifest, ref.path)
         facts = Facts(self.device_class, self.floor.counter, self.agent_version)
         ref = admit(manifest, ref, facts)
-        variant = _chosen(manifest, self.choose(manifest))
+        choice = self.choose(manifest)
+        variant = _chosen(manifest, choice)
         for file in (variant.payload, manifest.golden.payload):
             self._fetch_sealed(source, trusted, ref, file, progress)
-        return Staged(ref, data, manifest, variant)
+        staged = Staged(ref, data, manifest, variant)
+        for fallback in fallbacks(manifest, choice, self.fallback_variants):
+            staged = self._with_fallback(staged, fallback, source, trusted, progress)
+        return staged
 
     def open(self, staged: Staged) -> InstalledRelease:
         """Get the key, install, and authenticate every sealed chunk once; plaintext stays in memory.
@@ -96,7 +111,10 @@ class Stager:
             StorageError: The disk is full or failing.
         """
         grant = self.keys.grant(staged.manifest.release_id)
-        release = self.store.install(staged.ref, staged.manifest_bytes, staged.variant.id, grant)
+        others = [variant.id for variant in staged.fallbacks]
+        release = self.store.install(
+            staged.ref, staged.manifest_bytes, staged.variant.id, grant, others
+        )
         for open_file in (self.opener.payload, self.opener.golden):
             os.close(open_file(release))
         return release
@@ -112,6 +130,30 @@ class Stager:
         target = self.trust.check(source).policy()
         data = fetch_small(source, target, MAX_POLICY_BYTES)
         return data, trusted_json(data, Policy, target.path)
+
+    def _with_fallback(
+        self,
+        staged: Staged,
+        fallback: Variant,
+        source: FailoverSource,
+        trusted: Trusted,
+        progress: Callable[[Progress], None],
+    ) -> Staged:
+        """Fetch a fallback; without it the release is as good, so no fault of it ends the update."""
+        try:
+            self._fetch_sealed(source, trusted, staged.ref, fallback.payload, progress)
+        except (TransferError, TrustError, StorageError) as error:
+            logger.warning("fallback %s is not here: %s", fallback.id, error)
+            self._forget_part(fallback.payload)
+            return replace(staged, missing=(*staged.missing, f"{fallback.id}: {error}"))
+        return replace(staged, fallbacks=(*staged.fallbacks, fallback))
+
+    def _forget_part(self, file: SealedFile) -> None:
+        # Its space may be what the release itself needs to be installed.
+        with contextlib.suppress(StorageError):
+            part = self.store.part_path(file.sha256)
+            if self.disk.exists(part):
+                self.disk.remove(part)
 
     def _fetch_sealed(
         self,

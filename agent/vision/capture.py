@@ -36,9 +36,26 @@ class Mailbox(Generic[T]):
     def __init__(self, cameras: Sequence[str]) -> None:
         self._turns = deque(cameras)
         self._slots: dict[str, T] = {}
+        self._every_ns = 0
+        self._due_ns = dict.fromkeys(cameras, 0)
         lock = threading.Lock()
         self._arrived = threading.Condition(lock)
         self._taken = threading.Condition(lock)
+
+    def limit(self, max_fps: float) -> None:
+        """Admit at most `max_fps` frames a second of each camera; 0 admits all."""
+        self._every_ns = int(1e9 / max_fps) if max_fps > 0 else 0
+
+    def admits(self, camera: str, captured_ns: int) -> bool:
+        """Say whether a camera's frame is within the rate, and count on it to be put.
+
+        The rate is kept on average: a frame may be a little early, the next is due no sooner for it.
+        """
+        every_ns, due_ns = self._every_ns, self._due_ns[camera]
+        if captured_ns < due_ns - every_ns // 4:
+            return False
+        self._due_ns[camera] = max(due_ns + every_ns, captured_ns)
+        return True
 
     def put(self, camera: str, frame: T) -> bool:
         """Leave a frame; return True when it replaced one that nobody took."""
@@ -142,7 +159,10 @@ class CaptureLoop(Generic[T]):
 
     def _deliver(self, frame: Frame) -> None:
         self._captured += 1
-        self._dropped += self._mailbox.put(self.name, self._prepare(frame))
+        if self._mailbox.admits(self.name, frame.captured_ns):
+            self._dropped += self._mailbox.put(self.name, self._prepare(frame))
+        else:
+            self._dropped += 1
         self._newest_ns = frame.captured_ns
         self._recent_ns.append(frame.captured_ns)
         self._status, self._problem = "streaming", ""

@@ -42,6 +42,7 @@ class Scene:
     cameras: Sequence[CameraConfig]
     epoch_ns: int
     default_fps: float
+    max_fps: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Pipeline:
         self._publisher = publisher
         self._stop = threading.Event()
         self._mailbox: Mailbox[Shot] = Mailbox([camera.name for camera in scene.cameras])
+        self._mailbox.limit(scene.max_fps)
         self._desks = {
             camera.name: CameraDesk(_stage(scene, camera, detector), detector.confidence)
             for camera in scene.cameras
@@ -89,6 +91,10 @@ class Pipeline:
     def reports(self) -> list[CameraReport]:
         """Return the health of every camera."""
         return [loop.report(self._desks[loop.name].processed) for loop in self._captures]
+
+    def set_rate(self, max_fps: float) -> None:
+        """Infer at most so many frames a second of every camera; 0 for all that inference can take."""
+        self._mailbox.limit(max_fps)
 
     def newest(self, camera: str) -> Published | None:
         """Return a camera's newest processed picture; None when there is none yet or no such camera."""

@@ -56,6 +56,7 @@ class Worker:
             ipc.LoadModel: self._load_model,
             ipc.RunGolden: self._run_golden,
             ipc.OpenCameras: self._open_cameras,
+            ipc.SetRate: self._set_rate,
             ipc.CloseCameras: self._close_cameras,
             ipc.GrabFrame: self._grab_frame,
             ipc.DescribeGpu: self._describe_gpu,
@@ -147,8 +148,16 @@ class Worker:
             cameras=request.cameras,
             epoch_ns=request.epoch_ns,
             default_fps=request.default_fps,
+            max_fps=request.max_fps,
         )
         self._pipeline = Pipeline(self._model(), scene, self._publisher, self._spawn)
+        self._wire.send(ipc.Done(id=request.id))
+
+    def _set_rate(self, request: ipc.SetRate, fd: int | None) -> None:
+        del fd
+        if self._pipeline is None:
+            raise CommandError("no cameras are open")
+        self._pipeline.set_rate(request.max_fps)
         self._wire.send(ipc.Done(id=request.id))
 
     def _close_cameras(self, request: ipc.CloseCameras, fd: int | None) -> None:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import (
     DelegatedRole,
@@ -99,6 +100,23 @@ def make_release(
     manifest = Manifest(**(fields | changes))
     files = {"manifest.json": to_json(manifest), **sealed}
     return MadeRelease(manifest, files, dek, plaintext)
+
+
+def with_fallback(release: MadeRelease) -> MadeRelease:
+    """Add a smaller variant, `onnx-fp32-160`, to a release."""
+    name = "onnx-fp32-160.sealed"
+    manifest = release.manifest
+    sealed = seal(b"small " + release.plaintext[:9000], release.dek, manifest.release_id)
+    small = msgspec.structs.replace(
+        manifest.variants[0],
+        id="onnx-fp32-160",
+        input=InputSpec(width=160, height=160),
+        payload=_sealed_file(name, sealed),
+        accuracy=0.4,
+    )
+    manifest = msgspec.structs.replace(manifest, variants=[*manifest.variants, small])
+    files = {**release.files, "manifest.json": to_json(manifest), name: sealed}
+    return replace(release, manifest=manifest, files=files)
 
 
 def _salt(purpose: bytes, dek: bytes) -> bytes:

@@ -22,7 +22,7 @@ from agent.host.memfd import read_memfd
 from agent.models.opening import Opener
 from agent.models.store import InstalledRelease, ModelStore
 from agent.schema.messages import Progress, UpdateReport
-from agent.schema.profile import Choice
+from agent.schema.profile import Choice, Verdict
 from agent.trust.floor import Floor
 from agent.trust.keys import FileKey
 from agent.update.grants import KeyBroker
@@ -123,6 +123,21 @@ def signed_roads(repository: SignedRepository | Repository) -> list[Source]:
     return [repository] if isinstance(repository, SignedRepository) else []
 
 
+def choice_of(manifest: Manifest, variant: str | None) -> Choice:
+    """Choose `variant`; every other one fits, too, and takes milliseconds by its pixels."""
+    verdicts = [
+        Verdict(
+            variant=one.id,
+            accepted=one.id == variant,
+            reason="",
+            expected_ms=one.input.width * one.input.height / 2000,
+            fits=True,
+        )
+        for one in manifest.variants
+    ]
+    return Choice(profile="test", variant=variant, verdicts=verdicts)
+
+
 class UpdateDevice:
     """One life of a device; make another on the same folder for the next life."""
 
@@ -136,6 +151,7 @@ class UpdateDevice:
         agent_version: str = "0.1.0",
         variant: str | None = "onnx-fp32-320",
         limits: ProbationLimits | None = None,
+        fallback_variants: int = 0,
     ) -> None:
         self.disk = disk
         self.host = ScriptedHost()
@@ -155,10 +171,11 @@ class UpdateDevice:
             opener=self.opener,
             keys=KeyBroker(self.key_channel, clock=self.key_channel.clock),
             floor=self.floor,
-            choose=lambda _manifest: Choice(profile="test", variant=variant, verdicts=[]),
+            choose=lambda manifest: choice_of(manifest, variant),
             device_class="pi5",
             agent_version=agent_version,
             disk=disk,
+            fallback_variants=fallback_variants,
         )
         self.journal = Journal(folder / "journal", disk)
         self._limits = limits or ProbationLimits(max_p95_ms=200.0)

@@ -21,12 +21,17 @@ from agent.errors import VigilError
 from agent.schema.messages import Phase
 from agent.update import fetch
 from tests.parts.power_cut_disk import PowerCutDisk, PowerCutError
-from tests.parts.signed_repository import MadeRelease, SignedRepository, make_release
+from tests.parts.signed_repository import (
+    MadeRelease,
+    SignedRepository,
+    make_release,
+    with_fallback,
+)
 from tests.parts.update_device import GOOD, UpdateDevice
 
 logger = logging.getLogger(__name__)
 SEEDS = int(os.environ.get("VIGIL_CRASH_SEEDS", "1"))
-RELEASES = {counter: make_release(counter, size=40_000) for counter in (1, 2, 3)}
+RELEASES = {counter: with_fallback(make_release(counter, size=40_000)) for counter in (1, 2, 3)}
 PLAINTEXTS = {f"1.{counter}": release.plaintext for counter, release in RELEASES.items()}
 
 
@@ -40,6 +45,7 @@ class Story:
     is_sick: bool = False
     syncs_files: bool = True
     syncs_folders: bool = True
+    fallback_variants: int = 0
 
     def begin(self, folder: Path) -> PowerCutDisk:
         shutil.copytree(self.baseline.root / "metadata", folder / "metadata")
@@ -47,7 +53,9 @@ class Story:
         return self.baseline.clone(folder, **syncs)
 
     def device(self, disk: PowerCutDisk) -> UpdateDevice:
-        device = UpdateDevice(disk.root, self.repository, disk)
+        device = UpdateDevice(
+            disk.root, self.repository, disk, fallback_variants=self.fallback_variants
+        )
         for release in RELEASES.values():
             device.key_channel.deks[release.manifest.release_id] = release.dek
         if self.is_sick:
@@ -168,6 +176,11 @@ def test_a_power_cut_leaves_the_old_or_the_new_model(
         story = replace(story, baseline=PowerCutDisk(tmp_path / "new"), old=None)
     cases, found = violations(story, tmp_path, stride=2 + 2 * is_first, enough=10**9)
     assert cases > 15 * SEEDS
+    assert not found
+
+
+def test_a_power_cut_while_fallbacks_come_too(good: Story, tmp_path: Path) -> None:
+    _, found = violations(replace(good, fallback_variants=1), tmp_path, stride=3, enough=10**9)
     assert not found
 
 

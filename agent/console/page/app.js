@@ -2,7 +2,7 @@
 
 import { byId } from "/dom.js";
 import { LiveView } from "/live.js";
-import { drawCameras, drawEvents, drawHeader, drawHistory, drawLatency, drawSystem, drawUpdate } from "/panels.js";
+import { drawCameras, drawEvents, drawGovernor, drawHeader, drawHistory, drawLatency, drawSystem, drawUpdate } from "/panels.js";
 
 const PERIOD_MS = 1000;
 const TIMEOUT_MS = 4000;
@@ -29,7 +29,7 @@ async function refresh() {
   live.labels = snapshot.labels;
   live.setCameras(status.cameras);
   live.setReports(snapshot.cameras);
-  for (const draw of [drawHeader, drawUpdate, drawLatency, drawHistory, drawCameras, drawSystem]) draw(status);
+  for (const draw of [drawHeader, drawUpdate, drawLatency, drawGovernor, drawHistory, drawCameras, drawSystem]) draw(status);
   const { number, events } = await ask(`/api/events?after=${newestEvent}`);
   newestEvent = number;
   drawEvents(events, snapshot.labels);

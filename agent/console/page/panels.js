@@ -12,7 +12,7 @@ const TONES = {
   committed: "good", streaming: "good", idle: "good",
   refused: "bad", rejected: "bad", rolled_back: "bad", failed: "bad", stalled: "bad",
   opening: "warn", ended: "warn", downloading: "busy", staged: "busy", verified: "busy", trial: "busy",
-  probation: "busy",
+  probation: "busy", recovered: "good", heat: "warn", throttled: "warn", latency: "warn", queue: "warn", memory: "warn",
 };
 
 const words = (name) => name.replaceAll("_", " ");
@@ -137,6 +137,28 @@ function cameraRow(name, report) {
   row.firstChild.append(html("time", { textContent: `${report.fps.toFixed(1)} fps` }));
   const counts = `${report.processed} processed · ${report.dropped} dropped · ${report.reconnects} reconnects`;
   row.append(html("p", { className: "detail", textContent: report.problem ? `${report.problem} · ${counts}` : counts }));
+  return row;
+}
+
+/** Where the governor stands, and its last moves with their reasons. */
+export function drawGovernor({ snapshot, moves }) {
+  const { state, telemetry } = snapshot;
+  const report = telemetry?.governor ?? null;
+  const place = report ? ` (${report.index + 1} of ${report.rungs})` : "";
+  byId("rung").textContent = state.rung ? `${state.rung}${place}` : "–";
+  onChange(byId("moves"), moves, () => {
+    const rows = moves.map(move);
+    byId("moves").replaceChildren(...(rows.length ? rows : [nothing("All limits kept since the agent started.")]));
+  });
+}
+
+function move({ at_ms, rung, cause, reason }) {
+  const row = html(
+    "li",
+    {},
+    html("div", { className: "line" }, badge(cause), html("strong", { textContent: rung }), html("time", { textContent: time(at_ms) })),
+  );
+  row.append(html("p", { className: "detail", textContent: reason }));
   return row;
 }
 

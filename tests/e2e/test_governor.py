@@ -1,0 +1,94 @@
+"""The governor on a real device: it steps down, says so everywhere, and an operator can hold it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from agent.demo.releases import HINTED, Script
+from agent.fleet.operators import Order
+from agent.schema.governor import GovernorMove
+from agent.schema.messages import Detections, Reply, State, Telemetry
+from tests.parts.processes import until
+from tests.parts.site import Device, Site
+
+TOP, FALLBACK = "onnx-fp32-320", "litert-int8-320"
+LARGE, SMALL = "parts-1.onnx", "parts-1.tflite"
+TWO = Script("7.0.0", 7, (LARGE, SMALL), hints_ms={LARGE: 60.0, SMALL: 1.0})
+MEASURES = {"interval_s": 0.5, "detections": True}
+
+
+def pin(site: Site, device: Device, rung: str) -> Reply:
+    order = Order("pin-rung", {"rung": rung, "minutes": 10}, f"d/{device.name}")
+    return site.end_of(site.fleet.order(order))
+
+
+def governed(site: Site, name: str, max_p95_ms: float) -> Device:
+    """A device with two variants of one release and a limit of its own."""
+    governor = {"max_p95_ms": max_p95_ms, "dwell_s": 3, "climb_s": 6}
+    device = site.running(name, profile=HINTED, governor=governor, telemetry=MEASURES)
+    reply = site.install(device, site.release("7.0.0", TWO))
+    assert reply.status.value == "succeeded", reply
+    return device
+
+
+def test_a_limit_that_is_broken_makes_it_step_down_without_a_gap(site: Site) -> None:
+    device = governed(site, "late", max_p95_ms=1.0)
+    state = site.wait(device, lambda state: state.rung == FALLBACK)
+    assert state.variant == FALLBACK
+    assert "limit 1 ms" in state.rung_reason
+    until(lambda: site.messages(device, GovernorMove), 10, "the move is an event")
+    move = site.messages(device, GovernorMove)[0]
+    assert (move.origin, move.rung, move.cause) == (TOP, FALLBACK, "latency")
+    assert move.figures["p95_ms"] > 1.0
+    assert_no_gap(site, device)
+    until(lambda: has_report(site, device), 10, "telemetry says where it stands")
+    assert f"{FALLBACK} (3 of 5)" in " ".join(device.cli("status").stdout.split())
+    assert state.last_update is not None
+    assert state.last_update.outcome.value == "committed", "no release is to blame"
+
+
+def has_report(site: Site, device: Device) -> bool:
+    reports = [message.governor for message in site.messages(device, Telemetry)]
+    return any(report is not None and report.index == 2 for report in reports)
+
+
+def assert_no_gap(site: Site, device: Device) -> None:
+    """The camera gives 15 frames a second: none is missed for long while the variant changes."""
+    time.sleep(1.0)
+    seen = site.messages(device, Detections)
+    gaps_ms = [after.captured_ms - before.captured_ms for before, after in itertools.pairwise(seen)]
+    assert max(gaps_ms) < 1500
+
+
+def test_an_operator_holds_a_rung_and_lets_it_go(site: Site) -> None:
+    device = governed(site, "held", max_p95_ms=5000.0)
+    site.wait(device, lambda state: state.rung == TOP)
+    capped = f"{FALLBACK}@2.5"
+    assert pin(site, device, capped).status.value == "succeeded"
+    site.wait(device, lambda state: state.rung == capped)
+    since_s = time.monotonic() + 2
+    until(lambda: slow_again(site, device, since_s), 10, "the cap holds")
+    refused = pin(site, device, "no-such-rung")
+    assert refused.code == "governor.unknown_rung"
+    assert TOP in refused.message
+    assert pin(site, device, "auto").status.value == "succeeded"
+    site.wait(device, lambda state: state.rung == TOP, timeout_s=40)
+
+
+def slow_again(site: Site, device: Device, since_s: float) -> bool:
+    late = site.messages(device, Telemetry, since_s)
+    return bool(late) and 0 < late[-1].fps < 4
+
+
+def test_a_device_that_dies_on_a_low_rung_begins_at_the_top(site: Site) -> None:
+    device = governed(site, "reborn", max_p95_ms=5000.0)
+    pin(site, device, FALLBACK)
+    site.wait(device, lambda state: state.rung == FALLBACK)
+    device.kill()
+    device.start()
+
+    def is_back(state: State) -> bool:
+        return state.online and state.rung == TOP and state.variant == TOP
+
+    site.wait(device, is_back)
