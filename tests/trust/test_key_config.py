@@ -13,6 +13,7 @@ import pytest
 
 from agent.config import load_config
 from agent.errors import ConfigError, KeyUnavailableError
+from agent.host.disk import Disk
 from agent.schema.keystore import (
     CredentialKeyConfig,
     FileKeyConfig,
@@ -126,16 +127,17 @@ def test_a_third_party_adds_a_store_by_entry_point(
 ) -> None:
     point = importlib.metadata.EntryPoint("acme", f"{__name__}:AcmeStore", GROUP)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: [point])
-    monkeypatch.setattr("importlib.import_module", lambda _: _Module)
     config = read(tmp_path, "key: {store: plugin, name: acme, options: {slot: 3}}")
     assert config == PluginKeyConfig(name="acme", options={"slot": 3})
-    assert str(key_store(config)) == "acme store in slot 3"
+    store = key_store(config)
+    assert isinstance(store, AcmeStore)
+    assert store.slot == 3
 
 
-class _Module:
-    @staticmethod
-    def AcmeStore(config: PluginKeyConfig, _disk: object) -> str:  # noqa: N802 - a class
-        return f"acme store in slot {config.options['slot']}"
+class AcmeStore(FileStore):
+    def __init__(self, config: PluginKeyConfig, disk: Disk) -> None:
+        self.slot = config.options["slot"]
+        super().__init__(FileKeyConfig(path=f"/slots/{self.slot}"), disk)
 
 
 # X-Wing ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from agent.errors import ModelError
 from agent.schema.manifest import InputSpec
 from agent.vision.backends import TensorInfo
 from agent.vision.image import Letterbox, fit
-from agent.vision.resample import resample, triangle_taps
+from agent.vision.resample import Taps, resample, triangle_taps
 from tests.vision import models
 
 SQUARE = InputSpec(width=32, height=32, fit="crop")
@@ -17,7 +17,7 @@ def filled(frame: np.ndarray, spec: InputSpec = SQUARE) -> np.ndarray:
     shape = (1, 3, spec.height, spec.width)
     buffer = np.zeros(shape, np.float32)
     Letterbox(spec, TensorInfo("images", shape, np.dtype(np.float32)), buffer).fill(frame)
-    return np.rint(buffer[0] * 255).astype(np.uint8)
+    return np.rint(buffer * 255).astype(np.uint8).squeeze(0)
 
 
 @pytest.mark.parametrize("size", [(64, 128), (128, 64)])
@@ -85,5 +85,5 @@ def test_enlarging_is_plain_bilinear() -> None:
     assert weights == pytest.approx({1: 0.75, 2: 0.25})
 
 
-def columns(taps: object, index: int) -> tuple[np.ndarray, np.ndarray]:
-    return taps.places[:, index], taps.weights[:, index]  # type: ignore[attr-defined]
+def columns(taps: Taps, index: int) -> tuple[np.ndarray, np.ndarray]:
+    return taps.places[:, index], taps.weights[:, index]

@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from agent.schema.ipc import MAX_MESSAGE_BYTES, FrameResult
 from agent.schema.values import Box, Outline, RotatedBox, Skeleton
@@ -24,7 +25,7 @@ WIDE = Geometry(frame_width=200, frame_height=100, width=100, height=50, left=0,
 F4 = np.float32
 
 
-def points(*shape: int) -> np.ndarray:
+def points(*shape: int) -> NDArray[np.float32]:
     return np.zeros(shape, F4)
 
 
@@ -115,15 +116,15 @@ def test_shapes_are_what_the_details_say() -> None:
 def ragged_masks() -> Masks:
     noise = np.random.default_rng(0).random((100, 100)) > 0.2
     windows = (noise.astype(np.uint8),) * MAX_BOXES
-    return Masks(windows, points(MAX_BOXES, 2) + 1234.5, np.full(2, 3.7, F4))
+    return Masks(windows, points(MAX_BOXES, 2) + F4(1234.5), np.full(2, 3.7, F4))
 
 
 @pytest.mark.parametrize(
     "details",
     [
-        Keypoints(points(MAX_BOXES, 17, 2) + 1234.5, points(MAX_BOXES, 17) + F4(0.123)),
-        Keypoints(points(MAX_BOXES, 1000, 2) + 1234.5, points(MAX_BOXES, 1000)),
-        Rotated(points(MAX_BOXES, 5) + 1234.5),
+        Keypoints(points(MAX_BOXES, 17, 2) + F4(1234.5), points(MAX_BOXES, 17) + F4(0.123)),
+        Keypoints(points(MAX_BOXES, 1000, 2) + F4(1234.5), points(MAX_BOXES, 1000)),
+        Rotated(points(MAX_BOXES, 5) + F4(1234.5)),
         ragged_masks(),
     ],
 )

@@ -1,5 +1,7 @@
 """Outputs of every task that make no sense are refused by name."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ from tests.vision.heads import (
     prototypes,
 )
 
-GOOD = {
+GOOD: dict[str, Callable[[], list[np.ndarray]]] = {
     "pose": lambda: [anchors(6, PERSON)],
     "segment": lambda: [anchors(MASKS, (32, 32, 40, 20, 0, 0.5, 0, 1, 0, 0)), prototypes()],
     "obb": lambda: [anchors(1, (30, 30, 20, 10, 1, 0.5, 0.1))],

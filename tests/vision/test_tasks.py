@@ -114,7 +114,8 @@ def bilinear(plane: np.ndarray, factor: int) -> np.ndarray:
     low = np.floor(places).astype(int).clip(0, len(plane) - 2)
     share = places - low
     rows = plane[low] * (1 - share)[:, None] + plane[low + 1] * share[:, None]
-    return rows[:, low] * (1 - share) + rows[:, low + 1] * share
+    scaled: np.ndarray = rows[:, low] * (1 - share) + rows[:, low + 1] * share
+    return scaled
 
 
 def test_objects_without_a_pixel_are_dropped() -> None:

@@ -7,6 +7,7 @@ spread over their whole ranges, which random weights alone do not give. A yolo26
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -82,7 +83,7 @@ def random_model(network: str, task: str, size: int, picture: np.ndarray) -> YOL
     return model
 
 
-def facts(task: str, result: object) -> dict[str, np.ndarray]:
+def facts(task: str, result: Any) -> dict[str, Any]:
     if task == "classify":
         return {"probabilities": result.probs.data.numpy()}
     found = result.obb if task == "obb" else result.boxes
@@ -98,6 +99,7 @@ def facts(task: str, result: object) -> dict[str, np.ndarray]:
 
 def main(network: str, task: str, size: int, folder: Path) -> None:
     picture = cv2.imread(str(ASSETS / "bus.jpg"))
+    assert picture is not None
     cv2.imwrite(str(folder / "picture.png"), picture)
     model = random_model(network, task, size, picture)
     final = {"nms": False} if network == END_TO_END else {}

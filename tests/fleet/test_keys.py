@@ -1,4 +1,4 @@
-"""The key service: who gets a release's key, who does not, and that every answer is on record."""
+"""The key service against hostile and honest requests."""
 
 from __future__ import annotations
 
@@ -128,3 +128,9 @@ def test_a_rotated_key_gets_the_next_grant(fleet: Any, tmp_path: Path) -> None:
 def test_malformed_key_requests_are_answered_and_give_nothing(fleet: Any, payload: bytes) -> None:
     reply = KeyService(fleet.registry).answer("cam-1", payload)
     assert (reply.status, reply.grant) == (keys.BAD_REQUEST, b"")
+
+
+def test_a_key_request_that_waits_too_long_is_told_to_come_back() -> None:
+    later = keys.busy(key_request())
+    assert (later.id, later.status) == ("request-1", 503)
+    assert keys.busy(b"?").status == keys.BAD_REQUEST
