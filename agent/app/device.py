@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from agent.errors import StorageError
 from agent.host.board import read_facts
 from agent.host.disk import REAL_DISK, Disk
+from agent.host.sensors import temperature_c
 from agent.models.choose import choose
 from agent.models.engine_cache import EngineCache
+from agent.models.measurements import TRIAL, Measurements, measured
 from agent.models.opening import Opener
-from agent.models.profiles import load_profiles, named, recognise
-from agent.models.store import ModelStore
+from agent.models.profiles import examine, load_profiles, named
+from agent.models.skew import find_skew
+from agent.models.store import InstalledRelease, ModelStore
 from agent.schema.config import Config
+from agent.schema.ipc import GoldenFinished
 from agent.schema.keystore import key_config
 from agent.schema.manifest import Manifest
 from agent.schema.profile import BoardFacts, Choice, DeviceProfile
@@ -44,6 +49,7 @@ class Device:
     opener: Opener
     store: ModelStore
     engines: EngineCache
+    measurements: Measurements
     floor: Floor
     ledger: Ledger
     folder: Path
@@ -61,11 +67,35 @@ class Device:
 
     def choose(self, manifest: Manifest) -> Choice:
         """Return the variant of a release that suits this board, with the reasons."""
-        choice = choose(self.profile, manifest, self.facts)
+        choice = choose(self.profile, manifest, self.facts, self._measured(manifest))
         for verdict in choice.verdicts:
             chosen = "chosen" if verdict.variant == choice.variant else "not chosen"
             log.info("variant %s %s: %s", verdict.variant, chosen, verdict.reason)
         return choice
+
+    def record_trial(self, release: InstalledRelease, result: GoldenFinished) -> None:
+        """Keep the latency of a trial for the next choice; what cannot be kept is logged."""
+        if result.p95_ms <= 0:
+            return
+        new = measured(
+            release.variant,
+            self.facts,
+            p95_ms=result.p95_ms,
+            frames=result.frames,
+            origin=TRIAL,
+            temperature_c=temperature_c(),
+        )
+        try:
+            self.measurements.record(new)
+        except StorageError as error:
+            log.warning("the trial's latency is not kept: %s", error)
+
+    def _measured(self, manifest: Manifest) -> dict[str, float]:
+        try:
+            return self.measurements.of(manifest, self.facts)
+        except StorageError as error:
+            log.warning("choosing without measurements: %s", error)
+            return {}
 
 
 def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
@@ -80,10 +110,7 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
     for path in (folder, folder / "tuf", folder / "models", Path(config.runtime_dir)):
         disk.make_dirs(path)
     facts = read_facts()
-    profiles = load_profiles()
-    is_auto = config.profile == "auto"
-    profile = recognise(facts, profiles) if is_auto else named(config.profile, profiles)
-    log.info("board %s runs with profile %s", facts.model, profile.name)
+    profile = _find_profile(config.profile, facts)
     keys = key_store(key_config(config.key), disk)
     key, identity = keys.open(), config.device
     return Device(
@@ -94,8 +121,27 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
         opener=Opener(key, identity.id, identity.device_class, partial(spare_key, keys)),
         store=ModelStore(folder / "models", disk),
         engines=EngineCache(folder / "engines", key, disk),
+        measurements=Measurements(folder, disk),
         floor=Floor(folder / "floor", disk, floor_counter(keys)),
         ledger=Ledger(folder / "commands.db"),
         folder=folder,
         disk=disk,
     )
+
+
+def _find_profile(wanted: str, facts: BoardFacts) -> DeviceProfile:
+    """Return the configured or the recognised profile; what is odd about the board is logged."""
+    profiles = load_profiles()
+    if wanted == "auto":
+        found = examine(facts, profiles)
+        for warning in found.warnings:
+            log.warning("%s", warning)
+        profile = found.profile
+    else:
+        profile = named(wanted, profiles)
+    for skew in find_skew(facts):
+        log.warning("%s; %s [%s]", skew.problem, skew.fix, skew.code)
+    for problem in facts.unreadable:
+        log.warning("%s", problem)
+    log.info("board %s runs with profile %s", facts.model, profile.name)
+    return profile

@@ -69,7 +69,9 @@ def make_supervisor(
         two_models=profile.limits.two_models,
         trial_timeout_s=config.update.trial_timeout_s,
     )
-    conversation = Conversation(settings, device.opener.payload, device.opener.golden, engines)
+    conversation = Conversation(
+        settings, device.opener.payload, device.opener.golden, engines, device.record_trial
+    )
     return Supervisor(settings, conversation, listeners, temperature_c)
 
 

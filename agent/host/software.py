@@ -18,7 +18,7 @@ from agent.host.reading import text
 from agent.schema.facts import Software
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 DISTRIBUTIONS = (
     "onnxruntime",
@@ -88,11 +88,15 @@ def python_packages(root: Path = _REAL_ROOT) -> dict[str, str]:
     On the real root they are this process's own; under another root those in the usual folders.
     """
     if root == _REAL_ROOT:
-        found = importlib.metadata.distributions()
-    else:
-        folders = [str(folder) for pattern in _PYTHON_FOLDERS for folder in root.glob(pattern)]
-        found = importlib.metadata.distributions(path=folders)
-    return _named(found)
+        return {name: version for name in DISTRIBUTIONS if (version := _own_version(name))}
+    folders = [str(folder) for pattern in _PYTHON_FOLDERS for folder in root.glob(pattern)]
+    versions: dict[str, str] = {}
+    for found in importlib.metadata.distributions(path=folders):
+        # A folder without metadata has no name, whatever the type says.
+        name = str(found.metadata["Name"] or "").lower().replace("_", "-")
+        if name in DISTRIBUTIONS:
+            versions.setdefault(name, found.version)
+    return versions
 
 
 def system_packages(root: Path = _REAL_ROOT) -> dict[str, str]:
@@ -107,14 +111,11 @@ def system_packages(root: Path = _REAL_ROOT) -> dict[str, str]:
     return packages
 
 
-def _named(found: Iterable[importlib.metadata.Distribution]) -> dict[str, str]:
-    versions: dict[str, str] = {}
-    for distribution in found:
-        # A folder without metadata has no name, whatever the type says.
-        name = str(distribution.metadata["Name"] or "").lower().replace("_", "-")
-        if name in DISTRIBUTIONS:
-            versions.setdefault(name, distribution.version)
-    return dict(sorted(versions.items()))
+def _own_version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _release_name(root: Path) -> str:

@@ -91,7 +91,7 @@ class Measurements:
         return True
 
 
-def measured(  # noqa: PLR0913 - the facts of one measurement, named
+def measured(
     variant: Variant,
     facts: BoardFacts,
     *,

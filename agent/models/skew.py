@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 _OLDEST_PYTHON = (3, 10)
 _NUMPY_2 = (2,)
-# TensorRT that each JetPack brings; a longer prefix wins.
+# TensorRT that each JetPack brings. Those of JetPack 4 are out of reach: its Python is too old.
 _TENSORRT_OF_JETPACK = {
-    "4.6": (8, 2),
     "5.0": (8, 4),
     "5.1": (8, 5),
     "6.0": (8, 6),
@@ -34,8 +33,9 @@ _TENSORRT_OF_JETPACK = {
 }
 # Least driver for each CUDA, Linux.
 _LEAST_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
-# onnxruntime-gpu as the package registry has it: CUDA 12 from this version on, 11 before.
-_ORT_CUDA_12 = (1, 19)
+# onnxruntime-gpu as the package registry has it: made for CUDA 11 before the first of these versions, for
+# CUDA 12 up to the second; what newer ones are made for is not known here, but it is no older CUDA.
+_ORT_CUDA_12 = ((1, 19), (1, 26))
 _LIBEDGETPU_OF_TF_2_5 = 16
 _TFLITE_WITHOUT_IT = (2, 12)
 
@@ -111,7 +111,8 @@ def _tensorrt_bindings(facts: BoardFacts) -> Iterator[Skew]:
             fix="remove it from the environment and use the system's own (`venv"
             " --system-site-packages`)",
         )
-    if library and not bindings and facts.accelerators.get("tensorrt"):
+    is_new_enough = _parts(facts.software.python)[:2] >= _OLDEST_PYTHON
+    if library and not bindings and is_new_enough:
         yield Skew(
             code="skew.tensorrt_unreachable",
             problem=f"TensorRT {library} is installed, but not for this agent's Python",
@@ -148,12 +149,17 @@ def _gpu_runtime(facts: BoardFacts) -> Iterator[Skew]:
             problem=f"onnxruntime-gpu {version} finds no CUDA device and runs on the CPU",
             fix="install the NVIDIA driver, or plain onnxruntime",
         )
-    wanted = 12 if _parts(version) >= _ORT_CUDA_12 else 11
-    if cuda and not facts.software.l4t and _parts(cuda)[0] < wanted:
+    first, last = _ORT_CUDA_12
+    wanted = 12 if _parts(version)[:2] >= first else 11
+    found = _parts(cuda)[0]
+    is_other = found != wanted if _parts(version)[:2] <= last else found < wanted
+    # A Jetson's is NVIDIA's own build for its JetPack.
+    if cuda and not facts.software.l4t and is_other:
         yield Skew(
             code="skew.onnxruntime_cuda",
-            problem=f"onnxruntime-gpu {version} is made for CUDA {wanted} or newer, found {cuda}",
-            fix=f"install CUDA {wanted}, or an onnxruntime-gpu older than 1.19",
+            problem=f"onnxruntime-gpu {version} is made for CUDA {wanted}, found {cuda}",
+            fix=f"install CUDA {wanted}, or the onnxruntime-gpu that is made for CUDA {found}"
+            " (ONNX Runtime's documentation, CUDA Execution Provider)",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.manifest import GoldenSpec
+from agent.schema.values import BackendName
 from agent.supervisor.engines import Engines
 from agent.supervisor.worker_process import COMMAND, WorkerProcess
 
@@ -57,6 +59,7 @@ class Conversation:
         open_payload: Gives a sealed memfd with a release's plaintext model.
         open_golden: Gives a sealed memfd with a release's plaintext golden set.
         engines: The TensorRT engines of this device; None where TensorRT is not installed.
+        on_measured: Told the latency of every golden run, also of one that fails.
     """
 
     def __init__(
@@ -65,11 +68,14 @@ class Conversation:
         open_payload: Callable[[InstalledRelease], int],
         open_golden: Callable[[InstalledRelease], int],
         engines: Engines | None = None,
+        on_measured: Callable[[InstalledRelease, ipc.GoldenFinished], None] | None = None,
     ) -> None:
         self._settings = settings
         self._open_payload = open_payload
         self._open_golden = open_golden
         self._engines = engines
+        self._on_measured = on_measured
+        self._on_engine = weakref.WeakSet[WorkerProcess]()
         self._epoch_ns = monotonic_ns()
 
     def prepare(self, release: InstalledRelease) -> None:
@@ -83,6 +89,7 @@ class Conversation:
         if engines is not None and engines.may_serve(release):
             engine = self._find_engine(engines, worker, release)
             if engine is not None and self._try_engine(engines, worker, release, engine):
+                self._on_engine.add(worker)
                 return
         self._load(worker, release, timeout_s, self._open_payload(release))
 
@@ -159,6 +166,10 @@ class Conversation:
             result, _ = worker.ask(request, ipc.GoldenFinished, timeout_s, fd)
         finally:
             os.close(fd)
+        # Without its engine a TensorRT variant runs elsewhere: that figure is not TensorRT's.
+        is_own = release.variant.backend is not BackendName.TENSORRT or worker in self._on_engine
+        if self._on_measured is not None and is_own:
+            self._on_measured(release, result)
         if result.problem:
             raise ModelError(result.problem, code="model.golden")
         _check_limits(golden, result.p95_ms, pss_mb(worker.pid))

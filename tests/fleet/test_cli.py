@@ -22,6 +22,7 @@ from agent.config import load_config
 from agent.errors import ConfigError, KeyUnavailableError, TransferError, TrustError
 from agent.fleet.home import open_home
 from agent.fleet.operators import read_command
+from agent.fleet.registry import GrantRecord
 from agent.release.repository import Repository
 from agent.schema.document import to_json
 from agent.schema.messages import Reply, ReplyStatus, State
@@ -145,9 +146,9 @@ def test_a_device_joins_by_commands(vigil: Vigil, repo: Path) -> None:
     vigil("fleet init home --repository repo --host 127.0.0.1")
     vigil("fleet add-key home gate/people/1.0 release.key")
     vigil("fleet enrol-token home cam-1 --class gate --group north --out stick")
-    assert "fleet admit" in vigil("enroll --bundle stick --folder device")
+    assert "fleet admit" in vigil("enroll --bundle stick --folder device --key-store file")
     vigil("fleet admit home stick")
-    assert "ready" in vigil("enroll --bundle stick --folder device")
+    assert "ready" in vigil("enroll --bundle stick --folder device --key-store file")
     config = load_config(Path("device/vigil.yaml"))
     assert (config.device.id, config.broker.port) == ("cam-1", 8883)
     assert Path(config.trust_root).read_bytes() == Repository(repo).root_bytes
@@ -160,14 +161,28 @@ def test_a_device_joins_by_commands(vigil: Vigil, repo: Path) -> None:
     home.registry.close()
 
 
+def test_a_device_may_choose_where_its_key_lives(vigil: Vigil, repo: Path) -> None:
+    vigil("fleet init home --repository repo --host 127.0.0.1")
+    vigil("fleet enrol-token home cam-1 --class gate --out stick")
+    told = "enroll --bundle stick --folder device --key-store file --key-option kem=x-wing"
+    assert "lives in: file" in vigil(told)
+    vigil("fleet admit home stick")
+    vigil("enroll --bundle stick --folder device")
+    assert "kem: x-wing" in Path("device/vigil.yaml").read_text()
+    home = open_home(Path("home"))
+    home.registry.log_grant(GrantRecord(0, "cam-1", "gate/people/1.0", 403, "this one is revoked"))
+    home.registry.close()
+    assert "this one is revoked" in vigil("fleet grants home cam-1")
+
+
 def test_a_second_broker_for_transfers_reaches_every_devices_configuration(
     vigil: Vigil, repo: Path
 ) -> None:
     vigil("fleet init home --repository repo --host 127.0.0.1 --bulk-port 8884")
     vigil("fleet enrol-token home cam-1 --class gate --out stick")
-    vigil("enroll --bundle stick --folder device")
+    vigil("enroll --bundle stick --folder device --key-store file")
     vigil("fleet admit home stick")
-    vigil("enroll --bundle stick --folder device")
+    vigil("enroll --bundle stick --folder device --key-store file")
     bulk = load_config(Path("device/vigil.yaml")).broker.bulk
     assert bulk is not None
     assert bulk.port == 8884
@@ -198,9 +213,9 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
     port = free_port()
     vigil(f"fleet init home --repository repo --host 127.0.0.1 --port {port}")
     vigil("fleet enrol-token home cam-1 --class gate --out stick")
-    vigil("enroll --bundle stick --folder device")
+    vigil("enroll --bundle stick --folder device --key-store file")
     vigil("fleet admit home stick")
-    vigil("enroll --bundle stick --folder device")
+    vigil("enroll --bundle stick --folder device --key-store file")
     with served(Path("home")):
         tls = load_config(Path("device/vigil.yaml")).broker.tls
         assert tls is not None

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
+from agent.app.device import open_device
 from agent.config import load_config
 from agent.errors import CommandError, ConfigError, StorageError, TrustError
 from agent.fleet.enrolment import Site, admit, has_certificate, invite, join
@@ -67,6 +69,8 @@ def test_a_device_joins_with_its_key_in_any_store(
         ask(bundle, device, key=wanted)
     record = admit(bundle, fleet.registry, fleet.authority)
     config = load_config(join(bundle, device))
+    opened = open_device(replace(config, state_dir=str(device), runtime_dir=str(device / "run")))
+    assert opened.floor.counter == 0
     key = key_store(key_config(config.key)).open()
     assert key.public_bytes == record.public_key
     grant = wrap(b"k" * 32, record.public_key, "gate/people/1", "gate", "gate-7")

@@ -7,13 +7,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from agent.host.board import installed_backends, read_facts
 from agent.host.processes import cpu_s, pss_mb, rss_mb
 from agent.host.sensors import temperature_c
 from agent.schema.values import BackendName
-from tests.parts import boards
+from tests.parts import boards, jetsons
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -39,7 +42,7 @@ def test_a_coral_stick_is_seen_before_its_firmware_is_loaded(tmp_path: Path) -> 
 
 
 def test_a_jetson_orin_nano_is_read(tmp_path: Path) -> None:
-    facts = read_facts(boards.jetson_orin_nano(tmp_path), "aarch64")
+    facts = read_facts(jetsons.jetson_orin_nano(tmp_path), "aarch64")
     assert "nvidia,p3767-0005" in facts.compatible
     assert facts.cores == 6
     assert facts.accelerators == {"edgetpu": False, "cuda": True, "tensorrt": True}
@@ -90,7 +93,7 @@ def test_reading_the_board_imports_no_runtime() -> None:
 
 
 def test_the_hottest_zone_counts_and_a_constant_one_does_not(tmp_path: Path) -> None:
-    assert temperature_c(boards.jetson_orin_nano(tmp_path)) == 51.218
+    assert temperature_c(jetsons.jetson_orin_nano(tmp_path)) == 51.218
 
 
 def test_zones_that_cannot_be_read_or_believed_are_left_out(tmp_path: Path) -> None:
@@ -114,6 +117,81 @@ def test_memory_is_the_proportional_share_else_the_resident_set(tmp_path: Path) 
     assert pss_mb(7, tmp_path) == 2.0
     assert pss_mb(8, tmp_path) > 0
     assert pss_mb(9, tmp_path) == 0.0
+
+
+def test_the_parts_of_a_raspberry_pi_5_are_read(tmp_path: Path) -> None:
+    facts = read_facts(boards.raspberry_pi_5(tmp_path))
+    assert facts.architecture == "aarch64"
+    assert facts.cpu.name == "Cortex-A76"
+    assert {"aes", "asimddp"} <= set(facts.cpu.features)
+    assert facts.swap_mb == 2047
+    assert facts.storage.kind == "nvme"
+    assert [(each.device, each.name) for each in facts.cameras] == [
+        ("/dev/video0", "rp1-cfe-csi2_ch0")
+    ]
+    assert facts.backends == {BackendName.ONNXRUNTIME: "1.32.0", BackendName.LITERT: "2.3.0"}
+    assert facts.software.packages["numpy"] == "2.4.6"
+
+
+@pytest.mark.parametrize(
+    ("board", "l4t", "jetpack", "cuda", "tensorrt", "capability"),
+    [
+        (jetsons.jetson_orin_nano, "36.3.0", "6.0", "12.2.12", "8.6.2.3", "8.7"),
+        (jetsons.jetson_agx_orin, "36.4.3", "6.2", "12.6.68", "10.3.0.30", "8.7"),
+        (jetsons.jetson_xavier_nx, "35.4.1", "5.1.2", "11.4.19", "8.5.2", "7.2"),
+        (jetsons.jetson_nano, "32.7.1", "4.6.1", "10.2.300", "8.2.1", "5.3"),
+    ],
+)
+def test_a_jetsons_software_is_read(  # noqa: PLR0917 - the columns of the table
+    tmp_path: Path,
+    board: Callable[[Path], Path],
+    l4t: str,
+    jetpack: str,
+    cuda: str,
+    tensorrt: str,
+    capability: str,
+) -> None:
+    facts = read_facts(board(tmp_path))
+    found = facts.software
+    assert (found.l4t, found.jetpack, found.cuda) == (l4t, jetpack, cuda)
+    assert found.tensorrt == tensorrt
+    assert facts.gpu.compute_capability == capability
+
+
+def test_without_its_package_jetpack_is_known_by_jetson_linux(tmp_path: Path) -> None:
+    root = jetsons.jetson_orin_nano_super(tmp_path)
+    boards.dpkg(root)
+    boards.put(root, "etc/nv_tegra_release", "# R36 (release), REVISION: 4.7, GCID: 1")
+    found = read_facts(root).software
+    assert (found.l4t, found.jetpack) == ("36.4.7", "6.2.1")
+    assert found.tensorrt == "10.3.0.30"
+
+
+def test_a_server_with_a_card_is_read(tmp_path: Path) -> None:
+    facts = read_facts(boards.cuda_server(tmp_path))
+    assert facts.architecture == "x86_64"
+    assert (facts.gpu.name, facts.gpu.compute_capability) == ("Tesla T4", "7.5")
+    assert facts.gpu.driver == "550.54.15"
+    assert facts.accelerators["cuda"]
+    assert facts.backends[BackendName.ONNXRUNTIME] == "1.22.0"
+    assert "avx512f" in facts.cpu.features
+
+
+def test_a_coral_on_pcie_is_seen_before_its_driver_is_loaded(tmp_path: Path) -> None:
+    boards.put(tmp_path, "sys/bus/pci/devices/0001:01:00.0/vendor", "0x1ac1\n")
+    boards.put(tmp_path, "sys/bus/pci/devices/0001:01:00.0/device", "0x089a\n")
+    assert read_facts(tmp_path).accelerators["edgetpu"]
+
+
+@pytest.mark.parametrize(
+    ("device", "kind", "expected"),
+    [("mmcblk0p2", "SD", "sd"), ("mmcblk0p1", "MMC", "emmc"), ("nvme0n1p2", "", "nvme")],
+)
+def test_the_kind_of_storage_is_told_by_its_device(
+    tmp_path: Path, device: str, kind: str, expected: str
+) -> None:
+    boards.disk(tmp_path, device, kind)
+    assert read_facts(tmp_path).storage.kind == expected
 
 
 def test_time_and_resident_memory_of_a_process_are_read(tmp_path: Path) -> None:

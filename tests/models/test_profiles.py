@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonschema
 import msgspec
 import pytest
+import yaml
 
 from agent.errors import ConfigError
 from agent.host.board import read_facts
-from agent.models.profiles import default_folders, load_profiles, named, recognise
-from tests.parts import boards
+from agent.models.profiles import (
+    default_folders,
+    examine,
+    load_profiles,
+    named,
+    profile_schema,
+    recognise,
+)
+from tests.parts import boards, jetsons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +47,15 @@ def test_every_board_of_the_repository_is_described() -> None:
         "jetson-agx-orin",
         "jetson-nano",
         "jetson-orin-nano",
+        "jetson-orin-nano-super",
         "jetson-orin-nx",
         "jetson-xavier-nx",
         "raspberry-pi-3",
         "raspberry-pi-4",
         "raspberry-pi-5",
         "raspberry-pi-coral",
+        "raspberry-pi-zero-2-w",
+        "x86-64-cuda",
     ]
 
 
@@ -60,7 +73,7 @@ def test_a_profile_is_named_like_its_file_and_every_figure_has_a_source(
 
 def test_no_board_is_claimed_by_two_profiles_of_one_rank() -> None:
     claims = [
-        (name, profile.match.rank, tuple(sorted(profile.match.accelerator.items())))
+        (name, profile.match.rank, str(profile.match.accelerator))
         for profile in PROFILES
         for name in profile.match.compatible
     ]
@@ -68,19 +81,69 @@ def test_no_board_is_claimed_by_two_profiles_of_one_rank() -> None:
 
 
 @pytest.mark.parametrize(
-    ("board", "machine", "expected"),
+    ("board", "expected"),
     [
-        (boards.raspberry_pi_5, "aarch64", "raspberry-pi-5"),
-        (boards.raspberry_pi_4_coral, "aarch64", "raspberry-pi-coral"),
-        (boards.jetson_orin_nano, "aarch64", "jetson-orin-nano"),
-        (boards.small_pc, "x86_64", "generic-x86-64"),
-        (lambda root: root, "aarch64", "generic-arm64"),
+        (boards.raspberry_pi_5, "raspberry-pi-5"),
+        (boards.raspberry_pi_4, "raspberry-pi-4"),
+        (boards.raspberry_pi_4_coral, "raspberry-pi-coral"),
+        (boards.raspberry_pi_3, "raspberry-pi-3"),
+        (boards.raspberry_pi_zero_2_w, "raspberry-pi-zero-2-w"),
+        (boards.generic_arm64, "generic-arm64"),
+        (boards.small_pc, "generic-x86-64"),
+        (boards.cuda_server, "x86-64-cuda"),
+        (jetsons.jetson_orin_nano, "jetson-orin-nano"),
+        (jetsons.jetson_orin_nano_super, "jetson-orin-nano-super"),
+        (jetsons.jetson_orin_nx, "jetson-orin-nx"),
+        (jetsons.jetson_agx_orin, "jetson-agx-orin"),
+        (jetsons.jetson_xavier_nx, "jetson-xavier-nx"),
+        (jetsons.jetson_nano, "jetson-nano"),
     ],
 )
 def test_a_board_is_recognised_by_its_facts(
-    tmp_path: Path, board: Callable[[Path], Path], machine: str, expected: str
+    tmp_path: Path, board: Callable[[Path], Path], expected: str
 ) -> None:
-    assert recognise(read_facts(board(tmp_path), machine), PROFILES).name == expected
+    found = examine(read_facts(board(tmp_path)), PROFILES)
+    assert found.profile.name == expected
+    assert bool(found.warnings) == (expected == "generic-arm64")
+
+
+def test_out_of_its_super_modes_the_kit_is_a_plain_orin_nano(tmp_path: Path) -> None:
+    root = jetsons.jetson_orin_nano_super(tmp_path)
+    boards.put(root, "var/lib/nvpmodel/status", "pmode:0000 fmode:quiet")
+    assert recognise(read_facts(root), PROFILES).name == "jetson-orin-nano"
+
+
+def test_an_unknown_board_gets_a_generic_profile_and_is_told_how_to_add_one(tmp_path: Path) -> None:
+    (warning,) = examine(read_facts(boards.generic_arm64(tmp_path)), PROFILES).warnings
+    assert "radxa,rock-5b" in warning
+    assert "/etc/vigil/profiles.d" in warning
+    assert "match.compatible" in warning
+
+
+def test_of_several_equal_profiles_one_is_always_the_same_and_the_others_are_named(
+    tmp_path: Path,
+) -> None:
+    pi = named("raspberry-pi-5", PROFILES)
+    twin = msgspec.structs.replace(pi, name="site-pi-5")
+    facts = read_facts(boards.raspberry_pi_5(tmp_path))
+    for profiles in ([pi, twin, *PROFILES], [*reversed(PROFILES), twin]):
+        found = examine(facts, profiles)
+        assert found.profile.name == "site-pi-5"
+        assert "raspberry-pi-5 of the same rank" in found.warnings[0]
+
+
+def test_the_committed_schema_is_that_of_the_code() -> None:
+    assert (FOLDER / "profile.schema.json").read_bytes() == profile_schema(), (
+        "run `vigil profile schema > device_profiles/profile.schema.json`"
+    )
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_every_profile_fits_the_schema_that_its_first_line_names(profile: DeviceProfile) -> None:
+    text = (FOLDER / f"{profile.name}.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=profile.schema.json\n# ")
+    schema = json.loads((FOLDER / "profile.schema.json").read_text())
+    jsonschema.validate(yaml.safe_load(text), schema)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +155,7 @@ def test_a_board_is_recognised_by_its_facts(
         (["nvidia,p3509-0000+p3668-0001", "nvidia,tegra194"], "jetson-xavier-nx"),
         (["nvidia,p3449-0000-b00+p3448-0000-b00", "nvidia,jetson-nano"], "jetson-nano"),
         (["raspberrypi,4-compute-module", "brcm,bcm2711"], "raspberry-pi-4"),
-        (["raspberrypi,model-zero-2-w", "brcm,bcm2837"], "raspberry-pi-3"),
+        (["raspberrypi,model-zero-2-w", "brcm,bcm2837"], "raspberry-pi-zero-2-w"),
         (["radxa,rock-5b", "rockchip,rk3588"], "generic-arm64"),
     ],
 )

@@ -129,7 +129,7 @@ def test_a_third_party_adds_a_store_by_entry_point(
     monkeypatch.setattr("importlib.import_module", lambda _: _Module)
     config = read(tmp_path, "key: {store: plugin, name: acme, options: {slot: 3}}")
     assert config == PluginKeyConfig(name="acme", options={"slot": 3})
-    assert key_store(config) == "acme store in slot 3"
+    assert str(key_store(config)) == "acme store in slot 3"
 
 
 class _Module:
