@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from agent.demo.releases import HINTED, Script
 from agent.fleet.operators import Order
@@ -16,6 +19,20 @@ TOP, FALLBACK = "onnx-fp32-320", "litert-int8-320"
 LARGE, SMALL = "parts-1.onnx", "parts-1.tflite"
 TWO = Script("7.0.0", 7, (LARGE, SMALL), hints_ms={LARGE: 60.0, SMALL: 1.0})
 MEASURES = {"interval_s": 0.5, "detections": True}
+
+
+@pytest.fixture(scope="module")
+def own_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A fleet of its own: a release of two variants would stand above those of the shared one."""
+    made = Site(tmp_path_factory.mktemp("governed"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(own_site: Site) -> Iterator[Site]:
+    yield own_site
+    own_site.tidy()
 
 
 def pin(site: Site, device: Device, rung: str) -> Reply:
