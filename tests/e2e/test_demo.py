@@ -110,8 +110,10 @@ def test_two_impatient_signals_leave_nothing_behind_either(tmp_path: Path) -> No
 
 
 def start(stage: Path) -> subprocess.Popen[bytes]:
+    # A shell that runs the tests in the background has them, and their children, ignore Ctrl-C.
+    heeding = ["env", "--default-signal=INT"]
     return subprocess.Popen(
-        [sys.executable, "-m", "agent", "demo", "--no-browser"],
+        [*heeding, sys.executable, "-m", "agent", "demo", "--no-browser"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
