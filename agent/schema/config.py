@@ -61,27 +61,54 @@ class BrokerConfig(Struct):
     bulk: BulkConfig | None = None
 
 
+class MotionConfig(Struct):
+    """The motion gate of one camera: while nothing moves the model looks only now and then.
+
+    Attributes:
+        enabled: Whether it may keep frames from the model.
+        threshold: Least change of a pixel, grey levels of 255; what the picture's own noise changes is added.
+        min_area: Least share of the picture that must move.
+        hold_s: How long the model goes on looking after the last motion.
+        idle_s: Greatest time between two looks where nothing moves, seconds.
+        still_s: The same while the last look found an object.
+        masks: Areas whose motion counts for nothing (a street, a tree, a clock): corners as shares of width and height.
+    """
+
+    enabled: bool = False
+    threshold: Annotated[float, msgspec.Meta(ge=1, le=255)] = 12.0
+    min_area: Fraction = 0.001
+    hold_s: PositiveFloat = 2.0
+    idle_s: PositiveFloat = 10.0
+    still_s: PositiveFloat = 1.0
+    masks: list[Annotated[list[tuple[Fraction, Fraction]], msgspec.Meta(min_length=3)]] = []
+
+
 class CameraConfig(Struct):
     """One camera.
 
     Attributes:
-        source: A video file, a folder of images, `/dev/videoN`, an `rtsp://` or `http://` URL, or `pattern:`.
+        source: A video file, a folder of images, `/dev/videoN`, an `rtsp://` or `http://` URL, `csi:N`,
+            `gst:PIPELINE`, or `pattern:`.
+        password_file: File with the stream's `user:password`, read whenever it is opened.
         fps: Frame-rate cap; null for the source's own rate.
         loop: Whether a video file starts again at its end, as a live camera would.
         paced: Whether a recording is shown at its own rate, as a live camera would; else as fast as the
             model takes its frames, every one of them.
+        motion: The motion gate.
     """
 
     name: Identifier
     source: str
+    password_file: str | None = None
     fps: PositiveFloat | None = None
     loop: bool = True
     paced: bool = True
+    motion: MotionConfig = MotionConfig()
 
     @property
     def exclusive(self) -> bool:
         """Whether only one process can have it open at a time."""
-        return self.source.startswith("/dev/")
+        return self.source.startswith(("/dev/", "csi:", "gst:"))
 
 
 class DetectConfig(Struct):

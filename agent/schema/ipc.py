@@ -91,6 +91,13 @@ class SetRate(Message):
     max_fps: float
 
 
+class AllowGates(Message):
+    """Let motion gates keep frames from the model, or not; they may not when cameras are opened."""
+
+    id: int
+    allowed: bool
+
+
 class CloseCameras(Message):
     """Stop capture; the model stays loaded."""
 
@@ -117,6 +124,7 @@ Request = (
     | RunGolden
     | OpenCameras
     | SetRate
+    | AllowGates
     | CloseCameras
     | GrabFrame
     | DescribeGpu

@@ -108,7 +108,23 @@ class StageMs(Struct):
 
 
 class CameraReport(Struct):
-    """One camera's health: `opening`, `streaming`, `stalled`, `ended` or `failed`, with counters."""
+    """One camera's health.
+
+    Attributes:
+        status: `opening`, `streaming`, `stalled`, `ended` or `failed`.
+        fps: Frames a second that the camera gives.
+        captured: Frames taken from it.
+        processed: Those that went through the model.
+        dropped: Those that a newer one replaced or that came faster than the rate allows.
+        reconnects: Times it was opened again.
+        problem: What is wrong, for a person; `code` is its stable code.
+        failures: Faults so far.
+        width: Of its newest picture, pixels; `height` likewise; 0 before the first.
+        decoder: What decodes its pictures, for example `software` or `vaapi`; empty where that is not known.
+        gate: The motion gate: `open`, `closed`, `paused` (every frame is wanted now); empty where there is none.
+        gated: Frames that the motion gate kept from the model.
+        clock_jumps: Times the wall clock jumped between two frames.
+    """
 
     name: str
     status: str
@@ -118,6 +134,14 @@ class CameraReport(Struct):
     dropped: Counter
     reconnects: Counter = 0
     problem: str = ""
+    code: str = ""
+    failures: Counter = 0
+    width: Counter = 0
+    height: Counter = 0
+    decoder: str = ""
+    gate: str = ""
+    gated: Counter = 0
+    clock_jumps: Counter = 0
 
 
 class Telemetry(Struct):

@@ -273,7 +273,7 @@ class Supervisor:
             serving = self._router.serving
             if serving is not None:
                 if serving.worker.alive and serving.worker.silence_s <= self._settings.silence_s:
-                    return
+                    return self._talk.settle_gates(serving.worker)
                 self._bury(serving)
             if self._wanted is not None and not self._making_room and self._backoff.is_over:
                 self._restart(self._wanted)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from agent.errors import CameraError
-from agent.host.clock import monotonic_ns, wall_ms
+from agent.host.clock import monotonic_ns
 from agent.vision.cameras import CameraSetup, Frame
 from agent.vision.cameras.pace import Pace, wait_until
 
@@ -44,13 +43,14 @@ class FileCamera:
         """Open the file; see `agent.vision.cameras.Camera`."""
         config = self._setup.config
         if not Path(config.source).is_file():
-            raise self._error("there is no such file", "camera.missing")
-        video = cv2.VideoCapture(config.source, cv2.CAP_FFMPEG)
+            raise self._setup.error("is not there", "camera.missing")
+        with self._setup.call:
+            video = cv2.VideoCapture(config.source, cv2.CAP_FFMPEG)
         fps = video.get(cv2.CAP_PROP_FPS) if video.isOpened() else 0.0
         frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
         if frames <= 0:
             video.release()
-            raise self._error("it is no video that can be read", "camera.unreadable")
+            raise self._setup.error("is no video that can be read", "camera.unreadable")
         fps = fps if 0 < fps < 1000 else self._setup.default_fps  # noqa: PLR2004 - plausible rates
         self._film = _Film(video, fps, frames)
 
@@ -66,9 +66,9 @@ class FileCamera:
         number = int(tick * film.fps / rate)
         if number >= film.frames and not self._setup.config.loop:
             return None
-        image = self._decode(film, number % film.frames)
-        taken = (time.perf_counter_ns() - started) / 1e6
-        return Frame(image, film.position - 1, wall_ms(), monotonic_ns(), taken)
+        with self._setup.call:
+            image = self._decode(film, number % film.frames)
+        return self._setup.frame(image, film.position - 1, started)
 
     def close(self) -> None:
         """Close the file."""
@@ -96,7 +96,7 @@ class FileCamera:
             self._seek(film, 0)
             good, image = film.video.read()
         if not good:
-            raise self._error("it cannot be decoded", "camera.unreadable")
+            raise self._setup.error("cannot be decoded", "camera.unreadable")
         film.position += 1
         return image  # type: ignore[return-value] # cv2 cannot say that frames are uint8
 
@@ -107,9 +107,5 @@ class FileCamera:
 
     def _opened(self) -> _Film:
         if self._film is None:
-            raise self._error("it is not open", "camera.closed")
+            raise self._setup.error("is not open", "camera.closed")
         return self._film
-
-    def _error(self, problem: str, code: str) -> CameraError:
-        config = self._setup.config
-        return CameraError(f"camera {config.name}: {config.source}: {problem}", code=code)
