@@ -55,7 +55,9 @@ def open_live(source: str) -> Iterator[Picture]:
         CameraError: It is not known, does not open, or was lost.
     """
     stop = threading.Event()
-    setup = CameraSetup(CameraConfig(name="camera", source=source), monotonic_ns(), _PATTERN_FPS, stop)
+    setup = CameraSetup(
+        CameraConfig(name="camera", source=source), monotonic_ns(), _PATTERN_FPS, stop
+    )
     mailbox: Mailbox[Frame] = Mailbox([setup.config.name])
     loop = CaptureLoop(setup, mailbox, lambda frame: frame)
     thread = threading.Thread(target=loop.run, name="camera", daemon=True)
