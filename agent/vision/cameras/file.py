@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Seeking costs decoding from the last key frame; up to this far it is cheaper to read on.
 _READ_ON_FRAMES = 60
+_ENDLESS = 2**31
 
 
 @dataclass
@@ -48,11 +49,12 @@ class FileCamera:
             video = cv2.VideoCapture(config.source, cv2.CAP_FFMPEG)
         fps = video.get(cv2.CAP_PROP_FPS) if video.isOpened() else 0.0
         frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
-        if frames <= 0:
+        if not video.isOpened():
             video.release()
             raise self._setup.error("is no video that can be read", "camera.unreadable")
         fps = fps if 0 < fps < 1000 else self._setup.default_fps  # noqa: PLR2004 - plausible rates
-        self._film = _Film(video, fps, frames)
+        # A bare stream of pictures does not know its length; reading to its end shows it.
+        self._film = _Film(video, fps, frames if frames > 0 else _ENDLESS)
 
     def read(self) -> Frame | None:
         """Wait for the next frame that is due and decode it; see `agent.vision.cameras.Camera`."""
@@ -68,6 +70,8 @@ class FileCamera:
             return None
         with self._setup.call:
             image = self._decode(film, number % film.frames)
+        if image is None:
+            return None
         return self._setup.frame(image, film.position - 1, started)
 
     def close(self) -> None:
@@ -84,8 +88,8 @@ class FileCamera:
         due = wait_until(pace.due_ns(tick), monotonic_ns(), self._setup.stop)
         return tick if due else None
 
-    def _decode(self, film: _Film, number: int) -> NDArray[np.uint8]:
-        """Return frame `number`, reading on or seeking; the file's true end counts as its length."""
+    def _decode(self, film: _Film, number: int) -> NDArray[np.uint8] | None:
+        """Return frame `number`, reading on or seeking; None at the true end of a film that is shown once."""
         if not film.position <= number <= film.position + _READ_ON_FRAMES:
             self._seek(film, number)
         while film.position < number and film.video.grab():
@@ -93,6 +97,8 @@ class FileCamera:
         good, image = film.video.read()
         if not good and film.position:
             film.frames = film.position
+            if not self._setup.config.loop:
+                return None
             self._seek(film, 0)
             good, image = film.video.read()
         if not good:

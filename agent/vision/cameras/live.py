@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _OPEN_TIMEOUT_MS = 5000
 _READ_TIMEOUT_MS = 1500
-# FFmpeg gives a silent link three read time-outs; what ends sooner was ended by the other side.
-_STALLED_S = 2.5 * _READ_TIMEOUT_MS / 1000
+# FFmpeg gives a silent link one to three read time-outs; what ends sooner was ended by the other side.
+_STALLED_S = 0.9 * _READ_TIMEOUT_MS / 1000
 # TCP, because most losses of UDP become broken pictures instead of errors.
 _FFMPEG_OPTIONS = "rtsp_transport;tcp"
 _EARLY = 0.5
