@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FPS = 10
 SIZE = (432, 768)
-RANDOM = np.random.default_rng(11)
 SECONDS = 20
 
 
@@ -38,17 +37,21 @@ def yard() -> NDArray[np.uint8]:
     grey = cv2.resize(texture, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
     for left in range(40, 768, 150):
         cv2.rectangle(grey, (left, 100), (left + 20, 432), 20, -1)
-    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
+    made: NDArray[np.uint8] = np.array(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
+    return made
 
 
 YARD = yard()
 
 
-NOISE = RANDOM.normal(128, 4.0, (8, *SIZE, 3)).astype(np.uint8)
+NOISE = np.random.default_rng(11).normal(128, 4.0, (8, *SIZE, 3)).astype(np.uint8)
 
 
 def noisy(number: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.addWeighted(YARD, 1, NOISE[number % 8], 1, -128), np.uint8)
+    made: NDArray[np.uint8] = np.array(
+        cv2.addWeighted(YARD, 1, NOISE[number % 8], 1, -128), np.uint8
+    )
+    return made
 
 
 def with_person(image: NDArray[np.uint8], number: int, grey: int = 200) -> NDArray[np.uint8]:
@@ -78,18 +81,16 @@ def share_of_looks(gate: MotionGate, scene: Callable[[int], NDArray[np.uint8]]) 
 
 
 def shaken(number: int) -> NDArray[np.uint8]:
-    del number
-    x, y = RANDOM.uniform(-5, 5, 2)
-    return np.asarray(
-        cv2.warpAffine(YARD, np.array([[1.0, 0, x], [0, 1.0, y]]), SIZE[::-1]), np.uint8
-    )
+    x, y = np.random.default_rng(number).uniform(-5, 5, 2)
+    shift = np.array([[1.0, 0, x], [0, 1.0, y]])
+    moved = cv2.warpAffine(YARD, shift, SIZE[::-1], borderMode=cv2.BORDER_REPLICATE)
+    made: NDArray[np.uint8] = np.array(moved, np.uint8)
+    return made
 
 
 def rainy(number: int) -> NDArray[np.uint8]:
-    del number
     image = YARD.copy()
-    for _ in range(60):
-        x, y = (int(place) for place in RANDOM.integers(0, (768, 432)))
+    for x, y in np.random.default_rng(number).integers(0, (768, 432), (60, 2)).tolist():
         cv2.line(image, (x, y), (x - 3, y + 18), (200, 200, 200), 1)
     return image
 
