@@ -9,9 +9,10 @@ import logging
 
 from agent import __version__
 from agent.app.device import open_device
-from agent.app.lifecycle import Lifecycle, Part
+from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.settings_keeper import SettingsKeeper
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_commander,
@@ -22,6 +23,7 @@ from agent.app.wiring import (
     make_updater,
     policy_path,
 )
+from agent.config.settings import Settings
 from agent.console.server import Console
 from agent.console.sources import Snapshot
 from agent.console.sources import Sources as ConsoleSources
@@ -30,7 +32,6 @@ from agent.control.link.traffic import Presence, Subscription
 from agent.control.replies import Replies
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
-from agent.schema.config import Config
 from agent.schema.document import to_json
 from agent.schema.governor import GovernorMove
 from agent.schema.ipc import FrameResult
@@ -45,6 +46,7 @@ from agent.telemetry.spool import Priority
 from agent.telemetry.status_file import StatusFile
 from agent.telemetry.streams import Streams
 from agent.telemetry.survey import Ports, Survey
+from agent.update.states import RESTING
 
 log = logging.getLogger(__name__)
 _JUDGED = frozenset({Phase.TRIAL, Phase.PROBATION})
@@ -54,7 +56,7 @@ class Agent:
     """All parts of one device, connected but not started.
 
     Args:
-        config: As `agent.config.load_config` returns it, with absolute paths.
+        settings: The configuration in force, and the change of it that may be on trial.
 
     Raises:
         ConfigError: The configuration cannot work on this device.
@@ -62,7 +64,9 @@ class Agent:
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, settings: Settings) -> None:
+        config = settings.config
+        self._settings = settings
         self._life = Lifecycle()
         self._device = device = open_device(config)
         self._topics = DeviceTopics(device.id, config.broker.prefix)
@@ -97,7 +101,7 @@ class Agent:
         log.info("vigil %s starts as %s", __version__, device.id)
         release = self._updater.resume()
         self._supervisor.want(release, "" if release else self._updater.problem)
-        self._commander.report_interrupted(self._adopt_update())
+        self._commander.report_interrupted(self._adopt_update() | self._keeper.report())
         try:
             return self._life.run(self._parts())
         finally:
@@ -133,8 +137,11 @@ class Agent:
             self._device.ledger,
             lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
         )
+        self._keeper = SettingsKeeper(
+            self._settings, self._standing.sight, self._updating, self._replies, self._reload
+        )
         self._commander = make_commander(
-            self._device, self._replies, self._updater, self._standing, self._survey
+            self._device, self._replies, self._updater, self._standing, self._survey, self._keeper
         )
         for topic in self._commander.topics(self._topics):
             self._links.control.subscribe(Subscription(topic, self._commander.receive))
@@ -207,6 +214,7 @@ class Agent:
                 else []
             ),
             self._loop("commander", self._commander, 30),
+            self._loop("settings", self._keeper, 30),
             self._loop("status", status, 30),
         ]
 
@@ -259,6 +267,14 @@ class Agent:
         """Say why the governor must rest: a release on trial or probation is judged at its best."""
         phase = self._updater.record.phase
         return f"an update is on {phase.value}" if phase in _JUDGED else ""
+
+    def _updating(self) -> str:
+        """Say why nothing else may change now."""
+        phase = self._updater.record.phase
+        return "" if phase in RESTING else f"an update is under way ({phase.value})"
+
+    def _reload(self) -> None:
+        self._life.finish(EXIT_RELOAD)
 
     def _worker_pid(self) -> int:
         return self._supervisor.worker_pid or 0

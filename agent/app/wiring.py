@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent import __version__
 from agent.app.device import Device
+from agent.app.settings_keeper import SettingsKeeper
 from agent.app.standing import Standing, UpdateWatch
 from agent.control.builtin import builtin_handlers
 from agent.control.commander import Audience, Commander
@@ -167,6 +168,7 @@ def make_commander(
     updater: Updater,
     standing: Standing,
     telemetry: Callable[[], Telemetry],
+    settings: SettingsKeeper,
 ) -> Commander:
     """Return the commander with every command that this agent knows."""
 
@@ -176,6 +178,7 @@ def make_commander(
         replier.succeeded(rung=asked.rung, minutes=asked.minutes)
 
     def deploy(body: CommandBody, replier: Replier) -> None:
+        settings.require_rest()
         asked = arguments(body, DeployArgs)
         ref = ReleaseRef(path=asked.release, sha256=asked.sha256)
         updater.submit(Offer(ref, command_id=body.id, force=asked.force), replier)
@@ -188,6 +191,8 @@ def make_commander(
         **builtin_handlers(standing.state, telemetry),
         "deploy": deploy,
         "pin-rung": pin_rung,
+        "set-config": settings.command,
+        "set-config-protected": settings.protected_command,
     }
     return Commander(audience, replies, PolicyFile(policy_path(device)), handlers)
 
