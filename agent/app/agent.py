@@ -12,6 +12,7 @@ from agent.app.device import open_device
 from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.rare_commands import FORCE_DOWNGRADE
 from agent.app.settings_keeper import SettingsKeeper
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
@@ -46,7 +47,6 @@ from agent.telemetry.spool import Priority
 from agent.telemetry.status_file import StatusFile
 from agent.telemetry.streams import Streams
 from agent.telemetry.survey import Ports, Survey
-from agent.update.states import RESTING
 
 log = logging.getLogger(__name__)
 _JUDGED = frozenset({Phase.TRIAL, Phase.PROBATION})
@@ -138,7 +138,11 @@ class Agent:
             lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
         )
         self._keeper = SettingsKeeper(
-            self._settings, self._standing.sight, self._updating, self._replies, self._reload
+            self._settings,
+            self._standing.sight,
+            self._updater.reserved,
+            self._replies,
+            self._reload,
         )
         self._commander = make_commander(
             self._device, self._replies, self._updater, self._standing, self._survey, self._keeper
@@ -173,7 +177,8 @@ class Agent:
         command_id = self._updater.resumed_command
         if not command_id:
             return set()
-        self._updater.adopt(self._replies.of(command_id, "deploy"))
+        cmd = FORCE_DOWNGRADE if self._updater.record.below_floor else "deploy"
+        self._updater.adopt(self._replies.of(command_id, cmd))
         return {command_id}
 
     def _parts(self) -> list[Part]:
@@ -267,11 +272,6 @@ class Agent:
         """Say why the governor must rest: a release on trial or probation is judged at its best."""
         phase = self._updater.record.phase
         return f"an update is on {phase.value}" if phase in _JUDGED else ""
-
-    def _updating(self) -> str:
-        """Say why nothing else may change now."""
-        phase = self._updater.record.phase
-        return "" if phase in RESTING else f"an update is under way ({phase.value})"
 
     def _reload(self) -> None:
         self._life.finish(EXIT_RELOAD)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from agent.config.settings import Origin, Settings
@@ -28,7 +29,7 @@ class SettingsKeeper:
     Args:
         settings: The configuration in force.
         sight: How the agent is, given the seconds since its start.
-        held: Why nothing may change now; empty when it may.
+        reserved: Keeps updates from beginning, or raises `CommandError` while one is under way.
         replies: Where the end of a command's change is told.
         reload: Lets the agent begin anew with the settings on disk.
     """
@@ -37,11 +38,11 @@ class SettingsKeeper:
         self,
         settings: Settings,
         sight: Callable[[float], Sight],
-        held: Callable[[], str],
+        reserved: Callable[[], AbstractContextManager[None]],
         replies: Replies,
         reload: Callable[[], None],
     ) -> None:
-        self._settings, self._sight, self._held = settings, sight, held
+        self._settings, self._sight, self._reserved = settings, sight, reserved
         self._replies, self._reload = replies, reload
         self._lock = threading.Lock()
 
@@ -70,8 +71,7 @@ class SettingsKeeper:
             CommandError: `command.busy`.
             StorageError: It could not be written; nothing changed.
         """
-        with self._lock:
-            self._require_no_update()
+        with self._lock, self._reserved():
             cameras = [camera.name for camera in self._settings.config.cameras]
             needs = needs_of(self._sight(0.0), cameras, within_s)
             changed = self._settings.propose(changes, needs, origin)
@@ -145,10 +145,3 @@ class SettingsKeeper:
         else:
             reason = f"undone, the settings before are in force: {verdict.reason}"
             replier.failed(ConfigError(reason, code=verdict.code))
-
-    def _require_no_update(self) -> None:
-        reason = self._held()
-        if reason:
-            raise CommandError(
-                reason, code="command.busy", hint="send it again when the update is over"
-            )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent import __version__
 from agent.app.device import Device
+from agent.app.rare_commands import rare_handlers
 from agent.app.settings_keeper import SettingsKeeper
 from agent.app.standing import Standing, UpdateWatch
 from agent.control.builtin import builtin_handlers
@@ -191,6 +192,7 @@ def make_commander(
         **builtin_handlers(standing.state, telemetry),
         "deploy": deploy,
         "pin-rung": pin_rung,
+        **rare_handlers(device, updater),
         "set-config": settings.command,
         "set-config-protected": settings.protected_command,
     }

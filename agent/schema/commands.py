@@ -30,6 +30,10 @@ COMMANDS: dict[str, CommandKind] = {
     "self-report": CommandKind(Role.VIEWER, 1, "measure and tell"),
     "pin-rung": CommandKind(Role.OPERATOR, 1, "hold the governor on a rung"),
     "deploy": CommandKind(Role.DEPLOYER, 2, "install a release"),
+    "force-downgrade": CommandKind(
+        Role.ADMIN, 2, "install a release that is older than the newest"
+    ),
+    "rotate-keys": CommandKind(Role.ADMIN, 2, "make a new device key and let it take over"),
     "set-config": CommandKind(Role.DEPLOYER, 1, "change settings, on trial"),
     "set-config-protected": CommandKind(
         Role.ADMIN,
