@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-NAMED_LISTS = frozenset({"cameras"})  # lists that are by name even while they are empty
+# These go by name even while they are empty.
+NAMED_LISTS = frozenset({"cameras", "zones", "lines", "speeds", "masks"})
 
 
 def patched(document: Any, patch: Any, key: str = "") -> Any:
