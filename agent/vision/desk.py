@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.host.clock import monotonic_ns, wall_ms
-from agent.schema.events import ZoneEvent
+from agent.schema.events import PictureKind, ZoneEvent
 from agent.schema.ipc import EventPicture, FrameResult, Message, ObjectEvent, PlaceNotice
 from agent.schema.messages import MESSAGE_VERSION
 from agent.schema.values import Box
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from agent.schema.config import CameraConfig
-    from agent.schema.events import Event, LineReport, PictureKind, ZoneReport
+    from agent.schema.events import Event, LineReport, ZoneReport
     from agent.schema.recording import EventConfig
     from agent.schema.zones import LineConfig, ZoneConfig
     from agent.vision.cameras import Frame
