@@ -64,6 +64,7 @@ def make_supervisor(
         boot=boot_id(),
         cameras=config.cameras,
         detect=config.detect,
+        events=config.events,
         default_fps=profile.camera.fps,
         threads=min(profile.runtime.threads, device.facts.cores),
         memory_mb=config.update.worker_memory_mb,
