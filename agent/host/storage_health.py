@@ -32,11 +32,11 @@ def storage_health(folder: Path, root: Path = Path("/")) -> StorageHealth:
         return StorageHealth()
     partition = link.resolve()
     disk = partition.parent if (partition / "partition").exists() else partition
-    lives = [int(part, 16) for part in text(disk / "device/life_time").split()]
+    worst = max((int(part, 16) for part in text(disk / "device/life_time").split()), default=0)
     return StorageHealth(
         device=f"/dev/{partition.name}",
         # 0x01 is 0 to 10 % used, 0x0b more than all of it; 0 says nothing.
-        life_percent=max(lives) * _STEP_PERCENT if lives and max(lives) else None,
+        life_percent=worst * _STEP_PERCENT if worst else None,
         pre_eol=number(disk / "device/pre_eol_info"),
         errors=number(root / "sys/fs/ext4" / partition.name / "errors_count") or 0,
     )
