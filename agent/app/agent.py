@@ -168,6 +168,7 @@ class Agent:
             worker_pid=self._worker_pid,
             reconnects=lambda: self._links.control.reconnects,
             governor=self._governor.report,
+            progress=lambda: self._update_watch.progress,
             events=self._events.report,
         )
         return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)
@@ -188,6 +189,7 @@ class Agent:
             telemetry=self._survey,
             worker_pid=self._worker_pid,
             link=lambda: self._links.control.description,
+            last_frames_ns=lambda: self._meters.last_frames_ns,
             disk=device.disk,
         )
         trial_s = device.config.update.trial_timeout_s
