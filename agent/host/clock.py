@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_STA_UNSYNC = 0x40
 
 
 def wall_ms() -> int:
@@ -63,3 +67,13 @@ class CaptureClock:
                 now_ms = max(now_ms, last_ms)
         self._last = (now_ms, now_ns)
         return self._last
+
+
+def is_synchronised() -> bool | None:
+    """Say whether the kernel's clock follows a time server (adjtimex(2), STA_UNSYNC); None: it does not tell."""
+    # struct timex begins with `modes`; `status` stands behind four longs (padding included) on 64-bit systems.
+    timex = (ctypes.c_char * 512)()
+    if ctypes.CDLL(None, use_errno=True).adjtimex(timex) < 0:
+        return None
+    (status,) = struct.unpack_from("i", timex, 40)
+    return not status & _STA_UNSYNC

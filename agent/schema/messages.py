@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from agent.schema.events import LineReport, StoreReport, ZoneReport
 from agent.schema.governor import GovernorReport
 from agent.schema.values import (
     Box,
@@ -67,11 +68,12 @@ class UpdateReport(Struct):
 
 
 class Progress(Struct):
-    """How far a transfer is, bytes."""
+    """How far a transfer is, bytes; `waiting` says what holds it, empty while it runs."""
 
     file: str
     done: Counter
     total: Counter
+    waiting: str = ""
 
 
 class State(Struct):
@@ -124,6 +126,7 @@ class CameraReport(Struct):
         gate: The motion gate: `open`, `closed`, `paused` (every frame is wanted now); empty where there is none.
         gated: Frames that the motion gate kept from the model.
         clock_jumps: Times the wall clock jumped between two frames.
+        zones: What is in its zones; `lines` what crossed its lines.
     """
 
     name: str
@@ -142,6 +145,8 @@ class CameraReport(Struct):
     gate: str = ""
     gated: Counter = 0
     clock_jumps: Counter = 0
+    zones: list[ZoneReport] = []
+    lines: list[LineReport] = []
 
 
 class Telemetry(Struct):
@@ -163,6 +168,8 @@ class Telemetry(Struct):
     outbox_dropped: Counter
     link_reconnects: Counter
     governor: GovernorReport | None = None
+    progress: Progress | None = None
+    events: StoreReport | None = None
 
 
 class Detections(Struct):
@@ -184,24 +191,6 @@ class Detections(Struct):
     stages_ms: dict[str, float]
     shapes: list[Shape] | msgspec.UnsetType = msgspec.UNSET
     ranking: list[Ranked] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Event(Struct):
-    """Life of one object on one camera: `new`, `update`, `end`, with the same `id`, at `…/event/<camera>`."""
-
-    v: int
-    device: Identifier
-    camera: Identifier
-    id: str
-    type: str
-    label: str
-    score: float
-    top_score: float
-    box: tuple[float, float, float, float]
-    start_ms: int
-    at_ms: int
-    end_ms: int | None = None
-    release: str = ""
 
 
 class Hint(Struct):
@@ -235,6 +224,16 @@ class DeployArgs(Struct):
     release: TargetPath
     sha256: Sha256
     force: bool = False
+
+
+class SetConfigArgs(Struct):
+    """`set-config` and `set-config-protected`: a patch as `agent.schema.patch` describes it.
+
+    It is kept when link, pipeline and cameras are as well as before for some seconds, within `within_s`.
+    """
+
+    changes: dict[str, Any]
+    within_s: Annotated[float, msgspec.Meta(ge=10.0, le=600.0)] = 90.0
 
 
 class ReplyStatus(str, enum.Enum):

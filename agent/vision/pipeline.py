@@ -6,21 +6,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent.errors import ModelError
-from agent.host.clock import monotonic_ns
+from agent.host.clock import CaptureClock, monotonic_ns
+from agent.schema.recording import EventConfig
 from agent.vision.berth import Berth, watch
 from agent.vision.camera_record import CameraRecord
-from agent.vision.cameras import CameraSetup, Frame
+from agent.vision.cameras import Call, CameraSetup, Frame
 from agent.vision.capture import CaptureLoop
+from agent.vision.desk import CameraDesk, DeskRules, Processed, Published
 from agent.vision.events import Stage
 from agent.vision.image import Scaled, Scaler
 from agent.vision.mailbox import Mailbox
 from agent.vision.motion import MotionGate
-from agent.vision.publisher import CameraDesk, Processed, Published, Publisher
+from agent.vision.privacy import Redactor
+from agent.vision.publisher import Publisher
 from agent.vision.pulse import Pulse
 from agent.vision.tracking import LOW_CONFIDENCE
 
@@ -48,6 +53,7 @@ class Scene:
     epoch_ns: int
     default_fps: float
     max_fps: float = 0.0
+    events: EventConfig = field(default_factory=EventConfig)
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,11 @@ class Pipeline:
         self._stop = threading.Event()
         self._mailbox: Mailbox[Shot] = Mailbox([camera.name for camera in scene.cameras])
         self._mailbox.limit(scene.max_fps)
+        redactors = {
+            camera.name: Redactor(camera.privacy, detector.labels) for camera in scene.cameras
+        }
         self._desks = {
-            camera.name: CameraDesk(_stage(scene, camera, detector), detector.confidence)
+            camera.name: CameraDesk(_rules(scene, camera, detector), redactors[camera.name])
             for camera in scene.cameras
         }
         self._gates = {
@@ -92,7 +101,12 @@ class Pipeline:
         self._berths = [
             Berth(
                 camera.source,
-                partial(self._capture, scene, camera, CameraRecord(camera.name)),
+                partial(
+                    self._capture,
+                    CameraSetup(camera, scene.epoch_ns, scene.default_fps, self._stop),
+                    redactors[camera.name],
+                    CameraRecord(camera.name),
+                ),
                 spawn,
             )
             for camera in scene.cameras
@@ -101,7 +115,7 @@ class Pipeline:
 
     def reports(self) -> list[CameraReport]:
         """Return the health of every camera."""
-        return [berth.report(self._desks[berth.name].processed) for berth in self._berths]
+        return [_with_places(berth, self._desks[berth.name]) for berth in self._berths]
 
     def set_rate(self, max_fps: float) -> None:
         """Infer at most so many frames a second of every camera; 0 for all that inference can take."""
@@ -131,11 +145,13 @@ class Pipeline:
         return list(self._desks.values())
 
     def _capture(
-        self, scene: Scene, camera: CameraConfig, record: CameraRecord
+        self, setup: CameraSetup, redactor: Redactor, record: CameraRecord
     ) -> CaptureLoop[Shot]:
-        setup = CameraSetup(camera, scene.epoch_ns, scene.default_fps, threading.Event())
-        prepare = partial(_shoot, Scaler(self._detector.input))
-        return CaptureLoop(setup, self._mailbox, prepare, self._gates.get(camera.name), record)
+        """Return a loop that can be stopped without the others."""
+        alone = replace(setup, stop=threading.Event(), call=Call(), clock=CaptureClock())
+        prepare = partial(_shoot, redactor, Scaler(self._detector.input))
+        gate = self._gates.get(record.name)
+        return CaptureLoop(alone, self._mailbox, prepare, gate, record)
 
     def _infer(self) -> None:
         while not self._stop.is_set():
@@ -158,9 +174,17 @@ class Pipeline:
         return Processed(camera, frame, detected, queued_ms, monotonic_ns())
 
 
-def _stage(scene: Scene, camera: CameraConfig, detector: Detector) -> Stage:
-    return Stage(scene.device, camera.name, scene.boot, scene.release, detector.labels)
+def _rules(scene: Scene, camera: CameraConfig, detector: Detector) -> DeskRules:
+    stage = Stage(scene.device, camera.name, scene.boot, scene.release, detector.labels)
+    return DeskRules(stage, detector.confidence, camera, scene.events)
 
 
-def _shoot(scaler: Scaler, frame: Frame) -> Shot:
-    return Shot(frame, scaler.scale(frame.image))
+def _with_places(berth: Berth[Shot], desk: CameraDesk) -> CameraReport:
+    report, (zones, lines) = berth.report(desk.processed), desk.places
+    problem = report.problem or desk.problem
+    return msgspec.structs.replace(report, zones=zones, lines=lines, problem=problem)
+
+
+def _shoot(redactor: Redactor, scaler: Scaler, frame: Frame) -> Shot:
+    masked = redactor.mask(frame)
+    return Shot(masked, scaler.scale(masked.image))

@@ -33,7 +33,11 @@ class Gates:
             lambda _: memfd_of(b"golden", "test"),
             may_gate=lambda: not self.judged,
         )
-        listeners = Listeners(lambda *_: None, lambda _: None, self._beat, lambda: None)
+        listeners = Listeners(
+            frame=lambda *_: None,
+            heartbeat=self._beat,
+            restarted=lambda: None,
+        )
         self.supervisor = Supervisor(settings, conversation, listeners, lambda: None)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.supervisor.run, args=(self._stop,))

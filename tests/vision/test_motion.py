@@ -56,7 +56,7 @@ def noisy(number: int) -> NDArray[np.uint8]:
 
 def with_person(image: NDArray[np.uint8], number: int, grey: int = 200) -> NDArray[np.uint8]:
     """A person-sized box that walks six pixels a frame."""
-    shown = image.copy()
+    shown: NDArray[np.uint8] = image.copy()
     left = 50 + 6 * number % 600
     shown[200:330, left : left + 45] = grey
     return shown
@@ -89,7 +89,7 @@ def shaken(number: int) -> NDArray[np.uint8]:
 
 
 def rainy(number: int) -> NDArray[np.uint8]:
-    image = YARD.copy()
+    image: NDArray[np.uint8] = YARD.copy()
     for x, y in np.random.default_rng(number).integers(0, (768, 432), (60, 2)).tolist():
         cv2.line(image, (x, y), (x - 3, y + 18), (200, 200, 200), 1)
     return image
@@ -97,7 +97,8 @@ def rainy(number: int) -> NDArray[np.uint8]:
 
 def dimming(number: int) -> NDArray[np.uint8]:
     """Clouds: the light goes down and up by a third within twenty seconds."""
-    return (YARD * (0.85 + 0.15 * np.cos(number / 30))).astype(np.uint8)
+    dimmed: NDArray[np.uint8] = (YARD * (0.85 + 0.15 * np.cos(number / 30))).astype(np.uint8)
+    return dimmed
 
 
 @pytest.mark.parametrize(
