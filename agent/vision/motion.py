@@ -40,6 +40,8 @@ _MOST_NOISE = 30.0
 # Share of the picture from which a change is one of light or of the camera, not of an object.
 _EVERYWHERE = 0.6
 _LEAST_CELLS = 3
+# So many looks in a row must find nothing before the view counts as empty.
+_EMPTY_LOOKS = 3
 _NS = 1e9
 
 
@@ -105,6 +107,7 @@ class MotionGate:
         self._last_ns = 0
         self._open_until_ns = 0
         self._looked_ns = 0
+        self._empty_looks = _EMPTY_LOOKS
         self._occupied = False
         self.paused = True
         self.share = 0.0
@@ -129,10 +132,12 @@ class MotionGate:
         return True
 
     def saw(self, *, objects: bool) -> None:
-        """Take note of whether the last look found an object; a change is looked at for a while."""
-        if objects != self._occupied:
-            self._occupied = objects
+        """Take note of whether the last look found an object; one that is new is looked at for a while."""
+        if objects and not self._occupied:
             self._hold(self._config.hold_s)
+        # What the model finds in one look and not in the next is no reason to look for two seconds each time.
+        self._empty_looks = 0 if objects else self._empty_looks + 1
+        self._occupied = self._empty_looks < _EMPTY_LOOKS
 
     def _moving(self, image: NDArray[np.uint8], at_ns: int) -> float:
         shape = small_shape(*image.shape[:2])

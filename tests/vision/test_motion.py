@@ -155,6 +155,19 @@ def test_what_stands_still_is_looked_at_more_often() -> None:
     assert 7 + 2 * FPS <= sum(seen) <= 11 + 2 * FPS  # hold_s after the change, then once a second
 
 
+def test_an_object_that_flickers_does_not_hold_the_gate_open() -> None:
+    gate = made_gate(idle_s=100.0, still_s=1.0)
+    settled(gate, lambda _: YARD)
+    gate.saw(objects=True)
+    looks(gate, [YARD] * (3 * FPS), 1000.0 + SECONDS)
+    seen = 0
+    for number in range(20 * FPS):
+        if looks(gate, [YARD], 1003.0 + SECONDS + number / FPS) == [True]:
+            seen += 1
+            gate.saw(objects=seen % 2 == 0)
+    assert 18 <= seen <= 22
+
+
 def test_every_frame_passes_while_the_gate_is_paused() -> None:
     gate = made_gate(idle_s=100.0)
     settled(gate, lambda _: YARD)
