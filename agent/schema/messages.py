@@ -110,23 +110,13 @@ class StageMs(Struct):
 
 
 class CameraReport(Struct):
-    """One camera's health.
+    """One camera's health: `status` is `opening`, `streaming`, `stalled`, `ended` or `failed`.
 
-    Attributes:
-        status: `opening`, `streaming`, `stalled`, `ended` or `failed`.
-        fps: Frames a second that the camera gives.
-        captured: Frames taken from it.
-        processed: Those that went through the model.
-        dropped: Those that a newer one replaced or that came faster than the rate allows.
-        reconnects: Times it was opened again.
-        problem: What is wrong, for a person; `code` is its stable code.
-        failures: Faults so far.
-        width: Of its newest picture, pixels; `height` likewise; 0 before the first.
-        decoder: What decodes its pictures, for example `software` or `vaapi`; empty where that is not known.
-        gate: The motion gate: `open`, `closed`, `paused` (every frame is wanted now); empty where there is none.
-        gated: Frames that the motion gate kept from the model.
-        clock_jumps: Times the wall clock jumped between two frames.
-        zones: What is in its zones; `lines` what crossed its lines.
+    Frames are `captured`, `processed` by the model, `dropped` for a newer one or for the rate, or `gated` by the
+    motion gate, which is `open`, `closed` or `paused` (every frame is wanted); empty where there is none.
+    `problem` is for a person, `code` stable. `width` and `height` are the newest picture's, 0 before the first;
+    `decoder` is for example `software` or `vaapi`, empty where that is not known. `zones` and `lines` say what is
+    in them and what crossed them. `clock_jumps` counts jumps of the wall clock between two frames.
     """
 
     name: str
