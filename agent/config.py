@@ -19,9 +19,11 @@ from agent.schema.config import (
     Config,
     ConsoleConfig,
     TlsConfig,
+    UpdateConfig,
 )
 from agent.schema.document import config_from_yaml
 from agent.schema.keystore import key_config, located
+from agent.schema.zones import Places, find_faults
 
 DEFAULT_PATH = Path("/etc/vigil/vigil.yaml")
 PROTOCOLS = ("auto", "5", "3.1.1")
@@ -69,6 +71,9 @@ def _check(config: Config, source: str) -> None:
     for index, camera in enumerate(config.cameras):
         if counts[camera.name] > 1:
             _fail(source, f"$.cameras[{index}].name", "unique camera names", camera.name)
+        places = Places(camera.zones, camera.lines, camera.speeds, camera.privacy.masks)
+        for fault in find_faults(places):
+            _fail(source, f"$.cameras[{index}].{fault.place}", fault.expected, fault.found)
 
 
 def _fail(source: str, place: str, expected: str, found: object) -> None:
@@ -87,7 +92,15 @@ def _absolute(config: Config, folder: Path) -> Config:
         broker=_absolute_broker(config.broker, folder),
         cameras=[_absolute_camera(camera, folder) for camera in config.cameras],
         console=_absolute_console(config.console, folder),
+        update=_absolute_update(config.update, folder),
     )
+
+
+def _absolute_update(update: UpdateConfig, folder: Path) -> UpdateConfig:
+    repository = update.repository
+    if repository is None or repository.ca is None:
+        return update
+    return replace(update, repository=replace(repository, ca=str(folder / repository.ca)))
 
 
 def _absolute_broker(broker: BrokerConfig, folder: Path) -> BrokerConfig:

@@ -28,6 +28,7 @@ from agent.trust.keys import FileKey
 from agent.update.grants import KeyBroker
 from agent.update.installer import Updater
 from agent.update.journal import Journal
+from agent.update.metered import Meter
 from agent.update.ports import Health, Offer, Source
 from agent.update.probation import ProbationLimits
 from agent.update.staging import Stager
@@ -152,6 +153,7 @@ class UpdateDevice:
         variant: str | None = "onnx-fp32-320",
         limits: ProbationLimits | None = None,
         fallback_variants: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         self.disk = disk
         self.host = ScriptedHost()
@@ -176,6 +178,7 @@ class UpdateDevice:
             agent_version=agent_version,
             disk=disk,
             fallback_variants=fallback_variants,
+            meter=meter,
         )
         self.journal = Journal(folder / "journal", disk)
         self._limits = limits or ProbationLimits(max_p95_ms=200.0)
@@ -206,12 +209,14 @@ class UpdateDevice:
         self.updater.work()
         return release.ref.version if release else None
 
-    def deploy(self, release: MadeRelease, *, force: bool = False) -> RecordedReplier:
+    def deploy(
+        self, release: MadeRelease, *, force: bool = False, below_floor: bool = False
+    ) -> RecordedReplier:
         """Deploy a release to its end."""
         self.key_channel.deks[release.manifest.release_id] = release.dek
         replier = RecordedReplier()
         try:
-            self.updater.submit(Offer(release.ref, "command-1", force), replier)
+            self.updater.submit(Offer(release.ref, "command-1", force, below_floor), replier)
         except CommandError as error:
             replier.failed(error)
             return replier
