@@ -14,6 +14,7 @@ from agent.governor.governor import Governor
 from agent.host.clock import boot_id, monotonic_ns, wall_ms
 from agent.schema.config import DeviceConfig
 from agent.schema.ipc import Heartbeat
+from agent.schema.measures import ModelReport
 from agent.schema.messages import MESSAGE_VERSION, Progress, State, Telemetry, UpdateReport
 from agent.supervisor import Supervisor
 from agent.telemetry.meters import Meters
@@ -93,6 +94,16 @@ class Standing:
             groups=self.device.config.device.groups,
             rung=rung.name if rung else "",
             rung_reason=self.governor.reason if rung else "",
+        )
+
+    @property
+    def model(self) -> ModelReport:
+        """Which model runs and what its update does."""
+        release = self.supervisor.release
+        return ModelReport(
+            release=release.manifest.release_id if release else None,
+            variant=release.variant.id if release else None,
+            phase=self.updater.record.phase.value,
         )
 
     def snapshot(self, telemetry: Telemetry) -> Snapshot:
