@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from agent.errors import TransferError
 from agent.schema.document import to_json
 from agent.schema.messages import State, Telemetry
+from agent.telemetry.delta import Deltas
 from agent.telemetry.spool import Priority, Spooled
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ class _Refused:
 
 
 class Reporter:
-    """Sends until stopped; `interval_s` is the time between two `Telemetry` messages, seconds."""
+    """Sends until stopped; `interval_s` is the time between two measurements, seconds.
+
+    Without `deltas` every one is sent in full.
+    """
 
     def __init__(
         self,
@@ -108,12 +112,14 @@ class Reporter:
         outbox: Outbox,
         sources: Sources,
         interval_s: float,
+        deltas: Deltas | None = None,
     ) -> None:
         self._topics = topics
         self._line = line
         self._outbox = outbox
         self._sources = sources
         self._interval_s = interval_s
+        self._deltas = deltas or Deltas(full_every=1)
         self._measured_s = time.monotonic()
         self._state: State | None = None
         self._state_receipt: Receipt | None = None
@@ -149,8 +155,10 @@ class Reporter:
     def _report_measurements(self) -> None:
         if time.monotonic() - self._measured_s >= self._interval_s:
             self._measured_s = time.monotonic()
-            payload = to_json(self._sources.telemetry())
-            self._outbox.put(self._topics.telemetry, payload, Priority.METRIC)
+            message = self._deltas.next(self._sources.telemetry())
+            full = isinstance(message, Telemetry)
+            topic = self._topics.telemetry if full else self._topics.telemetry_delta
+            self._outbox.put(topic, to_json(message), Priority.METRIC)
 
     def _collect(self) -> None:
         """Settle the batch in flight as far as its outcome is known."""
