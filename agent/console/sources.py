@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from agent.schema.camera_report import CameraReport
 from agent.schema.events import EventRecord
 from agent.schema.ipc import FrameGrabbed
-from agent.schema.messages import CameraReport, State, Telemetry
+from agent.schema.messages import State, Telemetry
 
 T = TypeVar("T")
 Grab = Callable[[str, int, int], tuple[FrameGrabbed, bytes]]

@@ -8,11 +8,11 @@ Monotonic times are CLOCK_MONOTONIC nanoseconds, comparable between the two proc
 
 from __future__ import annotations
 
+from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig
 from agent.schema.engine import EnginePlan, GpuFacts
 from agent.schema.events import Event, EventId, PictureKind, ZoneEvent
 from agent.schema.manifest import Variant
-from agent.schema.messages import CameraReport
 from agent.schema.recording import EventConfig
 from agent.schema.values import Box, Ranked, Shape, Struct
 

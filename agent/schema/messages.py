@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from agent.schema.events import LineReport, StoreReport, ZoneReport
+from agent.schema.camera_report import CameraReport
+from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.values import (
@@ -108,36 +109,6 @@ class StageMs(Struct):
     p50: float
     p95: float
     p99: float
-
-
-class CameraReport(Struct):
-    """One camera's health: `status` is `opening`, `streaming`, `stalled`, `ended` or `failed`.
-
-    Frames are `captured`, `processed` by the model, `dropped` for a newer one or for the rate, or `gated` by the
-    motion gate, which is `open`, `closed` or `paused` (every frame is wanted); empty where there is none.
-    `problem` is for a person, `code` stable. `width` and `height` are the newest picture's, 0 before the first;
-    `decoder` is for example `software` or `vaapi`, empty where that is not known. `zones` and `lines` say what is
-    in them and what crossed them. `clock_jumps` counts jumps of the wall clock between two frames.
-    """
-
-    name: str
-    status: str
-    fps: float
-    captured: Counter
-    processed: Counter
-    dropped: Counter
-    reconnects: Counter = 0
-    problem: str = ""
-    code: str = ""
-    failures: Counter = 0
-    width: Counter = 0
-    height: Counter = 0
-    decoder: str = ""
-    gate: str = ""
-    gated: Counter = 0
-    clock_jumps: Counter = 0
-    zones: list[ZoneReport] = []
-    lines: list[LineReport] = []
 
 
 class Telemetry(Struct):

@@ -16,7 +16,7 @@ from agent.vision.cameras import redact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.schema.messages import CameraReport
+    from agent.schema.camera_report import CameraReport
     from agent.vision.capture import CaptureLoop
 
 HUNG_AFTER_S = 20.0

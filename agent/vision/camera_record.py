@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from agent.host.clock import monotonic_ns
-from agent.schema.messages import CameraReport
+from agent.schema.camera_report import CameraReport
 
 if TYPE_CHECKING:
     from agent.errors import CameraError

@@ -15,7 +15,7 @@ from agent.vision.cameras import Camera, CameraSetup, Decoding, Frame, open_came
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.schema.messages import CameraReport
+    from agent.schema.camera_report import CameraReport
     from agent.vision.mailbox import Mailbox
     from agent.vision.motion import MotionGate
 

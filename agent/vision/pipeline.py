@@ -30,8 +30,8 @@ from agent.vision.pulse import Pulse
 from agent.vision.tracking import LOW_CONFIDENCE
 
 if TYPE_CHECKING:
+    from agent.schema.camera_report import CameraReport
     from agent.schema.config import CameraConfig
-    from agent.schema.messages import CameraReport
     from agent.vision.detector import Detector
 
 log = logging.getLogger(__name__)

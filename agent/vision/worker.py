@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from agent.schema.messages import CameraReport
+    from agent.schema.camera_report import CameraReport
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import time
 from agent.host.clock import monotonic_ns, wall_ms
 from agent.host.seqpacket import Wire, WireClosedError
 from agent.schema import ipc
+from agent.schema.camera_report import CameraReport
 from agent.schema.document import parse_msgpack
-from agent.schema.messages import CameraReport
 
 FRAME_NS = 20_000_000
 HEARTBEAT_S = 0.1

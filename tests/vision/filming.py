@@ -17,7 +17,7 @@ from tests.parts.streams import wait_for
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.schema.messages import CameraReport
+    from agent.schema.camera_report import CameraReport
     from agent.vision.motion import MotionGate
 
 
