@@ -174,9 +174,8 @@ class RealDisk:
         """Move a file over `target` and make the move durable."""
         with _storage_errors(source):
             source.replace(target)
+            # The old name may come back after a power cut: a second name for the same bytes harms nobody.
             _sync_folder(target.parent)
-            if source.parent != target.parent:
-                _sync_folder(source.parent)
 
     def remove(self, path: Path) -> None:
         """Remove a file or an empty folder, durably; a missing one is no error."""
