@@ -103,7 +103,11 @@ class RealPart:
         self._path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with _storage_errors(path):
+            is_new = not path.exists()
             self._fd = os.open(path, flags, 0o600)
+            if is_new:
+                # Without its name, what is synced of it later would be lost with the power.
+                _sync_folder(path.parent)
 
     @property
     def size(self) -> int:

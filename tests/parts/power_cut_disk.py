@@ -45,6 +45,7 @@ SYNCS = (
     "rename: the new folder",
     "remove: its folder",
     "make_dirs: the parent",
+    "open_part: its folder",
     "part: now and then",
     "part: at the end",
 )
@@ -169,6 +170,7 @@ class PowerCutDisk:
         if path not in self._live:
             self._name(path, Inode())
             path.touch()
+            self.sync_folder(path.parent, "open_part: its folder")
         return PowerCutPart(self, path, self._live[path])
 
     def rename(self, source: Path, target: Path) -> None:
