@@ -21,7 +21,8 @@ from agent.schema.config import (
     TlsConfig,
     UpdateConfig,
 )
-from agent.schema.document import config_from_yaml
+from agent.schema.config_versions import migrate
+from agent.schema.document import config_from_yaml, to_yaml, yaml_mapping
 from agent.schema.keystore import key_config, located
 from agent.schema.zones import Places, find_faults
 
@@ -36,12 +37,44 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: The file is missing, unreadable, not YAML, or says something that cannot be.
     """
-    config = config_from_yaml(_read(path), Config, str(path))
+    config = config_from_yaml(own_text(path), Config, str(path))
     _check(config, str(path))
     return _absolute(config, path.resolve().parent)
 
 
-def _read(path: Path) -> str:
+def own_text(path: Path) -> str:
+    """Return the configuration in this version's schema, whichever the file is in.
+
+    An older file is brought up in memory. For a newer one the copy beside it holds (`kept_copy`).
+
+    Raises:
+        ConfigError: The file is missing or unreadable, or no way leads to this schema.
+    """
+    text = read_text(path)
+    document = yaml_mapping(text, str(path))
+    schema = document.get("schema")
+    if schema == CONFIG_SCHEMA or not isinstance(schema, int):
+        return text
+    kept = kept_copy(path, CONFIG_SCHEMA)
+    if schema > CONFIG_SCHEMA and kept.exists():
+        return read_text(kept)
+    try:
+        return to_yaml(migrate(document))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", code=error.code, hint=error.hint) from error
+
+
+def kept_copy(path: Path, schema: int) -> Path:
+    """Return where the configuration for another schema is kept: `vigil.schema-1.yaml`."""
+    return path.with_name(f"{path.stem}.schema-{schema}{path.suffix}")
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a configuration file.
+
+    Raises:
+        ConfigError: Missing, unreadable, too long or not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)

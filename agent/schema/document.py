@@ -77,6 +77,25 @@ def parse_yaml(text: str, kind: type[T]) -> T:
     return _convert({} if tree is None else tree, kind)
 
 
+def yaml_mapping(text: str, source: str) -> dict[str, Any]:
+    """Return an operator's YAML file as it stands; `source` names it in the error.
+
+    Raises:
+        ConfigError: Not YAML, or no mapping.
+    """
+    try:
+        tree = parse_yaml(text, dict[str, Any])
+    except Malformed as error:
+        message = f"{source}: {error}"
+        raise ConfigError(message, hint=f"correct {error.place} in {source}") from error
+    return tree
+
+
+def to_yaml(tree: dict[str, Any]) -> str:
+    """Write a mapping as YAML, keys in their order."""
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
 def parse_msgpack(data: bytes | memoryview, kind: Any) -> Any:
     """Decode MessagePack `data` as `kind` (a struct or a union of tagged structs).
 
