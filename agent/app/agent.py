@@ -6,6 +6,7 @@ The flows do not know each other; what they need of one another is handed to the
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from agent import __version__
 from agent.app.device import open_device
@@ -13,6 +14,7 @@ from agent.app.lifecycle import Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
 from agent.app.rare_commands import FORCE_DOWNGRADE
+from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_commander,
@@ -59,6 +61,7 @@ class Agent:
 
     Args:
         config: As `agent.config.load_config` returns it, with absolute paths.
+        path: Where it was read from.
 
     Raises:
         ConfigError: The configuration cannot work on this device.
@@ -66,8 +69,8 @@ class Agent:
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._life = Lifecycle()
+    def __init__(self, config: Config, path: Path | None = None) -> None:
+        self._life, self._path = Lifecycle(), path
         self._device = device = open_device(config)
         self._topics = DeviceTopics(device.id, config.broker.prefix)
         self._meters = Meters()
@@ -105,7 +108,7 @@ class Agent:
         self._keeper.resume()
         release = self._updater.resume()
         self._supervisor.want(release, "" if release else self._updater.problem)
-        self._commander.report_interrupted(self._adopt_update())
+        self._commander.report_interrupted(self._adopt_update() | self._self_updater.resume())
         try:
             return self._life.run(self._parts())
         finally:
@@ -115,7 +118,12 @@ class Agent:
     # how the parts are connected ----------------------------------------------------------------------
 
     def _connect_updates(self) -> None:
-        device = self._device
+        device, reply_topic = self._device, self._topics.reply
+        self._replies = Replies(
+            device.id,
+            device.ledger,
+            lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
+        )
         stager = make_stager(device, self._links)
         self._policy = PolicyKeeper(
             policy_path(device), stager, lambda: self._links.control.connected, device.disk
@@ -123,6 +131,8 @@ class Agent:
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
         )
+        around = Surroundings(self._updater, self._meters, self._links.control, self._path)
+        self._self_updater = make_self_updater(device, stager, around, self._replies, self._life)
         self._standing = Standing(
             device=device,
             supervisor=self._supervisor,
@@ -135,14 +145,12 @@ class Agent:
         )
 
     def _connect_commands(self) -> None:
-        reply_topic = self._topics.reply
-        self._replies = Replies(
-            self._device.id,
-            self._device.ledger,
-            lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
-        )
         self._commander = make_commander(
-            self._device, self._replies, self._updater, self._standing, self._survey
+            self._device,
+            self._replies,
+            (self._updater, self._self_updater),
+            self._standing,
+            self._survey,
         )
         for topic in self._commander.topics(self._topics):
             self._links.control.subscribe(Subscription(topic, self._commander.receive))
@@ -210,7 +218,7 @@ class Agent:
             Loop(
                 "updater",
                 self._updater,
-                60 + 4 * trial_s + self._build_s,
+                60 + 4 * trial_s + self._build_s + self._self_updater.patience_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
                 interrupt=self._abandon_trial,
@@ -222,6 +230,7 @@ class Agent:
             ),
             self._loop("commander", self._commander, 30),
             self._loop("status", status, 30),
+            self._loop("self-update", self._self_updater, 30),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
@@ -266,6 +275,7 @@ class Agent:
     def _between_updates(self) -> None:
         """In the updater's thread: only there no trial of an update can be under way."""
         self._policy.refresh_if_due()
+        self._self_updater.step()
         if self._engines is not None:
             self._engines.switch(self._supervisor)
 

@@ -39,7 +39,9 @@ def settle_config(path: Path, disk: Disk = REAL_DISK) -> None:
     except StorageError as error:
         log.info("%s stays in schema %s and is read as %s: %s", path, schema, CONFIG_SCHEMA, error)
         return
-    log.warning("%s: from schema %s to %s; the old one is kept beside it", path, schema, CONFIG_SCHEMA)
+    log.warning(
+        "%s: from schema %s to %s; the old one is kept beside it", path, schema, CONFIG_SCHEMA
+    )
 
 
 def prepare_for(path: Path, schema: int, disk: Disk = REAL_DISK) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent import __version__
 from agent.app.device import Device
 from agent.app.rare_commands import rare_handlers
+from agent.app.self_update import update_agent_handler
 from agent.app.standing import Standing, UpdateWatch
 from agent.control.builtin import builtin_handlers
 from agent.control.commander import Audience, Commander
@@ -36,6 +37,7 @@ from agent.update.metered import Meter
 from agent.update.pace import PaceLimits
 from agent.update.ports import Offer, Source
 from agent.update.probation import ProbationLimits, limits_for
+from agent.update.selfupdate.updater import SelfUpdater
 from agent.update.sources.blocks import BlockLimits, BlockSource
 from agent.update.sources.https import HttpsLimits, web_source
 from agent.update.staging import Stager
@@ -172,11 +174,12 @@ def make_updater(
 def make_commander(
     device: Device,
     replies: Replies,
-    updater: Updater,
+    updaters: tuple[Updater, SelfUpdater],
     standing: Standing,
     telemetry: Callable[[], Telemetry],
 ) -> Commander:
     """Return the commander with every command that this agent knows."""
+    updater, self_updater = updaters
 
     def pin_rung(body: CommandBody, replier: Replier) -> None:
         asked = arguments(body, PinRungArgs)
@@ -197,6 +200,7 @@ def make_commander(
         "deploy": deploy,
         "pin-rung": pin_rung,
         **rare_handlers(device, updater),
+        **update_agent_handler(self_updater),
     }
     return Commander(audience, replies, PolicyFile(policy_path(device)), handlers)
 

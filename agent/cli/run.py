@@ -23,8 +23,11 @@ def run(
 ) -> None:
     """Detect, report, and take signed commands and updates until stopped."""
     from agent.app import Agent
+    from agent.app.config_files import settle_config
     from agent.config import load_config
     from agent.host.logs import set_up_logs
+    from agent.update.selfupdate.launcher import AGAIN
+    from agent.update.selfupdate.slots import own_slots
 
     if log_level not in LEVELS:
         raise typer.BadParameter(f"expected one of {', '.join(LEVELS)}", param_hint="--log-level")
@@ -32,4 +35,9 @@ def run(
     # It says "no signature" of every key that was not needed.
     logging.getLogger("tuf").setLevel(logging.WARNING)
     os.umask(0o077)  # also for what SQLite creates
-    sys.exit(Agent(load_config(config)).run())
+    settle_config(config)
+    status = Agent(load_config(config), config.resolve()).run()
+    if status == AGAIN and (slots := own_slots(os.environ)) and "VIGIL_WATCHED" not in os.environ:
+        # The same process, so that the service manager sees no end.
+        os.execv(slots.launcher, [str(slots.launcher), *sys.argv[1:]])  # noqa: S606
+    sys.exit(status)

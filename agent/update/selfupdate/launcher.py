@@ -100,9 +100,11 @@ class _Watch:  # passes a candidate's notifications on, and knows when it is sil
             signal.signal(number, self._stop)
 
     def run(self, kept: Any) -> tuple[int, str]:
+        is_kept = False
         while (status := self._child.poll()) is None:
             self._pass_on()
-            if not self.stopping and not kept() and (fault := self._fault()):
+            is_kept = is_kept or kept()
+            if not self.stopping and not is_kept and (fault := self._fault()):
                 self._child.terminate()
                 try:
                     return self._child.wait(10), fault

@@ -36,6 +36,7 @@ from agent.update.trust_client import TrustClient
 
 log = logging.getLogger(__name__)
 INSTALL_S = 900.0
+TRANSFER_S = 3600.0
 _MAX_MANIFEST_BYTES = 256 * 1024
 _STEP_S = 1.0
 _COMMAND = "update-agent"
@@ -146,6 +147,11 @@ class SelfUpdater:
     _jobs: queue.Queue[tuple[UpdateAgentArgs, str, Replier]] = field(
         default_factory=lambda: queue.Queue(1)
     )
+
+    @property
+    def patience_s(self) -> float:
+        """How long `step` may show no sign of life: an installation, and the transfer before it."""
+        return INSTALL_S + TRANSFER_S if self.slots is not None else 0.0
 
     def submit(self, asked: UpdateAgentArgs, command_id: str, replier: Replier) -> None:
         """Ask for a version.
