@@ -12,12 +12,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from agent.config import kept_copy, own_text, read_text
+from agent.config.reading import kept_copy, read_text, read_tree
 from agent.errors import StorageError
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.config import CONFIG_SCHEMA
 from agent.schema.config_versions import migrate
-from agent.schema.document import to_yaml, yaml_mapping
+from agent.schema.document import config_tree, to_yaml
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,16 @@ def settle_config(path: Path, disk: Disk = REAL_DISK) -> None:
     Raises:
         ConfigError: It cannot be read, or no way leads to this schema.
     """
-    text, own = read_text(path), own_text(path)
-    schema = yaml_mapping(text, str(path)).get("schema")
-    if own == text or not isinstance(schema, int):
+    text, own = read_text(path), read_tree(path)
+    found = config_tree(text, str(path))
+    if own == found:
         return
+    schema, kept = found["schema"], kept_copy(path, CONFIG_SCHEMA)
+    new = read_text(kept) if schema > CONFIG_SCHEMA else to_yaml(own)
     try:
         # The copy first: a power cut between the two leaves the file as it was.
         disk.write_atomic(kept_copy(path, schema), text.encode(), mode=0o644)
-        disk.write_atomic(path, own.encode(), mode=0o644)
+        disk.write_atomic(path, new.encode(), mode=0o644)
     except StorageError as error:
         log.info("%s stays in schema %s and is read as %s: %s", path, schema, CONFIG_SCHEMA, error)
         return
@@ -51,7 +53,6 @@ def prepare_for(path: Path, schema: int, disk: Disk = REAL_DISK) -> None:
         ConfigError: No way leads there.
         StorageError: The folder cannot be written.
     """
-    document = yaml_mapping(own_text(path), str(path))
     if schema < CONFIG_SCHEMA:
-        text = to_yaml(migrate(document, schema))
+        text = to_yaml(migrate(read_tree(path), schema))
         disk.write_atomic(kept_copy(path, schema), text.encode(), mode=0o644)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,13 +35,13 @@ class Surroundings:
     """What the self-updater sees of the agent.
 
     Attributes:
-        config_path: The configuration file; None where it did not come from one.
+        config_path: The configuration file.
     """
 
     updater: Updater
     meters: Meters
     link: Link
-    config_path: Path | None
+    config_path: Path
 
     def vitals(self, device: Device) -> Vitals:
         """Return how this process does now; a model that should run and does not is expected to see, too."""
@@ -54,7 +55,11 @@ class Surroundings:
 
 
 def make_self_updater(
-    device: Device, stager: Stager, around: Surroundings, replies: Replies, life: Lifecycle
+    device: Device,
+    stager: Stager,
+    around: Surroundings,
+    replies: Callable[[], Replies],
+    life: Lifecycle,
 ) -> SelfUpdater:
     """Return the updater of this agent; without the launcher it refuses every command."""
 
@@ -62,16 +67,12 @@ def make_self_updater(
         source = FailoverSource(stager.sources, stager.deadline_s)
         return source if stager.meter is None else MeteredSource(source, stager.meter)
 
-    def before_stage(schema: int) -> None:
-        if around.config_path is not None:
-            prepare_for(around.config_path, schema)
-
     ports = Ports(
-        reply_to=lambda command_id: replies.of(command_id, UPDATE_AGENT),
+        reply_to=lambda command_id: replies().of(command_id, UPDATE_AGENT),
         vitals=lambda: around.vitals(device),
         restart=lambda: life.finish(AGAIN),
         ended=partial(device.ledger.record, "agent"),
-        before_stage=before_stage,
+        before_stage=partial(prepare_for, around.config_path),
     )
     return SelfUpdater(
         own_slots(os.environ, device.disk),

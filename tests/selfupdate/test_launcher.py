@@ -138,7 +138,7 @@ def test_a_bad_version_ends_with_the_one_before(installed: Installation, fault: 
 
 
 def test_a_version_that_gives_itself_up_is_not_started_again(installed: Installation) -> None:
-    installed.stage("exit 75")
+    installed.stage("exit 79")
     installed.slots.give_up("its window failed")
     assert installed.run() == 0
     assert installed.starts == ["a"]

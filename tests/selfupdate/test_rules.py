@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from agent.app.config_files import prepare_for, settle_config
-from agent.config import kept_copy, load_config
+from agent.config.reading import kept_copy, load_config
 from agent.errors import ConfigError, PackageError, TrustError, VigilError
 from agent.schema.agent_release import AgentBundle, AgentManifest
 from agent.schema.config_versions import Step, migrate

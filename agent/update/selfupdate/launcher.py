@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SLOTS, MAX_TRIES, AGAIN = ("a", "b"), 3, 75  # an agent that staged a candidate exits with AGAIN
+SLOTS, MAX_TRIES, AGAIN = ("a", "b"), 3, 79  # an agent that staged a candidate exits with AGAIN
 LIMITS = {"ready_s": 120.0, "silence_s": 60.0, "deadline_s": 1200.0}
 FRESH: dict[str, Any] = {"current": "", "version": "", "candidate": None, "last": None, "bad": {}}
 State = dict[str, Any]

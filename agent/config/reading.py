@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -22,7 +23,7 @@ from agent.schema.config import (
     UpdateConfig,
 )
 from agent.schema.config_versions import migrate
-from agent.schema.document import config_from_yaml, to_yaml, yaml_mapping
+from agent.schema.document import config_from_tree, config_tree
 from agent.schema.keystore import key_config, located
 from agent.schema.zones import Places, find_faults
 
@@ -32,34 +33,31 @@ _MAX_BYTES = 256 * 1024
 
 
 def load_config(path: Path) -> Config:
-    """Read and check the configuration file at `path`.
+    """Read and check the configuration file at `path`, without what was changed on the device since.
 
     Raises:
         ConfigError: The file is missing, unreadable, not YAML, or says something that cannot be.
     """
-    config = config_from_yaml(own_text(path), Config, str(path))
-    _check(config, str(path))
-    return _absolute(config, path.resolve().parent)
+    return config_of(read_tree(path), path, str(path))
 
 
-def own_text(path: Path) -> str:
-    """Return the configuration in this version's schema, whichever the file is in.
+def read_tree(path: Path) -> Any:
+    """Return the file as plain lists and dictionaries in this version's schema, otherwise unchecked.
 
     An older file is brought up in memory. For a newer one the copy beside it holds (`kept_copy`).
 
     Raises:
-        ConfigError: The file is missing or unreadable, or no way leads to this schema.
+        ConfigError: The file is missing, unreadable or not YAML, or no way leads to this schema.
     """
-    text = read_text(path)
-    document = yaml_mapping(text, str(path))
-    schema = document.get("schema")
+    tree = config_tree(read_text(path), str(path))
+    schema = tree.get("schema") if isinstance(tree, dict) else None
     if schema == CONFIG_SCHEMA or not isinstance(schema, int):
-        return text
+        return tree
     kept = kept_copy(path, CONFIG_SCHEMA)
     if schema > CONFIG_SCHEMA and kept.exists():
-        return read_text(kept)
+        return config_tree(read_text(kept), str(kept))
     try:
-        return to_yaml(migrate(document))
+        return migrate(tree)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}", code=error.code, hint=error.hint) from error
 
@@ -67,6 +65,22 @@ def own_text(path: Path) -> str:
 def kept_copy(path: Path, schema: int) -> Path:
     """Return where the configuration for another schema is kept: `vigil.schema-1.yaml`."""
     return path.with_name(f"{path.stem}.schema-{schema}{path.suffix}")
+
+
+def config_of(tree: Any, path: Path, source: str) -> Config:
+    """Check a whole document and make its paths absolute; `source` names it in errors.
+
+    Args:
+        tree: The document.
+        path: The operator's file, to whose folder paths are relative.
+        source: What to call the document.
+
+    Raises:
+        ConfigError: It says something that cannot be.
+    """
+    config = config_from_tree(tree, Config, source)
+    _check(config, source)
+    return _absolute(config, path.resolve().parent)
 
 
 def read_text(path: Path) -> str:
