@@ -107,6 +107,7 @@ def _launch(device: Device, prefix: Path) -> None:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_good_version_is_kept_a_blind_one_goes_back_and_a_broken_one_never_starts(
     installed: Fixture,

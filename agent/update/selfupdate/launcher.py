@@ -123,9 +123,11 @@ class _Watch:  # passes a candidate's notifications on, and knows when it is sil
     def _pass_on(self) -> None:
         try:
             lines = self._socket.recv(4096).decode().split("\n")
+            self._heard, self._ready = time.monotonic(), self._ready or "READY=1" in lines
         except TimeoutError:
-            return
-        self._heard, self._ready = time.monotonic(), self._ready or "READY=1" in lines
+            if self._ready:
+                return
+            lines = ["WATCHDOG=1"]  # systemd's patience is for a running agent, not for a start
         text = "\n".join(line for line in lines if not line.startswith("MAINPID="))
         if self._systemd:
             self._socket.sendto(text.encode(), self._systemd)
