@@ -97,11 +97,7 @@ class Agent:
         self._page = Page(self._console)
 
     def run(self) -> int:
-        """Run until a signal or a crashed loop; return the exit status.
-
-        Raises:
-            ConfigError: The console's port is in use.
-        """
+        """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
         forbid_dumps()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
