@@ -91,10 +91,8 @@ class Agent:
         self._connect_updates()
         self._connect_commands()
         cameras = tuple(camera.name for camera in config.cameras)
-        self._console = Console(
-            config.console,
-            ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
-        )
+        sources = ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events)
+        self._console = Console(config.console, sources)
         self._page = Page(self._console)
         self._home = make_home(self._standing, self._streams, self._survey)
 
