@@ -11,9 +11,11 @@ from agent import __version__
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
+from agent.app.home import make_home
 from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
@@ -81,9 +83,7 @@ class Agent:
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
         self._engines = make_engines(device)
-        self._supervisor = make_supervisor(
-            device, self._listeners(), self._engines, may_gate=lambda: not self._held()
-        )
+        self._supervisor = make_supervisor(device, self._listeners(), self._engines, self._held)
         self._governor = make_governor(
             device, self._supervisor, self._meters, self._held, self._on_move
         )
@@ -91,18 +91,13 @@ class Agent:
         self._connect_updates()
         self._connect_commands()
         cameras = tuple(camera.name for camera in config.cameras)
-        self._console = Console(
-            config.console,
-            ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
-        )
+        sources = ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events)
+        self._console = Console(config.console, sources)
         self._page = Page(self._console)
+        self._home = make_home(self._standing, self._streams, self._survey)
 
     def run(self) -> int:
-        """Run until a signal or a crashed loop; return the exit status.
-
-        Raises:
-            ConfigError: The console's port is in use.
-        """
+        """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
         forbid_dumps()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
@@ -127,6 +122,10 @@ class Agent:
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
         )
+        around = Surroundings(self._updater, self._meters, self._links.control, self._settings.path)
+        self._self_updater = make_self_updater(
+            device, stager, around, lambda: self._commands.replies, self._life
+        )
         self._standing = Standing(
             device=device,
             supervisor=self._supervisor,
@@ -146,6 +145,7 @@ class Agent:
                 settings=self._settings,
                 standing=self._standing,
                 updater=self._updater,
+                self_updater=self._self_updater,
                 publish=lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
                 telemetry=self._survey,
                 reload=lambda: self._life.finish(EXIT_RELOAD),
@@ -215,7 +215,7 @@ class Agent:
             Loop(
                 "updater",
                 self._updater,
-                60 + 4 * trial_s + self._build_s,
+                60 + 4 * trial_s + self._build_s + self._self_updater.patience_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
                 interrupt=self._abandon_trial,
@@ -225,9 +225,11 @@ class Agent:
                 if device.config.governor.enabled
                 else []
             ),
+            *(self._loop("home", body, 60) for body in self._home.bodies),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
             self._loop("status", status, 30),
+            self._loop("self-update", self._self_updater, 30),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
@@ -248,6 +250,7 @@ class Agent:
 
     def _on_frame(self, result: FrameResult, release: str) -> None:
         self._meters.frame(result)
+        self._home.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
 
@@ -272,6 +275,7 @@ class Agent:
     def _between_updates(self) -> None:
         """In the updater's thread: only there no trial of an update can be under way."""
         self._policy.refresh_if_due()
+        self._self_updater.step()
         if self._engines is not None:
             self._engines.switch(self._supervisor)
 

@@ -52,11 +52,11 @@ def make_supervisor(
     device: Device,
     listeners: Listeners,
     engines: Engines | None = None,
-    may_gate: Callable[[], bool] = lambda: True,
+    held: Callable[[], str] = lambda: "",
 ) -> Supervisor:
     """Return the supervisor of the workers; it starts them once its loop runs.
 
-    Motion gates may keep frames from the model only while `may_gate` says so.
+    Motion gates may keep frames from the model only while `held` names no reason against it.
     """
     config, profile = device.config, device.profile
     settings = WorkerSettings(
@@ -79,7 +79,7 @@ def make_supervisor(
         device.opener.golden,
         engines,
         device.record_trial,
-        may_gate,
+        lambda: not held(),
     )
     return Supervisor(settings, conversation, listeners, temperature_c)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from agent.schema.keystore import KeyConfig
+from agent.schema.motion import MotionConfig
 from agent.schema.recording import EventConfig
 from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
 from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
@@ -63,28 +64,6 @@ class BrokerConfig(Struct):
     keepalive_s: Positive = 30
     allow_plaintext: bool = False
     bulk: BulkConfig | None = None
-
-
-class MotionConfig(Struct):
-    """The motion gate of one camera: while nothing moves the model looks only now and then.
-
-    Attributes:
-        enabled: Whether it may keep frames from the model.
-        threshold: Least change of a pixel, grey levels of 255; what the picture's own noise changes is added.
-        min_area: Least share of the picture that must move.
-        hold_s: How long the model goes on looking after the last motion.
-        idle_s: Greatest time between two looks where nothing moves, seconds.
-        still_s: The same while the last look found an object.
-        masks: Areas whose motion counts for nothing (a street, a tree, a clock): corners as shares of width and height.
-    """
-
-    enabled: bool = False
-    threshold: Annotated[float, msgspec.Meta(ge=1, le=255)] = 12.0
-    min_area: Fraction = 0.001
-    hold_s: PositiveFloat = 2.0
-    idle_s: PositiveFloat = 10.0
-    still_s: PositiveFloat = 1.0
-    masks: list[Annotated[list[tuple[Fraction, Fraction]], msgspec.Meta(min_length=3)]] = []
 
 
 class CameraConfig(Struct):
@@ -171,6 +150,22 @@ class MeteredConfig(Struct):
     hours: list[DayWindow] = []
 
 
+class AgentUpdateConfig(Struct):
+    """What a new version of the agent must show; all times in seconds.
+
+    Attributes:
+        health_s: How long broker and detection must be well without a break.
+        deadline_s: When it is given up.
+        ready_s: How long its start may take.
+        silence_s: How long it may show no sign of life.
+    """
+
+    health_s: PositiveFloat = 120.0
+    deadline_s: PositiveFloat = 900.0
+    ready_s: PositiveFloat = 120.0
+    silence_s: PositiveFloat = 60.0
+
+
 class UpdateConfig(Struct):
     """How updates are fetched and tried.
 
@@ -186,6 +181,7 @@ class UpdateConfig(Struct):
     min_rate_kib_s: PositiveFloat = 4.0
     worker_memory_mb: Positive = 2048
     fallback_variants: Counter = 1
+    agent: AgentUpdateConfig = AgentUpdateConfig()
 
 
 class GovernorConfig(Struct):
@@ -227,6 +223,25 @@ class TelemetryConfig(Struct):
     detections: bool = False
     deltas: bool = False
     outbox: OutboxConfig = OutboxConfig()
+
+
+class HomeAssistantConfig(Struct):
+    """Home Assistant by MQTT discovery; see `docs/home-assistant.md`.
+
+    Attributes:
+        prefix: Home Assistant's discovery prefix.
+        labels: Labels that get a counter for each camera; empty for the first `max_labels` of the model.
+        pictures: Sends a picture of each camera every `picture_s` seconds.
+        local_control: Whether whoever may write to the broker may ask for reports and pictures, unsigned.
+    """
+
+    enabled: bool = False
+    prefix: Identifier = "homeassistant"
+    labels: list[str] = []
+    max_labels: Counter = 8
+    pictures: bool = False
+    picture_s: PositiveFloat = 10.0
+    local_control: bool = False
 
 
 class ConsoleConfig(Struct):
@@ -273,3 +288,4 @@ class Config(Struct):
     governor: GovernorConfig = GovernorConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()

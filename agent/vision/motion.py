@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.schema.config import MotionConfig
+    from agent.schema.motion import MotionConfig
 
 Grey = NDArray[np.float32]
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from agent.schema.config import CameraConfig, MotionConfig
+from agent.schema.config import CameraConfig
+from agent.schema.motion import MotionConfig
 from agent.vision.detector import load_detector
 from agent.vision.motion import MotionGate
 from agent.vision.pipeline import Pipeline, Scene

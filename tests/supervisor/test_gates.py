@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from typing_extensions import Self
 
 from agent.host.memfd import memfd_of
-from agent.schema.config import CameraConfig, MotionConfig
+from agent.schema.config import CameraConfig
+from agent.schema.motion import MotionConfig
 from agent.supervisor import Conversation, Listeners, Supervisor
 from tests.parts.streams import wait_for
 from tests.supervisor.bench import SETTINGS, release

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from agent.schema import ipc
-from agent.schema.config import CameraConfig, MotionConfig
+from agent.schema.config import CameraConfig
+from agent.schema.motion import MotionConfig
 from agent.vision.motion import MotionGate, small_shape
 from tests.vision import models
 from tests.vision.peer import Peer
