@@ -10,7 +10,19 @@ import typer
 from rich.console import Console
 
 from agent import __version__
-from agent.cli import bench, demo, detect, enroll, eval, fleet, profile, release, run, status  # noqa: A004 - the command's name
+from agent.cli import (
+    bench,
+    demo,
+    detect,
+    enroll,
+    eval,  # noqa: A004 - the command's name
+    fleet,
+    profile,
+    provision,
+    release,
+    run,
+    status,
+)
 from agent.errors import VigilError
 
 app = typer.Typer(
@@ -28,6 +40,7 @@ app.command("bench")(bench.bench)
 app.command("status")(status.status)
 app.command("enroll")(enroll.enroll)
 app.add_typer(profile.app)
+app.add_typer(provision.app)
 app.add_typer(release.app)
 app.add_typer(fleet.app)
 
