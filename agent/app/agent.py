@@ -12,6 +12,7 @@ from agent.app.device import open_device
 from agent.app.lifecycle import Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.rare_commands import FORCE_DOWNGRADE
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_commander,
@@ -166,7 +167,8 @@ class Agent:
         command_id = self._updater.resumed_command
         if not command_id:
             return set()
-        self._updater.adopt(self._replies.of(command_id, "deploy"))
+        cmd = FORCE_DOWNGRADE if self._updater.record.below_floor else "deploy"
+        self._updater.adopt(self._replies.of(command_id, cmd))
         return {command_id}
 
     def _parts(self) -> list[Part]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent import __version__
 from agent.app.device import Device
+from agent.app.rare_commands import rare_handlers
 from agent.app.standing import Standing, UpdateWatch
 from agent.control.builtin import builtin_handlers
 from agent.control.commander import Audience, Commander
@@ -188,6 +189,7 @@ def make_commander(
         **builtin_handlers(standing.state, telemetry),
         "deploy": deploy,
         "pin-rung": pin_rung,
+        **rare_handlers(device, updater),
     }
     return Commander(audience, replies, PolicyFile(policy_path(device)), handlers)
 
