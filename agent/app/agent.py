@@ -6,6 +6,7 @@ The flows do not know each other; what they need of one another is handed to the
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from agent import __version__
 from agent.app.device import open_device
@@ -29,6 +30,8 @@ from agent.console.sources import Sources as ConsoleSources
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.control.replies import Replies
+from agent.host.alone import Alone
+from agent.host.cgroup import settle
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
 from agent.schema.config import Config
@@ -59,12 +62,14 @@ class Agent:
 
     Raises:
         ConfigError: The configuration cannot work on this device.
+        InUseError: Another agent uses the state folder.
         StorageError: The state folder cannot be used.
         KeyUnavailableError: The device key cannot be read.
     """
 
     def __init__(self, config: Config) -> None:
         self._life = Lifecycle()
+        self._alone = Alone(Path(config.state_dir))
         self._device = device = open_device(config)
         self._topics = DeviceTopics(device.id, config.broker.prefix)
         self._meters = Meters()
@@ -94,6 +99,7 @@ class Agent:
             ConfigError: The console's port is in use.
         """
         forbid_dumps()
+        settle()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
         release = self._updater.resume()
@@ -104,6 +110,7 @@ class Agent:
         finally:
             self._outbox.close()
             device.ledger.close()
+            self._alone.close()
 
     # how the parts are connected ----------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ disk_var_mb=300
 read_only_hint="on Raspberry Pi OS: sudo raspi-config nonint disable_overlayfs, reboot, provision, then enable it again; elsewhere: mount -o remount,rw /"
 
 check_machine() {
-    board=$(tr -d '\0' </proc/device-tree/model 2>/dev/null || cat /sys/class/dmi/id/product_name 2>/dev/null || echo unknown)
+    board=$(cat /proc/device-tree/model 2>/dev/null | tr -d '\0')
+    [ -n "$board" ] || board=$(cat /sys/class/dmi/id/product_name 2>/dev/null || echo unknown)
     say "   board   $board, $(uname -m)"
     check_bits
     check_os

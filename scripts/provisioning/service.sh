@@ -4,24 +4,35 @@
 
 units=/etc/systemd/system
 access=$units/vigil.service.d/10-access.conf
+backoff=$units/vigil.service.d/20-backoff.conf
+unit_files='vigil.service vigil-revive.service vigil-revive.timer vigil-provision.service'
 
 with_systemd() { [ -d /run/systemd/system ]; }
 
 reload_units() { if with_systemd; then run "systemctl daemon-reload" systemctl daemon-reload; fi; }
 
 has_units() {
-    for unit in vigil.service vigil-provision.service; do
+    for unit in $unit_files; do
         cmp -s "$kept/systemd/$unit" "$units/$unit" || return 1
     done
     [ -e "$units/multi-user.target.wants/vigil-provision.service" ]
 }
 
 install_units() {
-    for unit in vigil.service vigil-provision.service; do
+    for unit in $unit_files; do
         write_file "$units/$unit" 644 <"$kept/systemd/$unit"
     done
+    write_backoff
     reload_units
     run "systemctl enable vigil-provision" systemctl enable vigil-provision.service
+}
+
+# From systemd 254 on, the pause between restarts can grow; older ones would call the keys unknown.
+write_backoff() {
+    mkdir -p "$units/vigil.service.d"
+    if [ "$(systemctl --version | awk 'NR == 1 { print $2 + 0 }')" -ge 254 ]; then
+        printf '[Service]\nRestartSteps=5\nRestartMaxDelaySec=60\n' | write_file "$backoff" 644
+    fi
 }
 
 has_access() { [ -e "$access" ] && "$vigil" provision drop-in 2>/dev/null | cmp -s - "$access"; }
@@ -101,7 +112,7 @@ remove_everything() {
         return 0
     fi
     ask "Remove $what?"
-    for unit in vigil.service vigil-provision.service; do
+    for unit in $unit_files; do
         if with_systemd && [ "$resume" = no ]; then systemctl -q stop "$unit" 2>/dev/null || true; fi
         systemctl -q disable "$unit" 2>/dev/null || true
         rm -f "$units/$unit"

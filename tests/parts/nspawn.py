@@ -13,12 +13,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.parts.processes import children, until
+from tests.parts.processes import children, is_alive, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "machines"
@@ -51,13 +51,12 @@ def wheelhouse() -> Path:
     return _made(CACHE / f"wheels-{name}", _fetch_wheels)
 
 
-def _made(place: Path, make: object) -> Path:
+def _made(place: Path, make: Callable[[Path], subprocess.CompletedProcess[str]]) -> Path:
     if not place.exists():
         fresh = place.with_name(f"{place.name}.{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.parent.mkdir(parents=True, exist_ok=True)
-        assert callable(make)
-        done: subprocess.CompletedProcess[str] = make(fresh)
+        done = make(fresh)
         if done.returncode:
             shutil.rmtree(fresh, ignore_errors=True)
             pytest.skip(f"cannot be made here: {done.stderr.strip()[-300:]}")
@@ -103,6 +102,7 @@ class Machine:
         self.disk = folder / "disk"
         self._folder = folder
         self._binds = dict(binds or {})
+        self._is_new = len(lower) == 1
         self._leader = 0
         self._process: subprocess.Popen[bytes] | None = None
         for path in (self.root, self.disk, folder / "work"):
@@ -113,17 +113,24 @@ class Machine:
 
     def boot(self) -> None:
         """Start systemd there and wait until it takes requests."""
-        (self.root / "etc/machine-id").write_text("")
+        if self._is_new:  # a new machine; its id is part of what its credentials are encrypted with
+            (self.root / "etc/machine-id").write_text("")
+        self._is_new = False
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
         command = [*self._nspawn(), "--console=pipe", "--boot"]
         with (self._folder / "console.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        until(lambda: self._process and children(self._process.pid), 30, "the machine's first process")
-        self._leader = children(self._process.pid)[0]
-        bus = Path(f"/proc/{self._leader}/root/run/dbus/system_bus_socket")
-        until(bus.exists, 60, "the machine is up", every_s=0.1)
+        until(self._is_up, 90, "the machine is up", every_s=0.1)
+
+    def _is_up(self) -> bool:
+        # Its first children only prepare the container; the one that stays is the machine's first process.
+        assert self._process is not None
+        for pid in children(self._process.pid):
+            if Path(f"/proc/{pid}/root/run/dbus/system_bus_socket").exists():
+                self._leader = pid
+        return self._leader != 0
 
     def run(
         self, *command: str, timeout_s: float = 300, stdin: str = ""
@@ -148,7 +155,9 @@ class Machine:
             text=True,
         )
 
-    def run_confined(self, *options: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def run_confined(
+        self, *options: str, command: Sequence[str]
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command without booting, with more options of systemd-nspawn."""
         return subprocess.run(
             [*self._nspawn(), "--as-pid2", "--pipe", *options, "--", *command],
@@ -184,7 +193,8 @@ class Machine:
         process, self._process = self._process, None
         if process is None:
             return
-        os.kill(self._leader, signal.SIGKILL)
+        if is_alive(self._leader):
+            os.kill(self._leader, signal.SIGKILL)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -203,7 +213,10 @@ class Machine:
 
     def _owns(self, pid: int) -> bool:
         try:
-            return Path(f"/proc/{pid}/ns/pid").readlink() == Path(f"/proc/{self._leader}/ns/pid").readlink()
+            return (
+                Path(f"/proc/{pid}/ns/pid").readlink()
+                == Path(f"/proc/{self._leader}/ns/pid").readlink()
+            )
         except OSError:
             return False
 
@@ -211,10 +224,29 @@ class Machine:
         if not self._process:
             return [*self._nspawn(), "--as-pid2", "--pipe", "--"]
         namespaces = ["-m", "-u", "-i", "-n", "-p"]
-        return ["nsenter", "-t", str(self._leader), *namespaces, "--", "env", "-i", _PATH, "HOME=/root", "LANG=C.UTF-8"]
+        return [
+            "nsenter",
+            "-t",
+            str(self._leader),
+            *namespaces,
+            "--",
+            "env",
+            "-i",
+            _PATH,
+            "HOME=/root",
+            "LANG=C.UTF-8",
+            "COLUMNS=200",
+        ]
 
     def _nspawn(self) -> list[str]:
-        command = ["systemd-nspawn", "--quiet", "-D", str(self.root), "--register=no", "--keep-unit"]
+        command = [
+            "systemd-nspawn",
+            "--quiet",
+            "-D",
+            str(self.root),
+            "--register=no",
+            "--keep-unit",
+        ]
         for source, target in self._binds.items():
             writable = target.endswith(":rw")
             option = "--bind" if writable else "--bind-ro"
@@ -226,9 +258,3 @@ def _check(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"{command[0]} is refused here: {done.stderr.strip()}")
-
-
-@pytest.fixture
-def machine_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for machines."""
-    yield tmp_path_factory.mktemp("machine")

@@ -1,4 +1,4 @@
-"""Write some frames of a video as pictures: python scripts/arm64/stills.py VIDEO FOLDER COUNT."""
+"""Write some frames of a video as pictures: python scripts/arm64/frames.py VIDEO FOLDER COUNT."""
 
 from __future__ import annotations
 
