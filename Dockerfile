@@ -24,7 +24,7 @@ RUN apt-get update \
 USER vigil
 CMD ["mosquitto", "-c", "/site/controller/broker/mosquitto.conf"]
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-slim AS agent
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 ca-certificates \
     && rm -rf /var/lib/apt/lists/* \

@@ -45,7 +45,7 @@ write_access() {
 }
 
 # What the running service was started from.
-started_from() { cat "$opt/current/complete" "$units/vigil.service" "$access" "$configuration" | sha256sum; }
+started_from() { cat "$opt/$(in_use)/complete" "$units/vigil.service" "$access" "$configuration" 2>/dev/null | sha256sum; }
 
 has_started() {
     with_systemd && systemctl -q is-active vigil.service && [ "$(cat "$state/started" 2>/dev/null)" = "$(started_from)" ]
@@ -120,7 +120,7 @@ remove_everything() {
     rm -rf "$units/vigil.service.d" "$state"
     reload_units || true
     # Links and environments; a controller's own environment in /opt/vigil is not ours to remove.
-    for part in a b current bin provisioning; do rm -rf "${opt:?}/$part"; done
+    for part in a b current bin launch state provisioning; do rm -rf "${opt:?}/$part"; done
     rmdir "$opt" 2>/dev/null || true
     rm -f /usr/local/bin/vigil
     if [ "$purge" = yes ]; then

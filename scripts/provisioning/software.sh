@@ -127,14 +127,23 @@ stamp() {
     needs_system_packages && echo system || echo own
 }
 
-has_environment() {
-    command -v python3 >/dev/null && [ -x "$opt/current/bin/vigil" ] && [ -x "$opt/bin/vigil" ] &&
-        [ "$(cat "$opt/current/complete" 2>/dev/null)" = "$(stamp)" ]
+# The environment in use: a or b. The launcher notes it after the agent updated itself.
+in_use() {
+    found=$(sed -n '1s/.*"current": "\([ab]\)".*/\1/p' "$opt/state/slots.json" 2>/dev/null || true)
+    echo "${found:-$(readlink "$opt/current" 2>/dev/null || true)}"
 }
 
-# The slot that does not run: a, unless current is a.
+has_environment() {
+    slot=$(in_use)
+    command -v python3 >/dev/null && [ -n "$slot" ] && [ -x "$opt/$slot/bin/vigil" ] && [ -x "$opt/bin/vigil" ] || return 1
+    # What came by a signed update is not replaced by the older source that is kept here.
+    [ -e "$opt/$slot/complete" ] || return 0
+    [ "$(cat "$opt/$slot/complete")" = "$(stamp)" ]
+}
+
+# The slot that does not run: a, unless a does.
 free_slot() {
-    case $(readlink "$opt/current" 2>/dev/null) in *a) echo b ;; *) echo a ;; esac
+    case $(in_use) in a) echo b ;; *) echo a ;; esac
 }
 
 # The lock without what the system brings, whose NumPy 1 and OpenCV belong together.
@@ -163,11 +172,31 @@ make_environment() {
     say "   vigil $output"
     stamp >"$slot/complete"
     sync
+    install_launcher
     ln -sfn "$(basename "$slot")" "$opt/current.new"
     mv -fT "$opt/current.new" "$opt/current"
     mkdir -p "$opt/bin"
-    printf '#!/bin/sh\nexec %s/current/bin/vigil "$@"\n' "$opt" | write_file "$opt/bin/vigil" 755
+    write_file "$opt/bin/vigil" 755 <<'SH'
+#!/bin/sh
+slot=$(sed -n '1s/.*"current": "\([ab]\)".*/\1/p' /opt/vigil/state/slots.json 2>/dev/null)
+exec "/opt/vigil/${slot:-current}/bin/vigil" "$@"
+SH
     ln -sf "$opt/bin/vigil" /usr/local/bin/vigil
+}
+
+# The agent's own updates want a launcher outside of both environments, and may write these; see docs/self-update.md.
+install_launcher() {
+    launcher=$(find "$slot/lib" -path '*/agent/update/selfupdate/launcher.py' | head -n 1)
+    [ -n "$launcher" ] || return 0
+    write_file "$opt/launch" 755 <"$launcher"
+    mkdir -p "$opt/a" "$opt/b" "$opt/state"
+    run "slots.json" python3 - "$launcher" "$opt/state/slots.json" "$(basename "$slot")" <<'PY' || { last_lines; fail 1 "the launcher's state cannot be written"; }
+import pathlib, runpy, sys
+launcher, path = runpy.run_path(sys.argv[1]), pathlib.Path(sys.argv[2])
+files = launcher["_Files"]()
+launcher["save"](files, path, {**launcher["load"](files, path), "current": sys.argv[3], "candidate": None})
+PY
+    chown -R vigil:vigil "$opt/a" "$opt/b" "$opt/state"
 }
 
 pip_install() { # WHAT ARGUMENTS…

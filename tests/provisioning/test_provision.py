@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agent.fleet.enrolment import read_terms
+from agent.errors import TrustError
+from agent.fleet.enrolment import admit, read_terms
 from agent.schema.document import parse_json
 from agent.telemetry.status_file import Status
 from tests.parts.nspawn import Machine
@@ -20,6 +22,7 @@ from tests.parts.provisioned import (
     SCRIPT,
     Provisioned,
     copy_of,
+    new_stick,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -88,11 +91,106 @@ def test_the_device_detects_on_its_video_and_takes_a_release(
     reply = inbox.wait_reply(command.id, 120)
     assert reply.status.value == "succeeded", reply
 
-    def fps() -> float:
+    def counts() -> bool:
         shown = machine.run("vigil", "status", "--json")
-        return parse_json(shown.stdout.encode(), Status).telemetry.fps if shown.stdout else 0.0
+        assert shown.returncode in {0, 1}, shown.stderr
+        print(shown.stdout, shown.stderr)
+        return bool(shown.stdout) and parse_json(shown.stdout.encode(), Status).telemetry.fps > 0
 
-    until(lambda: fps() > 0, 60, "frames are counted")
+    until(counts, 60, "frames are counted", every_s=1.0)
     shown = machine.run("vigil", "status").stdout
     for fact in ("sorters/parts/1.0.0", "committed", "belt"):
         assert fact in shown, shown
+
+
+def test_an_invitation_for_another_device_is_refused(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    new_stick(provisioned.site, machine.root / "srv/other", "other")
+    done = machine.run(SCRIPT, "--wheels", "/srv/wheels", "--bundle", "/srv/other")
+    assert done.returncode == 78
+    assert f"invites other, but this device is {DEVICE}" in done.stdout
+    assert DEVICE in (machine.root / "etc/vigil/vigil.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("invitation.json", "{}", "cannot be used"),
+        ("device.crt", "no certificate", "cannot join"),
+    ],
+)
+def test_a_wrong_bundle_is_refused_and_the_right_one_still_works(
+    machine: Machine, provisioned: Provisioned, name: str, content: str, words: str
+) -> None:
+    forget_identity(machine)
+    bundle = new_stick(provisioned.site, machine.root / "srv/wrong", f"new-{Path(name).stem}")
+    right = (bundle / name).read_bytes() if (bundle / name).exists() else b""
+    assert machine.run(SCRIPT, "--bundle", "/srv/wrong").returncode == 75
+    (bundle / name).write_text(content)
+    done = machine.run(SCRIPT, "--bundle", "/srv/wrong")
+    assert done.returncode == 78, done.stdout
+    assert words in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    if right:
+        (bundle / name).write_bytes(right)
+    else:
+        (bundle / name).unlink()
+        admit(bundle, provisioned.site.fleet.registry, provisioned.site.fleet.authority)
+    assert machine.run(SCRIPT, "--bundle", "/srv/wrong").returncode in {0, 75}
+
+
+def test_a_used_token_admits_nobody_and_the_device_goes_on_waiting(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    forget_identity(machine)
+    bundle = machine.root / "srv/used"
+    shutil.copytree(provisioned.stick, bundle)
+    (bundle / "device.crt").unlink()
+    done = machine.run(SCRIPT, "--bundle", "/srv/used")
+    assert done.returncode == 75
+    fleet = provisioned.site.fleet
+    with pytest.raises(TrustError, match="token"):
+        admit(bundle, fleet.registry, fleet.authority)
+    assert machine.run(SCRIPT, "--bundle", "/srv/used").returncode == 75
+
+
+def forget_identity(machine: Machine) -> None:
+    """A machine with the software and without an identity, as an image is."""
+    shutil.rmtree(machine.root / "etc/vigil")
+    (machine.root / "etc/vigil").mkdir()
+    shutil.rmtree(machine.root / "etc/credstore.encrypted", ignore_errors=True)
+    (machine.root / "var/lib/vigil-provision/pending").touch()
+
+
+def test_an_image_makes_its_identity_at_the_first_boot(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    forget_identity(machine)
+    baked = machine.run(SCRIPT, "--image", "--wheels", "/srv/wheels")
+    assert baked.returncode == 0, baked.stdout + baked.stderr
+    assert "The image is ready, without an identity" in baked.stdout
+    bundle = new_stick(provisioned.site, machine.root / "etc/vigil/bundle", "first-boot")
+    machine.boot()
+    until((bundle / "request.json").exists, 60, "the first boot made keys and a request")
+    assert (machine.root / "etc/credstore.encrypted/vigil-device-key").exists()
+    admit(bundle, provisioned.site.fleet.registry, provisioned.site.fleet.authority)
+    machine.run("systemctl", "restart", "vigil-provision")  # a minute later by itself
+    until(lambda: machine.show("vigil.service", "ActiveState") == "active", 60, "the service runs")
+    assert not (machine.root / "var/lib/vigil-provision/pending").exists()
+
+
+def test_it_can_be_removed_with_and_without_what_it_kept(machine: Machine) -> None:
+    machine.boot()
+    asked = machine.run(SCRIPT, "--uninstall")
+    assert asked.returncode == 78
+    assert "--yes" in asked.stderr
+    done = machine.run(SCRIPT, "--uninstall", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (machine.root / "opt/vigil").exists()
+    assert not list((machine.root / "etc/systemd/system").rglob("vigil*"))
+    assert (machine.root / "etc/vigil/vigil.yaml").exists()
+    assert machine.run(SCRIPT, "--uninstall", "--purge", "--yes").returncode == 0
+    for path in ("etc/vigil", "var/lib/vigil", "var/log/vigil-provision.log"):
+        assert not (machine.root / path).exists()
+    assert machine.run("id", "vigil").returncode != 0
