@@ -9,14 +9,14 @@ import logging
 from pathlib import Path
 
 from agent import __version__
+from agent.app.commands import Commands
+from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
-from agent.app.lifecycle import Lifecycle, Part
+from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
-from agent.app.rare_commands import FORCE_DOWNGRADE
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
-    make_commander,
     make_engines,
     make_governor,
     make_stager,
@@ -24,23 +24,25 @@ from agent.app.wiring import (
     make_updater,
     policy_path,
 )
+from agent.config.settings import Settings
 from agent.console.server import Console
 from agent.console.sources import Snapshot
 from agent.console.sources import Sources as ConsoleSources
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
-from agent.control.replies import Replies
+from agent.events.keeper import EventKeeper
+from agent.events.store import EventStore
 from agent.host.alone import Alone
 from agent.host.cgroup import settle
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
-from agent.schema.config import Config
 from agent.schema.document import to_json
+from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
-from agent.schema.ipc import FrameResult
-from agent.schema.messages import Event, Phase, UpdateReport
+from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
+from agent.schema.messages import Phase, UpdateReport
 from agent.schema.topics import DeviceTopics
-from agent.supervisor import Listeners
+from agent.supervisor import Happening, Listeners, Pictured
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import Reporter
@@ -58,7 +60,7 @@ class Agent:
     """All parts of one device, connected but not started.
 
     Args:
-        config: As `agent.config.load_config` returns it, with absolute paths.
+        settings: The configuration in force, and the change of it that may be on trial.
 
     Raises:
         ConfigError: The configuration cannot work on this device.
@@ -67,7 +69,9 @@ class Agent:
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, settings: Settings) -> None:
+        config = settings.config
+        self._settings = settings
         self._life = Lifecycle()
         self._alone = Alone(Path(config.state_dir))
         self._device = device = open_device(config)
@@ -76,6 +80,8 @@ class Agent:
         self._links = make_links(config.broker, self._topics, self._presence())
         self._outbox = Outbox(device.folder / "outbox.db", config.telemetry.outbox)
         self._streams = Streams(self._topics, self._outbox, self._links.control)
+        self._events = EventStore(device.folder / "events", config.events.store, device.disk)
+        self._keeper = EventKeeper(self._events, self._on_event, self._streams.zone)
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
         self._engines = make_engines(device)
@@ -88,7 +94,8 @@ class Agent:
         self._connect_commands()
         cameras = tuple(camera.name for camera in config.cameras)
         self._console = Console(
-            config.console, ConsoleSources(cameras, self._snapshot, self._supervisor.grab)
+            config.console,
+            ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
         )
         self._page = Page(self._console)
 
@@ -102,9 +109,10 @@ class Agent:
         settle()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
+        self._keeper.resume()
         release = self._updater.resume()
         self._supervisor.want(release, "" if release else self._updater.problem)
-        self._commander.report_interrupted(self._adopt_update())
+        self._commands.report_past()
         try:
             return self._life.run(self._parts())
         finally:
@@ -136,24 +144,29 @@ class Agent:
 
     def _connect_commands(self) -> None:
         reply_topic = self._topics.reply
-        self._replies = Replies(
-            self._device.id,
-            self._device.ledger,
-            lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
+        self._commands = Commands(
+            self._device,
+            CommandPorts(
+                settings=self._settings,
+                standing=self._standing,
+                updater=self._updater,
+                publish=lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
+                telemetry=self._survey,
+                reload=lambda: self._life.finish(EXIT_RELOAD),
+            ),
         )
-        self._commander = make_commander(
-            self._device, self._replies, self._updater, self._standing, self._survey
-        )
-        for topic in self._commander.topics(self._topics):
-            self._links.control.subscribe(Subscription(topic, self._commander.receive))
+        commander = self._commands.commander
+        for topic in commander.topics(self._topics):
+            self._links.control.subscribe(Subscription(topic, commander.receive))
         self._links.control.subscribe(Subscription(self._topics.hint, self._policy.hint))
 
     def _listeners(self) -> Listeners:
         return Listeners(
             frame=self._on_frame,
-            event=self._on_event,
             heartbeat=self._worker_watch.heard,
             restarted=self._meters.restarted,
+            happening=self._on_happening,
+            gone=self._keeper.gone,
         )
 
     def _make_survey(self) -> Survey:
@@ -162,21 +175,14 @@ class Agent:
             worker_pid=self._worker_pid,
             reconnects=lambda: self._links.control.reconnects,
             governor=self._governor.report,
+            progress=lambda: self._update_watch.progress,
+            events=self._events.report,
         )
         return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)
 
     def _presence(self) -> Presence:
         offline = to_json(offline_state(self._device.config.device))
         return Presence(self._topics.state, lambda: to_json(self._standing.state()), offline)
-
-    def _adopt_update(self) -> set[str]:
-        """Let an update of the previous life go on under its own command; return its id."""
-        command_id = self._updater.resumed_command
-        if not command_id:
-            return set()
-        cmd = FORCE_DOWNGRADE if self._updater.record.below_floor else "deploy"
-        self._updater.adopt(self._replies.of(command_id, cmd))
-        return {command_id}
 
     def _parts(self) -> list[Part]:
         device, telemetry = self._device, self._device.config.telemetry
@@ -190,6 +196,7 @@ class Agent:
             telemetry=self._survey,
             worker_pid=self._worker_pid,
             link=lambda: self._links.control.description,
+            last_frames_ns=lambda: self._meters.last_frames_ns,
             disk=device.disk,
         )
         trial_s = device.config.update.trial_timeout_s
@@ -201,6 +208,7 @@ class Agent:
             ),
             self._loop("reporter", reporter, 30),
             *self._build_loop(),
+            self._loop("events", self._events, 60),
             self._loop("supervisor", self._supervisor, 180),
             Loop(
                 "updater",
@@ -215,7 +223,8 @@ class Agent:
                 if device.config.governor.enabled
                 else []
             ),
-            self._loop("commander", self._commander, 30),
+            self._loop("commander", self._commands.commander, 30),
+            self._loop("settings", self._commands.settings, 30),
             self._loop("status", status, 30),
         ]
 
@@ -239,6 +248,15 @@ class Agent:
         self._meters.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
+
+    def _on_happening(self, message: Happening, worker: int) -> None:
+        match message:
+            case ObjectEvent():
+                self._keeper.event(message.event, worker)
+            case PlaceNotice():
+                self._keeper.zone(message.event)
+            case Pictured():
+                self._keeper.picture(message.message.event, message.message.kind, message.data)
 
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)

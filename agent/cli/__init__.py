@@ -14,6 +14,7 @@ from agent.cli import (
     bench,
     demo,
     detect,
+    doctor,
     enroll,
     eval,  # noqa: A004 - the command's name
     fleet,
@@ -38,6 +39,7 @@ app.command("detect")(detect.detect)
 app.command("eval")(eval.evaluate)
 app.command("bench")(bench.bench)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("enroll")(enroll.enroll)
 app.add_typer(profile.app)
 app.add_typer(provision.app)

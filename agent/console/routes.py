@@ -33,8 +33,9 @@ from agent.console.login import Login
 from agent.console.metrics import CONTENT_TYPE, exposition
 from agent.console.sources import Recent, Snapshot, Sources
 from agent.errors import VigilError
+from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
-from agent.schema.messages import Event, UpdateReport
+from agent.schema.messages import UpdateReport
 
 STATUS_INTERVAL_S = 0.5
 HEARTBEAT_FRESH_S = 5.0

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from agent.schema.events import LineReport, StoreReport, ZoneReport
 from agent.schema.governor import GovernorReport
 from agent.schema.values import (
     Box,
@@ -67,11 +68,12 @@ class UpdateReport(Struct):
 
 
 class Progress(Struct):
-    """How far a transfer is, bytes."""
+    """How far a transfer is, bytes; `waiting` says what holds it, empty while it runs."""
 
     file: str
     done: Counter
     total: Counter
+    waiting: str = ""
 
 
 class State(Struct):
@@ -108,7 +110,7 @@ class StageMs(Struct):
 
 
 class CameraReport(Struct):
-    """One camera's health: `opening`, `streaming`, `stalled`, `ended` or `failed`, with counters."""
+    """One camera's health: `opening`, `streaming`, `stalled`, `ended` or `failed`, with counters and places."""
 
     name: str
     status: str
@@ -118,6 +120,8 @@ class CameraReport(Struct):
     dropped: Counter
     reconnects: Counter = 0
     problem: str = ""
+    zones: list[ZoneReport] = []
+    lines: list[LineReport] = []
 
 
 class Telemetry(Struct):
@@ -139,6 +143,8 @@ class Telemetry(Struct):
     outbox_dropped: Counter
     link_reconnects: Counter
     governor: GovernorReport | None = None
+    progress: Progress | None = None
+    events: StoreReport | None = None
 
 
 class Detections(Struct):
@@ -160,24 +166,6 @@ class Detections(Struct):
     stages_ms: dict[str, float]
     shapes: list[Shape] | msgspec.UnsetType = msgspec.UNSET
     ranking: list[Ranked] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Event(Struct):
-    """Life of one object on one camera: `new`, `update`, `end`, with the same `id`, at `…/event/<camera>`."""
-
-    v: int
-    device: Identifier
-    camera: Identifier
-    id: str
-    type: str
-    label: str
-    score: float
-    top_score: float
-    box: tuple[float, float, float, float]
-    start_ms: int
-    at_ms: int
-    end_ms: int | None = None
-    release: str = ""
 
 
 class Hint(Struct):
@@ -211,6 +199,16 @@ class DeployArgs(Struct):
     release: TargetPath
     sha256: Sha256
     force: bool = False
+
+
+class SetConfigArgs(Struct):
+    """`set-config` and `set-config-protected`: a patch as `agent.schema.patch` describes it.
+
+    It is kept when link, pipeline and cameras are as well as before for some seconds, within `within_s`.
+    """
+
+    changes: dict[str, Any]
+    within_s: Annotated[float, msgspec.Meta(ge=10.0, le=600.0)] = 90.0
 
 
 class ReplyStatus(str, enum.Enum):

@@ -128,7 +128,7 @@ class Machine:
         # Its first children only prepare the container; the one that stays is the machine's first process.
         assert self._process is not None
         for pid in children(self._process.pid):
-            if Path(f"/proc/{pid}/root/run/dbus/system_bus_socket").exists():
+            if Path(f"/proc/{pid}", "root", "run/dbus/system_bus_socket").exists():
                 self._leader = pid
         return self._leader != 0
 

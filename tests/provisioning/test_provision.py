@@ -94,7 +94,6 @@ def test_the_device_detects_on_its_video_and_takes_a_release(
     def counts() -> bool:
         shown = machine.run("vigil", "status", "--json")
         assert shown.returncode in {0, 1}, shown.stderr
-        print(shown.stdout, shown.stderr)
         return bool(shown.stdout) and parse_json(shown.stdout.encode(), Status).telemetry.fps > 0
 
     until(counts, 60, "frames are counted", every_s=1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -19,9 +20,11 @@ from agent.schema.config import (
     Config,
     ConsoleConfig,
     TlsConfig,
+    UpdateConfig,
 )
-from agent.schema.document import config_from_yaml
+from agent.schema.document import config_from_tree, config_tree
 from agent.schema.keystore import key_config, located
+from agent.schema.zones import Places, find_faults
 
 DEFAULT_PATH = Path("/etc/vigil/vigil.yaml")
 PROTOCOLS = ("auto", "5", "3.1.1")
@@ -29,13 +32,36 @@ _MAX_BYTES = 256 * 1024
 
 
 def load_config(path: Path) -> Config:
-    """Read and check the configuration file at `path`.
+    """Read and check the configuration file at `path`, without what was changed on the device since.
 
     Raises:
         ConfigError: The file is missing, unreadable, not YAML, or says something that cannot be.
     """
-    config = config_from_yaml(_read(path), Config, str(path))
-    _check(config, str(path))
+    return config_of(read_tree(path), path, str(path))
+
+
+def read_tree(path: Path) -> Any:
+    """Return the file as plain lists and dictionaries, unchecked.
+
+    Raises:
+        ConfigError: The file is missing, unreadable or not YAML.
+    """
+    return config_tree(_read(path), str(path))
+
+
+def config_of(tree: Any, path: Path, source: str) -> Config:
+    """Check a whole document and make its paths absolute; `source` names it in errors.
+
+    Args:
+        tree: The document.
+        path: The operator's file, to whose folder paths are relative.
+        source: What to call the document.
+
+    Raises:
+        ConfigError: It says something that cannot be.
+    """
+    config = config_from_tree(tree, Config, source)
+    _check(config, source)
     return _absolute(config, path.resolve().parent)
 
 
@@ -69,6 +95,9 @@ def _check(config: Config, source: str) -> None:
     for index, camera in enumerate(config.cameras):
         if counts[camera.name] > 1:
             _fail(source, f"$.cameras[{index}].name", "unique camera names", camera.name)
+        places = Places(camera.zones, camera.lines, camera.speeds, camera.privacy.masks)
+        for fault in find_faults(places):
+            _fail(source, f"$.cameras[{index}].{fault.place}", fault.expected, fault.found)
 
 
 def _fail(source: str, place: str, expected: str, found: object) -> None:
@@ -87,7 +116,15 @@ def _absolute(config: Config, folder: Path) -> Config:
         broker=_absolute_broker(config.broker, folder),
         cameras=[_absolute_camera(camera, folder) for camera in config.cameras],
         console=_absolute_console(config.console, folder),
+        update=_absolute_update(config.update, folder),
     )
+
+
+def _absolute_update(update: UpdateConfig, folder: Path) -> UpdateConfig:
+    repository = update.repository
+    if repository is None or repository.ca is None:
+        return update
+    return replace(update, repository=replace(repository, ca=str(folder / repository.ca)))
 
 
 def _absolute_broker(broker: BrokerConfig, folder: Path) -> BrokerConfig:
