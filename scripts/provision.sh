@@ -85,9 +85,10 @@ fi
 step check "this machine suits" no check_machine check_machine
 step keep "what later steps and boots need" has_kept keep_source keep_source
 step account "user vigil and its folders" has_account make_account
+# Before anything that wants a network, so that the next boot can go on.
+step units "systemd units" has_units install_units
 step packages "Debian packages" has_packages install_packages
 step environment "the agent, from its lock" has_environment make_environment
-step units "systemd units" has_units install_units
 if [ "$mode" = image ]; then
     end_image
     exit 0

@@ -78,6 +78,10 @@ run() {
         return 0
     fi
     record "$what: $output"
+    # Programs that start others often keep the reason to themselves.
+    if ! (head -c 1048576 /dev/zero >/opt/vigil/.room) 2>/dev/null && [ -d /opt/vigil ]; then output="$output
+No space left on device"; fi
+    rm -f /opt/vigil/.room
     case $output in
     *"No space left on device"*) fail 1 "$what: the disk is full" "make room (df -h shows where) and run this again" ;;
     *"Read-only file system"*) fail "$EX_CONFIG" "$what: the file system is read-only" "$read_only_hint" ;;

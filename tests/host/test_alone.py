@@ -39,10 +39,7 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
 
 
 class Tree:
-    """A folder that looks like cgroup v2 with this process in `vigil.service`; the kernel's rules are not there.
-
-    The real tree is tried by `scripts/prove_vm`.
-    """
+    """A folder that looks like cgroup v2 with this process in `vigil.service`; the kernel's rules are not there."""
 
     def __init__(self, folder: Path, inside: str) -> None:
         self.root = folder / "cgroup"

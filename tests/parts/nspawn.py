@@ -109,6 +109,8 @@ class Machine:
             path.mkdir(parents=True, exist_ok=True)
         layers = ":".join(str(path) for path in lower)
         options = f"lowerdir={layers},upperdir={self.disk},workdir={folder / 'work'}"
+        for target in self._binds.values():
+            (self.disk / target.removesuffix(":rw").lstrip("/")).mkdir(parents=True, exist_ok=True)
         _check("mount", "-t", "overlay", "overlay", "-o", options, str(self.root))
 
     def boot(self) -> None:

@@ -33,9 +33,9 @@ OPTIONS = ("--wheels", WHEELS, "--bundle", STICK, "--cameras", CAMERAS)
 CUTS = (
     "== keep",
     "== account",
+    "== units",
     "== environment",
     "   installing what",
-    "== units",
     "== enrol",
     "   invited as",
     "== configure",

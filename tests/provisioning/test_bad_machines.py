@@ -16,7 +16,7 @@ from tests.parts.nspawn import Machine
 from tests.parts.processes import until
 from tests.parts.provisioned import SCRIPT, WHEELS, family
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TEMPFAIL, CONFIG = 75, 78
 
 
@@ -114,7 +114,7 @@ def test_too_little_room_is_said_before_anything_is_done(machine: Machine) -> No
 
 def test_a_disk_that_fills_up_midway_is_named(machine: Machine) -> None:
     # As many MiB as are wanted, but no room for that many files.
-    room = "--tmpfs=/opt:size=2G,nr_inodes=1900"
+    room = "--tmpfs=/opt:size=2G,nr_inodes=4000"
     done = machine.run_confined(room, command=[SCRIPT, "--wheels", WHEELS])
     assert done.returncode == 1, done.stdout + done.stderr
     assert "the disk is full" in done.stderr + done.stdout

@@ -15,7 +15,7 @@ from tests.parts.nspawn import Machine
 from tests.parts.processes import until
 from tests.parts.provisioned import Provisioned, copy_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 UNIT = "vigil.service"
 # The tests' patience is shorter than a device's; nothing else differs from the unit that is shipped.
 QUICK = """\
