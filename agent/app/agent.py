@@ -6,7 +6,6 @@ The flows do not know each other; what they need of one another is handed to the
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from agent import __version__
 from agent.app.commands import Commands
@@ -33,8 +32,6 @@ from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
-from agent.host.alone import Alone
-from agent.host.cgroup import settle
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
 from agent.schema.document import to_json
@@ -75,7 +72,6 @@ class Agent:
         config = settings.config
         self._settings = settings
         self._life = Lifecycle()
-        self._alone = Alone(Path(config.state_dir))
         self._device = device = open_device(config)
         self._topics = DeviceTopics(device.id, config.broker.prefix)
         self._meters = Meters()
@@ -104,7 +100,6 @@ class Agent:
     def run(self) -> int:
         """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
         forbid_dumps()
-        settle()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
         self._keeper.resume()
@@ -116,7 +111,7 @@ class Agent:
         finally:
             self._outbox.close()
             device.ledger.close()
-            self._alone.close()
+            device.alone.close()
 
     # how the parts are connected ----------------------------------------------------------------------
 
