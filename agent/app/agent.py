@@ -64,8 +64,7 @@ class Agent:
 
     Raises:
         ConfigError: The configuration cannot work on this device.
-        InUseError: Another agent uses the state folder.
-        StorageError: The state folder cannot be used.
+        InUseError, StorageError: The state folder is another agent's, or cannot be used.
         KeyUnavailableError: The device key cannot be read.
     """
 
@@ -110,8 +109,7 @@ class Agent:
             return self._life.run(self._parts())
         finally:
             self._outbox.close()
-            device.ledger.close()
-            device.alone.close()
+            device.close()
 
     # how the parts are connected ----------------------------------------------------------------------
 

@@ -75,6 +75,11 @@ class Device:
         """Where the status file goes; need not survive."""
         return Path(self.config.runtime_dir)
 
+    def close(self) -> None:
+        """Let another agent have the state folder."""
+        self.ledger.close()
+        self.alone.close()
+
     def choose(self, manifest: Manifest) -> Choice:
         """Return the variant of a release that suits this board, with the reasons."""
         choice = choose(self.profile, manifest, self.facts, self._measured(manifest))
