@@ -13,6 +13,7 @@ import msgspec
 
 from agent.schema.events import LineReport, StoreReport, ZoneReport
 from agent.schema.governor import GovernorReport
+from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.values import (
     Box,
     Counter,
@@ -125,7 +126,10 @@ class CameraReport(Struct):
 
 
 class Telemetry(Struct):
-    """Measurements since the last message, at `…/telemetry`."""
+    """Measurements since the last message, at `…/telemetry`.
+
+    `seq` counts since the agent started. Frames a second: `fps_in` came, `fps` were processed, `fps_dropped` were not.
+    """
 
     v: int
     device: Identifier
@@ -138,10 +142,18 @@ class Telemetry(Struct):
     worker_restarts: Counter
     control_pss_mb: float
     worker_pss_mb: float
-    temperature_c: float | None
     outbox_messages: Counter
     outbox_dropped: Counter
     link_reconnects: Counter
+    temperature_c: float | None = None
+    seq: Counter = 0
+    fps_in: float = 0.0
+    fps_dropped: float = 0.0
+    board: BoardReport = BoardReport()
+    outbox: OutboxReport = OutboxReport()
+    link: LinkQuality = LinkQuality()
+    model: ModelReport = ModelReport()
+    totals: Totals = Totals()
     governor: GovernorReport | None = None
     progress: Progress | None = None
     events: StoreReport | None = None
@@ -199,6 +211,16 @@ class DeployArgs(Struct):
     release: TargetPath
     sha256: Sha256
     force: bool = False
+
+
+class SetConfigArgs(Struct):
+    """`set-config` and `set-config-protected`: a patch as `agent.schema.patch` describes it.
+
+    It is kept when link, pipeline and cameras are as well as before for some seconds, within `within_s`.
+    """
+
+    changes: dict[str, Any]
+    within_s: Annotated[float, msgspec.Meta(ge=10.0, le=600.0)] = 90.0
 
 
 class ReplyStatus(str, enum.Enum):
