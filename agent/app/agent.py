@@ -11,6 +11,7 @@ from agent import __version__
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
+from agent.app.home import make_home
 from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
@@ -90,11 +91,10 @@ class Agent:
         self._connect_updates()
         self._connect_commands()
         cameras = tuple(camera.name for camera in config.cameras)
-        self._console = Console(
-            config.console,
-            ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
-        )
+        sources = ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events)
+        self._console = Console(config.console, sources)
         self._page = Page(self._console)
+        self._home = make_home(self._standing, self._streams, self._survey)
 
     def run(self) -> int:
         """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
@@ -225,6 +225,7 @@ class Agent:
                 if device.config.governor.enabled
                 else []
             ),
+            *(self._loop("home", body, 60) for body in self._home.bodies),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
             self._loop("status", status, 30),
@@ -249,6 +250,7 @@ class Agent:
 
     def _on_frame(self, result: FrameResult, release: str) -> None:
         self._meters.frame(result)
+        self._home.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
 
