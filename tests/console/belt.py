@@ -6,6 +6,7 @@ documentation's screenshots (needs chromium and playwright; `pngquant 48 --nofs 
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from agent.console.server import Console
 from agent.console.sources import Snapshot, Sources
 from agent.demo.scene import CLASSES, Conveyor, Frame
 from agent.schema.config import ConsoleConfig
+from agent.schema.governor import GovernorReport
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.messages import Event, Outcome, Phase, UpdateReport
 from agent.schema.values import Box
@@ -106,6 +108,16 @@ def _fill(console: Console) -> None:
                 box=(0.0, 0.0, 1.0, 1.0),
                 start_ms=start_ms,
                 at_ms=start_ms + 5200,
+            )
+        )
+    for number in range(180):
+        heat_c = 58 + 9 * math.sin(number / 28) + number / 40
+        console.measured(
+            telemetry(
+                at_ms=START_MS + number * 10_000,
+                fps=14.9 - (4.9 if 90 < number < 130 else 0),
+                temperature_c=round(heat_c, 1),
+                governor=GovernorReport(rung="full", index=int(90 < number < 130), rungs=4),
             )
         )
     ends = [
