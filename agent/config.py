@@ -22,6 +22,7 @@ from agent.schema.config import (
 )
 from agent.schema.document import config_from_yaml
 from agent.schema.keystore import key_config, located
+from agent.schema.zones import Places, find_faults
 
 DEFAULT_PATH = Path("/etc/vigil/vigil.yaml")
 PROTOCOLS = ("auto", "5", "3.1.1")
@@ -69,6 +70,9 @@ def _check(config: Config, source: str) -> None:
     for index, camera in enumerate(config.cameras):
         if counts[camera.name] > 1:
             _fail(source, f"$.cameras[{index}].name", "unique camera names", camera.name)
+        places = Places(camera.zones, camera.lines, camera.speeds, camera.privacy.masks)
+        for fault in find_faults(places):
+            _fail(source, f"$.cameras[{index}].{fault.place}", fault.expected, fault.found)
 
 
 def _fail(source: str, place: str, expected: str, found: object) -> None:

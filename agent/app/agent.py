@@ -12,6 +12,7 @@ from agent.app.device import open_device
 from agent.app.lifecycle import Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.rare_commands import FORCE_DOWNGRADE
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_commander,
@@ -28,15 +29,18 @@ from agent.console.sources import Sources as ConsoleSources
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.control.replies import Replies
+from agent.events.keeper import EventKeeper
+from agent.events.store import EventStore
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
 from agent.schema.config import Config
 from agent.schema.document import to_json
+from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
-from agent.schema.ipc import FrameResult
-from agent.schema.messages import Event, Phase, UpdateReport
+from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
+from agent.schema.messages import Phase, UpdateReport
 from agent.schema.topics import DeviceTopics
-from agent.supervisor import Listeners
+from agent.supervisor import Happening, Listeners, Pictured
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import Reporter
@@ -70,6 +74,8 @@ class Agent:
         self._links = make_links(config.broker, self._topics, self._presence())
         self._outbox = Outbox(device.folder / "outbox.db", config.telemetry.outbox)
         self._streams = Streams(self._topics, self._outbox, self._links.control)
+        self._events = EventStore(device.folder / "events", config.events.store, device.disk)
+        self._keeper = EventKeeper(self._events, self._on_event, self._streams.zone)
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
         self._engines = make_engines(device)
@@ -82,7 +88,8 @@ class Agent:
         self._connect_commands()
         cameras = tuple(camera.name for camera in config.cameras)
         self._console = Console(
-            config.console, ConsoleSources(cameras, self._snapshot, self._supervisor.grab)
+            config.console,
+            ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
         )
         self._page = Page(self._console)
 
@@ -95,6 +102,7 @@ class Agent:
         forbid_dumps()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
+        self._keeper.resume()
         release = self._updater.resume()
         self._supervisor.want(release, "" if release else self._updater.problem)
         self._commander.report_interrupted(self._adopt_update())
@@ -143,9 +151,10 @@ class Agent:
     def _listeners(self) -> Listeners:
         return Listeners(
             frame=self._on_frame,
-            event=self._on_event,
             heartbeat=self._worker_watch.heard,
             restarted=self._meters.restarted,
+            happening=self._on_happening,
+            gone=self._keeper.gone,
         )
 
     def _make_survey(self) -> Survey:
@@ -154,6 +163,7 @@ class Agent:
             worker_pid=self._worker_pid,
             reconnects=lambda: self._links.control.reconnects,
             governor=self._governor.report,
+            events=self._events.report,
         )
         return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)
 
@@ -166,7 +176,8 @@ class Agent:
         command_id = self._updater.resumed_command
         if not command_id:
             return set()
-        self._updater.adopt(self._replies.of(command_id, "deploy"))
+        cmd = FORCE_DOWNGRADE if self._updater.record.below_floor else "deploy"
+        self._updater.adopt(self._replies.of(command_id, cmd))
         return {command_id}
 
     def _parts(self) -> list[Part]:
@@ -192,6 +203,7 @@ class Agent:
             ),
             self._loop("reporter", reporter, 30),
             *self._build_loop(),
+            self._loop("events", self._events, 60),
             self._loop("supervisor", self._supervisor, 180),
             Loop(
                 "updater",
@@ -230,6 +242,15 @@ class Agent:
         self._meters.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
+
+    def _on_happening(self, message: Happening, worker: int) -> None:
+        match message:
+            case ObjectEvent():
+                self._keeper.event(message.event, worker)
+            case PlaceNotice():
+                self._keeper.zone(message.event)
+            case Pictured():
+                self._keeper.picture(message.message.event, message.message.kind, message.data)
 
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)

@@ -26,7 +26,7 @@ from agent.schema.profile import BoardFacts, Choice, DeviceProfile
 from agent.trust.floor import Floor
 from agent.trust.ledger import Ledger
 from agent.trust.rotation import spare_key
-from agent.trust.stores import floor_counter, key_store
+from agent.trust.stores import KeyStore, floor_counter, key_store
 
 log = logging.getLogger(__name__)
 _MAX_ROOT_BYTES = 512 * 1024
@@ -38,6 +38,7 @@ class Device:
 
     Attributes:
         trust_root: The TUF root metadata the device was provisioned with.
+        keys: Where the device key lives.
         engines: TensorRT engines that were built here.
         folder: The state folder; everything durable is below it.
     """
@@ -46,6 +47,7 @@ class Device:
     facts: BoardFacts
     profile: DeviceProfile
     trust_root: bytes
+    keys: KeyStore
     opener: Opener
     store: ModelStore
     engines: EngineCache
@@ -118,6 +120,7 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
         facts=facts,
         profile=profile,
         trust_root=disk.read(Path(config.trust_root), _MAX_ROOT_BYTES),
+        keys=keys,
         opener=Opener(key, identity.id, identity.device_class, partial(spare_key, keys)),
         store=ModelStore(folder / "models", disk),
         engines=EngineCache(folder / "engines", key, disk),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent import __version__
 from agent.app.device import Device
+from agent.app.rare_commands import rare_handlers
 from agent.app.standing import Standing, UpdateWatch
 from agent.control.builtin import builtin_handlers
 from agent.control.commander import Audience, Commander
@@ -61,6 +62,7 @@ def make_supervisor(
         boot=boot_id(),
         cameras=config.cameras,
         detect=config.detect,
+        events=config.events,
         default_fps=profile.camera.fps,
         threads=min(profile.runtime.threads, device.facts.cores),
         memory_mb=config.update.worker_memory_mb,
@@ -188,6 +190,7 @@ def make_commander(
         **builtin_handlers(standing.state, telemetry),
         "deploy": deploy,
         "pin-rung": pin_rung,
+        **rare_handlers(device, updater),
     }
     return Commander(audience, replies, PolicyFile(policy_path(device)), handlers)
 

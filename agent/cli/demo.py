@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import tempfile
 import time
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +56,7 @@ def demo(
 def _perform(
     console: Console, folder: Path, seconds: float, *, browser: bool, port: int
 ) -> Performance:
+    from agent.cli.live_page import open_page
     from agent.demo.performance import Performance
     from agent.demo.screen import Screen
 
@@ -66,19 +65,13 @@ def _perform(
     with performance, Screen(console) as screen:
         console.print(f"The device's page: {performance.device.console_url}")
         if browser:
-            _open_page(performance.device.console_url)
+            open_page(performance.device.console_url)
         with contextlib.suppress(KeyboardInterrupt):
             while not _is_over(performance, seconds, stays=console.is_terminal and not seconds):
                 screen.show(performance.view())
                 time.sleep(_TURN_S)
         performance.curtain()
     return performance
-
-
-def _open_page(url: str) -> None:
-    """Open the page where there is a desktop: elsewhere a text browser would take the terminal."""
-    if os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
-        webbrowser.open(url)
 
 
 def _is_over(performance: Performance, seconds: float, *, stays: bool) -> bool:

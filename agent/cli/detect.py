@@ -1,28 +1,40 @@
-"""`vigil detect`: run a model on pictures, folders and videos, without any configuration."""
+"""`vigil detect`: run a model on pictures, folders, videos and cameras, without any configuration."""
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import itertools
 import re
-from collections import Counter
+import sys
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
-from agent.errors import ConfigError, StorageError
-from agent.schema.values import Shape, TaskName
+from agent.cli.detect_output import (
+    Finding,
+    Guess,
+    PictureResult,
+    print_json,
+    print_lines,
+    print_table,
+)
+from agent.cli.output import write_file
+from agent.cli.progress import with_progress
+from agent.errors import ConfigError
+from agent.schema.values import TaskName
 
 if TYPE_CHECKING:
+    from agent.cli.live_page import LivePage
     from agent.vision.detector import Detector
     from agent.vision.gallery import Picture
 
+_SOURCES = (
+    "a picture, a folder of them, a video, /dev/videoN, an rtsp:// or http:// URL, or pattern:"
+)
 
 _KEYPOINTS = re.compile(r"([1-9][0-9]{0,2})x([23])")
 
@@ -51,40 +63,12 @@ class ClassScores(str, enum.Enum):
     LOGITS = "logits"
 
 
-class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One object in one picture; `box` is (x_min, y_min, x_max, y_max) in its pixels, as `shape` is."""
-
-    label: str
-    score: float
-    box: list[float]
-    shape: Shape | None = None
-
-
-class Guess(msgspec.Struct, frozen=True):
-    """A class that a whole picture may belong to, with its probability."""
-
-    label: str
-    score: float
-
-
-class PictureResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was found in one picture; `frame` is its number in a video, 0 for pictures.
-
-    `ranking` holds a classifier's best classes, best first.
-    """
-
-    source: str
-    frame: int
-    width: int
-    height: int
-    objects: list[Finding]
-    stages_ms: dict[str, float]
-    ranking: list[Guess] = []
-
-
 def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
     source: Annotated[
-        Path, typer.Argument(exists=True, help="A picture, a folder of them, or a video.")
+        str,
+        typer.Argument(
+            help="A picture, a folder of them, a video, or a camera: /dev/video0, rtsp://…, pattern:"
+        ),
     ],
     model: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="An .onnx or .tflite file.")
@@ -94,6 +78,12 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
     ] = False,
     save: Annotated[
         Path | None, typer.Option(file_okay=False, help="Folder for annotated pictures.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the annotated pictures on a page of this machine.")
+    ] = False,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="End after so many pictures, of a camera for example.")
     ] = None,
     confidence: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of an object.")
@@ -121,9 +111,9 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
         ClassScores | None, typer.Option(help="Of a classifier: what its outputs are.")
     ] = None,
 ) -> None:
-    """Find objects in pictures or a video with a model file."""
+    """Find objects in pictures, a video or what a camera sees, with a model file."""
     from agent.vision.detector import load_detector
-    from agent.vision.gallery import open_source
+    from agent.vision.gallery import is_live
 
     detector = load_detector(
         model,
@@ -137,9 +127,13 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
         keypoints=_read_keypoints(keypoints) if keypoints else None,
         class_scores=class_scores.value if class_scores else None,
     )
-    total, pictures = open_source(source)
-    steps = pictures if as_json else track(pictures, "Detecting", total, console=_stderr())
-    _report(_results(detector, steps, save), as_json=as_json)
+    report = print_json if as_json else print_lines if is_live(source) else print_table
+    # Nothing else ends a camera, or a look at the last picture.
+    ends_by = (KeyboardInterrupt,) if show or is_live(source) else ()
+    with _page() if show else contextlib.nullcontext() as page, contextlib.suppress(*ends_by):
+        report(_results(detector, itertools.islice(_pictures(source), frames), save, page))
+        if page is not None and sys.stdin.isatty():
+            threading.Event().wait()
 
 
 def read_labels(path: Path) -> list[str]:
@@ -165,13 +159,40 @@ def _read_keypoints(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+@contextlib.contextmanager
+def _page() -> Iterator[LivePage]:
+    from agent.cli.live_page import LivePage, open_page
+
+    with LivePage() as page:
+        typer.echo(f"The pictures: {page.url}", err=True)
+        open_page(page.url)
+        yield page
+
+
+def _pictures(source: str) -> Iterator[Picture]:
+    from agent.vision.gallery import is_live, open_live, open_source
+
+    if is_live(source):
+        yield from open_live(source)
+        return
+    path = Path(source)
+    if not path.exists():
+        raise ConfigError(f"{source}: no such file or folder", hint=_SOURCES)
+    total, pictures = open_source(path)
+    yield from with_progress(pictures, "Detecting", total)
+
+
 def _results(
-    detector: Detector, pictures: Iterable[Picture], save: Path | None
+    detector: Detector, pictures: Iterable[Picture], save: Path | None, page: LivePage | None
 ) -> Iterator[PictureResult]:
     for picture in pictures:
         result = _result(detector, picture)
-        if save is not None:
-            _save(picture, result, save)
+        if save is not None or page is not None:
+            jpeg = _drawn(picture, result)
+            if save is not None:
+                write_file(save / f"{picture.source.stem}-{picture.frame:06d}.jpg", jpeg)
+            if page is not None:
+                page.show(jpeg)
         yield result
 
 
@@ -198,38 +219,9 @@ def _result(detector: Detector, picture: Picture) -> PictureResult:
     )
 
 
-def _save(picture: Picture, result: PictureResult, folder: Path) -> None:
+def _drawn(picture: Picture, result: PictureResult) -> bytes:
     from agent.vision.gallery import annotated
 
     shapes = [found.shape for found in result.objects if found.shape is not None]
     captions = [(f"{found.label} {found.score:.2f}", found.box) for found in result.objects]
-    path = folder / f"{picture.source.stem}-{picture.frame:06d}.jpg"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(annotated(picture.image, captions, shapes))
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
-
-
-def _report(results: Iterator[PictureResult], *, as_json: bool) -> None:
-    if as_json:
-        for result in results:
-            typer.echo(msgspec.json.encode(result).decode())
-        return
-    table = Table("picture", "frame", "objects", "pre ms", "infer ms", "post ms")
-    for result in results:
-        times = [f"{result.stages_ms[stage]:.1f}" for stage in ("pre", "infer", "post")]
-        name = Path(result.source).name
-        table.add_row(name, str(result.frame), _summary(result), *times)
-    Console().print(table)
-
-
-def _summary(result: PictureResult) -> str:
-    if result.ranking:
-        return ", ".join(f"{guess.label} {guess.score:.2f}" for guess in result.ranking)
-    counts = Counter(found.label for found in result.objects)
-    return ", ".join(f"{counts[name]} {name}" for name in sorted(counts)) or "-"
-
-
-def _stderr() -> Console:
-    return Console(stderr=True)
+    return annotated(picture.image, captions, shapes)

@@ -117,7 +117,9 @@ class Guard:
         """Refuse what nobody may do, whoever asks."""
         path, method = scope["path"], scope["method"]
         if not _method_fits(method, path):
-            return refusal(405, "method", "this address only answers GET and HEAD", Allow="GET, HEAD")
+            return refusal(
+                405, "method", "this address only answers GET and HEAD", Allow="GET, HEAD"
+            )
         limit = MAX_PLACES_BYTES if path.startswith(PLACES_PATH) else MAX_BODY_BYTES
         if not _body_fits(headers, limit):
             return refusal(413, "body", f"a body may have at most {limit} bytes")

@@ -19,8 +19,14 @@ _HIDDEN = "***"
 _SECRETS = (
     (re.compile(r"(?<=://)[^\s/@:]+:[^\s/@]+(?=@)"), _HIDDEN),  # user:password@host
     (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), rf"\1 {_HIDDEN}"),
-    (re.compile(r"(?i)\b(\w*(?:password|passwd|secret|token|pin|api_?key))\s*[=:]\s*\S+"), rf"\1={_HIDDEN}"),
-    (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|$)", re.DOTALL), _HIDDEN),
+    (
+        re.compile(r"(?i)\b(\w*(?:password|passwd|secret|token|pin|api_?key))\s*[=:]\s*\S+"),
+        rf"\1={_HIDDEN}",
+    ),
+    (
+        re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|$)", re.DOTALL),
+        _HIDDEN,
+    ),
     (re.compile(r"vigil_session=\S+"), f"vigil_session={_HIDDEN}"),
 )
 

@@ -35,8 +35,9 @@ from agent.console.metrics import CONTENT_TYPE, exposition
 from agent.console.pages import page_file, page_routes
 from agent.console.sources import Recent, Snapshot, Sources
 from agent.errors import VigilError
+from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
-from agent.schema.messages import Event, Role, UpdateReport
+from agent.schema.messages import Role, UpdateReport
 
 STATUS_INTERVAL_S = 0.5
 HEARTBEAT_FRESH_S = 5.0
@@ -54,9 +55,7 @@ class Memory:
     log: LogMemory
 
 
-def application(
-    sources: Sources, memory: Memory, viewers: Viewers, access: Access
-) -> Starlette:
+def application(sources: Sources, memory: Memory, viewers: Viewers, access: Access) -> Starlette:
     """Return the application; every request must still pass `agent.console.guard.Guard`."""
     answers = _Answers(sources, memory, viewers, access)
     login = Login(access, page_file("login.html"))

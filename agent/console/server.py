@@ -30,8 +30,9 @@ from agent.console.routes import Memory, application
 from agent.console.sources import Recent, Sources
 from agent.errors import ConfigError
 from agent.schema.config import ConsoleConfig
+from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
-from agent.schema.messages import Event, Role, Telemetry, UpdateReport
+from agent.schema.messages import Role, Telemetry, UpdateReport
 
 log = logging.getLogger(__name__)
 REMEMBERED_EVENTS = 200

@@ -10,8 +10,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from agent.schema.events import EventRecord
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.messages import CameraReport, State, Telemetry
 
@@ -46,13 +47,44 @@ class Snapshot:
     link: str = ""
 
 
+class Archive(Protocol):
+    """The device's kept events; every method may raise `StorageError`, and blocks on the disk."""
+
+    def recent(
+        self,
+        limit: int = 50,
+        camera: str | None = None,
+        label: str | None = None,
+        before_ms: int | None = None,
+    ) -> list[EventRecord]:
+        """Return the newest events first, those that began before `before_ms` (Unix milliseconds)."""
+        ...
+
+    def event(self, event: str) -> EventRecord | None:
+        """Return one event by its id."""
+        ...
+
+    def snapshot(self, event: str) -> bytes | None:
+        """Return an event's best picture (JPEG); None when it is not kept."""
+        ...
+
+    def thumbnail(self, event: str) -> bytes | None:
+        """Return an event's square thumbnail (JPEG); None when it is not kept."""
+        ...
+
+    def clip(self, event: str) -> bytes | None:
+        """Return an event's clip (AVI of JPEGs, see `agent.schema.avi`); None when it is not kept."""
+        ...
+
+
 @dataclass(frozen=True)
 class Sources:
-    """Where the console gets everything: configured camera names, `status()` and `grab(…)`."""
+    """Where the console gets everything: configured camera names, `status()`, `grab(…)` and kept events."""
 
     cameras: tuple[str, ...]
     status: Callable[[], Snapshot]
     grab: Grab
+    archive: Archive | None = None
 
 
 class Recent(Generic[T]):

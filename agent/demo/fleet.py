@@ -150,7 +150,7 @@ def _make_keys(folder: Path) -> None:
 
 def _policy(people: Path) -> Policy:
     users = [
-        PolicyUser(name=name, role=Role.DEPLOYER, keys=[(people / f"{name}.pub").read_text()])
+        PolicyUser(name=name, role=Role.ADMIN, keys=[(people / f"{name}.pub").read_text()])
         for name in PEOPLE
     ]
     return Policy(
@@ -161,5 +161,7 @@ def _policy(people: Path) -> Policy:
             "deploy": PolicyRule(role=Role.DEPLOYER, approvals=2),
             "status": PolicyRule(role=Role.VIEWER),
             "pin-rung": PolicyRule(role=Role.OPERATOR),
+            "force-downgrade": PolicyRule(role=Role.ADMIN, approvals=2),
+            "rotate-keys": PolicyRule(role=Role.ADMIN, approvals=2),
         },
     )

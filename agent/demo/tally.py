@@ -8,7 +8,8 @@ from collections import defaultdict
 from typing import Any
 
 from agent.demo.releases import TRUTH
-from agent.schema.messages import Detections, Event, Telemetry
+from agent.schema.events import Event
+from agent.schema.messages import Detections, Telemetry
 from agent.schema.topics import ParsedTopic
 from agent.schema.values import Box
 from agent.vision.accuracy import coco_accuracy, coco_results

@@ -19,6 +19,7 @@ DEVICE_WRITES = (
     "state",
     "telemetry",
     "event/#",
+    "zone/#",
     "detections/#",
     "governor",
     "blk/req",

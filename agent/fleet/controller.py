@@ -33,6 +33,7 @@ _HEARD = (
     ("reply", 1),
     ("telemetry", 0),
     ("event/#", 1),
+    ("zone/#", 1),
     ("detections/#", 0),
     ("governor", 1),
 )

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from agent.errors import TransferError
 from agent.schema.document import Malformed, parse_json
+from agent.schema.events import Event, ZoneEvent
 from agent.schema.governor import GovernorMove
-from agent.schema.messages import Detections, Event, Reply, ReplyStatus, State, Telemetry
+from agent.schema.messages import Detections, Reply, ReplyStatus, State, Telemetry
 from agent.schema.topics import ParsedTopic
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Any]] = {
     "reply": Reply,
     "telemetry": Telemetry,
     "event": Event,
+    "zone": ZoneEvent,
     "detections": Detections,
     "governor": GovernorMove,
 }

@@ -75,6 +75,22 @@ def read_memfd(fd: int) -> mmap.mmap:
         raise StorageError(f"memfd {fd}: cannot be mapped: {error}") from error
 
 
+def bytes_of(fd: int, limit: int) -> bytes:
+    """Return what an untrusted process put in a memfd; reading, unlike mapping, bears that it changes meanwhile.
+
+    Raises:
+        StorageError: It holds more than `limit` bytes (`storage.too_long`), or cannot be read.
+    """
+    try:
+        data = os.pread(fd, limit + 1, 0)
+    except OSError as error:
+        raise StorageError(f"memfd {fd}: cannot be read: {error.strerror}") from error
+    if len(data) > limit:
+        message = f"memfd {fd}: expected at most {limit} bytes, found more"
+        raise StorageError(message, code="storage.too_long")
+    return data
+
+
 def _no_memory(size: int, error: OSError) -> StorageError:
     message = f"cannot reserve {size} bytes of memory: {error.strerror}"
     return StorageError(

@@ -8,7 +8,9 @@ from typing import Annotated
 import msgspec
 
 from agent.schema.keystore import KeyConfig
+from agent.schema.recording import EventConfig
 from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
+from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
 
 CONFIG_SCHEMA = 1
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -71,6 +73,8 @@ class CameraConfig(Struct):
         loop: Whether a video file starts again at its end, as a live camera would.
         paced: Whether a recording is shown at its own rate, as a live camera would; else as fast as the
             model takes its frames, every one of them.
+        zones: Areas that objects enter and leave; `lines` that they cross; `speeds` between two lines.
+        privacy: What is blackened or blurred before a picture leaves memory.
     """
 
     name: Identifier
@@ -78,6 +82,10 @@ class CameraConfig(Struct):
     fps: PositiveFloat | None = None
     loop: bool = True
     paced: bool = True
+    zones: list[ZoneConfig] = []
+    lines: list[LineConfig] = []
+    speeds: list[SpeedConfig] = []
+    privacy: PrivacyConfig = PrivacyConfig()
 
     @property
     def exclusive(self) -> bool:
@@ -208,6 +216,7 @@ class Config(Struct):
     trust_root: str = "identity/root.json"
     cameras: list[CameraConfig] = []
     detect: DetectConfig = DetectConfig()
+    events: EventConfig = EventConfig()
     update: UpdateConfig = UpdateConfig()
     governor: GovernorConfig = GovernorConfig()
     telemetry: TelemetryConfig = TelemetryConfig()

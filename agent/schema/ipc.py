@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from agent.schema.config import CameraConfig
 from agent.schema.engine import EnginePlan, GpuFacts
+from agent.schema.events import Event, EventId, PictureKind, ZoneEvent
 from agent.schema.manifest import Variant
-from agent.schema.messages import CameraReport, Event
+from agent.schema.messages import CameraReport
+from agent.schema.recording import EventConfig
 from agent.schema.values import Box, Ranked, Shape, Struct
 
 MAX_MESSAGE_BYTES = 96 * 1024
@@ -82,6 +84,7 @@ class OpenCameras(Message):
     epoch_ns: int
     default_fps: float
     max_fps: float = 0.0
+    events: EventConfig = EventConfig()
 
 
 class SetRate(Message):
@@ -232,6 +235,19 @@ class ObjectEvent(Message):
     event: Event
 
 
+class PlaceNotice(Message):
+    """An object did something at a zone or a line."""
+
+    event: ZoneEvent
+
+
+class EventPicture(Message):
+    """A picture or clip of an event is in the attached memfd; it comes after the message that tells of it."""
+
+    event: EventId
+    kind: PictureKind
+
+
 class Heartbeat(Message):
     """Sent every second while every loop of the worker makes progress."""
 
@@ -251,5 +267,7 @@ Answer = (
     | BuildProgress
     | FrameResult
     | ObjectEvent
+    | PlaceNotice
+    | EventPicture
     | Heartbeat
 )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from agent.schema.events import LineReport, StoreReport, ZoneReport
 from agent.schema.governor import GovernorReport
 from agent.schema.values import (
     Box,
@@ -108,7 +109,7 @@ class StageMs(Struct):
 
 
 class CameraReport(Struct):
-    """One camera's health: `opening`, `streaming`, `stalled`, `ended` or `failed`, with counters."""
+    """One camera's health: `opening`, `streaming`, `stalled`, `ended` or `failed`, with counters and places."""
 
     name: str
     status: str
@@ -118,6 +119,8 @@ class CameraReport(Struct):
     dropped: Counter
     reconnects: Counter = 0
     problem: str = ""
+    zones: list[ZoneReport] = []
+    lines: list[LineReport] = []
 
 
 class Telemetry(Struct):
@@ -139,6 +142,7 @@ class Telemetry(Struct):
     outbox_dropped: Counter
     link_reconnects: Counter
     governor: GovernorReport | None = None
+    events: StoreReport | None = None
 
 
 class Detections(Struct):
@@ -160,24 +164,6 @@ class Detections(Struct):
     stages_ms: dict[str, float]
     shapes: list[Shape] | msgspec.UnsetType = msgspec.UNSET
     ranking: list[Ranked] | msgspec.UnsetType = msgspec.UNSET
-
-
-class Event(Struct):
-    """Life of one object on one camera: `new`, `update`, `end`, with the same `id`, at `…/event/<camera>`."""
-
-    v: int
-    device: Identifier
-    camera: Identifier
-    id: str
-    type: str
-    label: str
-    score: float
-    top_score: float
-    box: tuple[float, float, float, float]
-    start_ms: int
-    at_ms: int
-    end_ms: int | None = None
-    release: str = ""
 
 
 class Hint(Struct):

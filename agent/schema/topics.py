@@ -16,6 +16,7 @@ DEVICE_LEAVES = frozenset(
         "state",
         "telemetry",
         "event",
+        "zone",
         "detections",
         "governor",
         "blk/req",
@@ -75,6 +76,10 @@ class DeviceTopics:
         """Return the topic of one camera's object events."""
         return self.leaf(f"event/{camera}")
 
+    def zone(self, camera: str) -> str:
+        """Return the topic of what objects do at one camera's zones and lines."""
+        return self.leaf(f"zone/{camera}")
+
     def detections(self, camera: str) -> str:
         """Return the topic of one camera's per-frame detections."""
         return self.leaf(f"detections/{camera}")
@@ -95,6 +100,6 @@ def parse(topic: str, prefix: str = DEFAULT_PREFIX) -> ParsedTopic | None:
         return None
     device, _, rest = topic[len(prefix) + 3 :].partition("/")
     leaf, _, tail = rest.partition("/")
-    if leaf in {"event", "detections"} and tail:
+    if leaf in {"event", "zone", "detections"} and tail:
         return ParsedTopic(device, leaf, tail)
     return ParsedTopic(device, rest) if rest in DEVICE_LEAVES else None

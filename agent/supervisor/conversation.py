@@ -16,6 +16,7 @@ from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.manifest import GoldenSpec
+from agent.schema.recording import EventConfig
 from agent.schema.values import BackendName
 from agent.supervisor.engines import Engines
 from agent.supervisor.worker_process import COMMAND, WorkerProcess
@@ -36,6 +37,7 @@ class WorkerSettings:
     memory_mb: int
     providers: list[str] = field(default_factory=list)
     delegates: list[str] = field(default_factory=list)
+    events: EventConfig = field(default_factory=EventConfig)
     two_models: bool = True
     load_timeout_s: float = 60.0
     trial_timeout_s: float = 120.0
@@ -184,6 +186,7 @@ class Conversation:
             epoch_ns=self._epoch_ns,
             default_fps=self._settings.default_fps,
             max_fps=max_fps,
+            events=self._settings.events,
         )
         worker.ask(request, ipc.Done, self._settings.camera_timeout_s)
 

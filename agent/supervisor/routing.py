@@ -2,7 +2,8 @@
 
 Only the serving worker is heard. During a swap the candidate's first result makes it the serving one; the
 old worker's results are dropped from that instant on, and the new one's until they are newer than the
-last of the old, so that no frame is reported by both.
+last of the old, so that no frame is reported by both. Of a worker that is not heard only the ends of events,
+leaves and pictures pass: they finish what it told while it was.
 """
 
 from __future__ import annotations
@@ -11,27 +12,33 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
-from agent.schema.messages import Event
+from agent.schema.events import PlaceAction
 from agent.supervisor.health import HealthWindow
-from agent.supervisor.worker_process import Unasked, WorkerProcess
+from agent.supervisor.worker_process import Pictured, Unasked, WorkerProcess
 
 log = logging.getLogger(__name__)
+Happening = ipc.ObjectEvent | ipc.PlaceNotice | Pictured
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """Where results go; called from the serving worker's reader thread, must not block.
+    """Where results go; called from a worker's reader thread, must not block.
 
-    `restarted` is called, from the supervisor's loop, for every unplanned end of the serving worker.
+    Attributes:
+        restarted: Called, from the supervisor's loop, for every unplanned end of the serving worker.
+        happening: Events, zone events and pictures, with the process id of the worker they come from.
+        gone: Called once for every worker that has ended, with its process id, after all that it said.
     """
 
     frame: Callable[[ipc.FrameResult, str], None]
-    event: Callable[[Event], None]
     heartbeat: Callable[[ipc.Heartbeat], None]
     restarted: Callable[[], None]
+    happening: Callable[[Happening, int], None] = lambda _message, _worker: None
+    gone: Callable[[int], None] = lambda _worker: None
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,14 @@ class Router:
                     return
                 self._maybe_swap(worker, message)
             serving = self._serving
-            if serving is None or serving.worker is not worker:
-                return
-            if isinstance(message, ipc.FrameResult):
+            is_heard = serving is not None and serving.worker is worker
+            if is_heard and isinstance(message, ipc.FrameResult):
                 self._newest[message.camera] = (worker, message)
                 self._health.frame(message)
-        self._forward(message, serving.release)
+        if serving is not None and is_heard:
+            self._forward(message, serving)
+        elif _is_farewell(message):
+            self._listeners.happening(message, worker.pid)
 
     def _was_reported(self, worker: WorkerProcess, result: ipc.FrameResult) -> bool:
         """Return whether another worker has reported this frame, or a later one, of its camera."""
@@ -115,13 +124,22 @@ class Router:
         self._health.begin()
         swap.done.set()
 
-    def _forward(self, message: Unasked, release: InstalledRelease) -> None:
+    def _forward(self, message: Unasked, serving: Serving) -> None:
         match message:
             case ipc.FrameResult():
-                self._listeners.frame(message, release.manifest.release_id)
-            case ipc.ObjectEvent():
-                self._listeners.event(message.event)
+                self._listeners.frame(message, serving.release.manifest.release_id)
+            case ipc.ObjectEvent() | ipc.PlaceNotice() | Pictured():
+                self._listeners.happening(message, serving.worker.pid)
             case ipc.Heartbeat():
                 self._listeners.heartbeat(message)
             case ipc.Failed():
                 log.error("worker: %s [%s]", message.message, message.code)
+
+
+def _is_farewell(message: Unasked) -> TypeGuard[Happening]:
+    match message:
+        case ipc.ObjectEvent():
+            return message.event.type == "end"
+        case ipc.PlaceNotice():
+            return message.event.type is PlaceAction.LEAVE
+    return isinstance(message, Pictured)

@@ -212,10 +212,9 @@ class Supervisor:
 
     def _spawn(self) -> WorkerProcess:
         # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
-        settings, router = self._settings, self._router
-        return self._spawner.submit(
-            WorkerProcess, settings.memory_mb, router.on_message, self._on_death, settings.command
-        ).result()
+        memory_mb, command = self._settings.memory_mb, self._settings.command
+        arguments = (memory_mb, self._router.on_message, self._on_death, command)
+        return self._spawner.submit(WorkerProcess, *arguments).result()
 
     def _prepare(self, release: InstalledRelease) -> Serving:
         """Load `release` in a new worker and run its golden set."""
@@ -264,6 +263,7 @@ class Supervisor:
         self._wake.set()
 
     def _on_death(self, worker: WorkerProcess) -> None:
+        self._listeners.gone(worker.pid)
         serving = self._router.serving
         if serving is not None and serving.worker is worker:
             self._wake.set()

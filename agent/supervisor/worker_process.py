@@ -14,18 +14,31 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from agent import errors
-from agent.errors import ModelError, VigilError
+from agent.errors import ModelError, StorageError, VigilError
 from agent.host.clock import monotonic_ns
+from agent.host.memfd import bytes_of
 from agent.host.seqpacket import Wire, WireClosedError, WireFaultError
 from agent.schema import ipc
 from agent.schema.document import Malformed, parse_msgpack
+from agent.schema.events import MAX_CLIP_BYTES, MAX_PICTURE_BYTES, PictureKind
 
 log = logging.getLogger(__name__)
 
-Unasked = ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat | ipc.BuildProgress | ipc.Failed
+
+@dataclass(frozen=True)
+class Pictured:
+    """A picture of an event, taken out of its memfd; nothing of it has been checked but its size."""
+
+    message: ipc.EventPicture
+    data: bytes
+
+
+Said = ipc.FrameResult | ipc.ObjectEvent | ipc.PlaceNotice | ipc.Heartbeat | ipc.BuildProgress
+Unasked = Said | ipc.Failed | Pictured
 A = TypeVar("A", bound=ipc.Message)
 _POLL_S = 0.5
 COMMAND = (sys.executable, "-m", "agent.vision")
@@ -162,9 +175,9 @@ class WorkerProcess:
         self._heard_ns = monotonic_ns()
         if isinstance(message, ipc.Ready):
             self.runtimes = message.runtimes
-        elif isinstance(
-            message, ipc.FrameResult | ipc.ObjectEvent | ipc.Heartbeat | ipc.BuildProgress
-        ):
+        elif isinstance(message, ipc.EventPicture):
+            self._deliver_picture(message, fd)
+        elif isinstance(message, Said):
             self._on_message(self, message)
         elif self._answers.fulfil(message.id, message, fd):
             return
@@ -172,6 +185,16 @@ class WorkerProcess:
             self._on_message(self, message)
         if fd is not None:
             os.close(fd)
+
+    def _deliver_picture(self, message: ipc.EventPicture, fd: int | None) -> None:
+        limit = MAX_CLIP_BYTES if message.kind is PictureKind.CLIP else MAX_PICTURE_BYTES
+        try:
+            data = b"" if fd is None else bytes_of(fd, limit)
+        except StorageError as error:
+            log.warning("worker %d: %s of %s: %s", self.pid, message.kind, message.event, error)
+            return
+        if data:
+            self._on_message(self, Pictured(message, data))
 
 
 class _Pending:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import logging
-import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.errors import StorageError
 from agent.host.clock import wall_ms
+from agent.host.database import open_database, storage_errors, transaction
 from agent.schema.config import OutboxConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-logger = logging.getLogger(__name__)
 
 _ROW_BYTES = 64
 # 2020-01-01: a board without a battery writes 1970 until its clock is set; such rows do not age.
@@ -75,9 +70,9 @@ class Spool:
         self._max_bytes = limits.max_mb * 1024 * 1024
         self._max_age_ms = int(limits.max_age_h * 3_600_000)
         self._age_checked_s = -_AGE_CHECK_S
-        with self._storage_errors():
+        with storage_errors(self._path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = _connect_or_set_aside(path)
+            self._database = open_database(path, _SCHEMA)
             everything = list(self._costs())
         self.rows = len(everything)
         self.last_id = max((row_id for row_id, _ in everything), default=0)
@@ -85,14 +80,14 @@ class Spool:
 
     def read(self, count: int) -> list[Spooled]:
         """Return the `count` messages that go first."""
-        with self._storage_errors():
+        with storage_errors(self._path):
             sql = f"SELECT {_COLUMNS} FROM message ORDER BY priority, id LIMIT ?"  # noqa: S608
             rows = self._database.execute(sql, (count,)).fetchall()
         return [Spooled(row[0], Priority(row[1]), *row[2:]) for row in rows]
 
     def write(self, fresh: Collection[Spooled], finished: Collection[int]) -> int:
         """Add and delete in one transaction; return how many messages the bounds pushed out."""
-        with self._transaction():
+        with storage_errors(self._path), transaction(self._database):
             rows, used = self._counted_delete(self._finished(finished))
             values = [(one.id, one.priority, one.at_ms, one.topic, one.payload) for one in fresh]
             self._database.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?)", values)
@@ -136,49 +131,3 @@ class Spool:
                 return
             used -= cost
             yield row_id, cost
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._storage_errors():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._database.execute("ROLLBACK")
-                raise
-
-    @contextlib.contextmanager
-    def _storage_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            code = "storage.full" if "full" in str(error) else "storage.failed"
-            message = f"{self._path}: {error}"
-            raise StorageError(message, code=code, hint="free or check the disk") from error
-
-
-def _connect_or_set_aside(path: Path) -> sqlite3.Connection:
-    """Open the file; one that is no database any more is kept as `….damaged` and begun anew."""
-    try:
-        return _connect(path)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        logger.error("%s: %s; its messages are lost, it is kept as .damaged", path, error)
-        path.replace(path.with_name(f"{path.name}.damaged"))
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        for statement in _SCHEMA:
-            database.execute(statement)
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database

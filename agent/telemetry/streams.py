@@ -10,7 +10,8 @@ from msgspec import UNSET
 
 from agent.errors import TransferError
 from agent.schema.document import to_json
-from agent.schema.messages import MESSAGE_VERSION, Detections, Event
+from agent.schema.events import Event, ZoneEvent
+from agent.schema.messages import MESSAGE_VERSION, Detections
 from agent.telemetry.spool import Priority
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Streams:
     def event(self, event: Event) -> None:
         """Spool an object event."""
         self.outbox.put(self.topics.event(event.camera), to_json(event), Priority.EVENT)
+
+    def zone(self, event: ZoneEvent) -> None:
+        """Spool what an object did at a zone or line."""
+        self.outbox.put(self.topics.zone(event.camera), to_json(event), Priority.EVENT)
 
     def governor_move(self, move: GovernorMove) -> None:
         """Spool a step of the governor."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from agent.host.clock import boot_id, wall_ms
 from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
+from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.messages import MESSAGE_VERSION, Telemetry
 
@@ -31,11 +32,13 @@ class Ports:
         worker_pid: Process id of the worker, 0 for none.
         reconnects: Links made again.
         governor: Where the governor stands; None while nothing serves.
+        events: How full the event store is.
     """
 
     worker_pid: Callable[[], int]
     reconnects: Callable[[], int]
     governor: Callable[[], GovernorReport | None] = lambda: None
+    events: Callable[[], StoreReport | None] = lambda: None
 
 
 class Survey:
@@ -75,6 +78,7 @@ class Survey:
             outbox_dropped=self._outbox.dropped,
             link_reconnects=self._ports.reconnects(),
             governor=self._ports.governor(),
+            events=self._ports.events(),
         )
 
     def _weigh(self) -> tuple[float, float]:

@@ -47,6 +47,8 @@ CLOCK_SKEW_S = 120
 MAX_LIFE_S = 24 * 3600
 # Wide enough for a counter that is Unix milliseconds, far too small to burn an issuer's range at once.
 MAX_COUNTER_JUMP = 2**41
+# Whoever may go below the rollback floor, it is never one person alone.
+LEAST_RULES = {"force-downgrade": PolicyRule(role=Role.ADMIN, approvals=2)}
 _POWER = {role: rank for rank, role in enumerate(Role)}
 
 
@@ -140,7 +142,8 @@ def check_policy(policy: Policy) -> None:
     """Refuse a policy that no device could follow safely; call it before a new one takes over.
 
     Raises:
-        TrustError: As `key_owners`, or an unknown schema, or a rule that asks for no approval.
+        TrustError: As `key_owners`, or an unknown schema, or a rule that asks for no approval, or for less than a
+            command needs (`LEAST_RULES`).
     """
     if policy.schema != POLICY_SCHEMA:
         raise _bad_policy(f"expected schema {POLICY_SCHEMA}, found {policy.schema}")
@@ -148,6 +151,15 @@ def check_policy(policy: Policy) -> None:
     for name, rule in policy.commands.items():
         if rule.approvals < 1:
             raise _bad_policy(f"{name!r}: expected 1 approval or more, found {rule.approvals}")
+        _check_least(name, rule)
+
+
+def _check_least(name: str, rule: PolicyRule) -> None:
+    least = LEAST_RULES.get(name, rule)
+    if rule.approvals < least.approvals or _POWER[rule.role] < _POWER[least.role]:
+        expected = f"{least.approvals} approvals of {least.role.value}"
+        found = f"{rule.approvals} of {rule.role.value}"
+        raise _bad_policy(f"{name!r}: expected {expected} or more, found {found}")
 
 
 def _load_key(pem: str, user: PolicyUser) -> SSlibKey:

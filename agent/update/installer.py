@@ -13,14 +13,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from agent.errors import CommandError, ModelError, PackageError, StorageError, VigilError
+from agent.errors import ModelError, PackageError, StorageError, VigilError
 from agent.models.store import InstalledRelease
-from agent.schema.manifest import Manifest, ReleaseRef
+from agent.schema.manifest import Manifest
 from agent.schema.messages import Outcome, Phase, Progress
 from agent.update import record as records
 from agent.update.bookkeeper import Bookkeeper, Observer, report_of
 from agent.update.journal import Journal
+from agent.update.offers import Offers
 from agent.update.ports import ModelHost, Offer, Replier
 from agent.update.probation import Judgement, ProbationLimits, judge
 from agent.update.record import UpdateRecord
@@ -66,11 +68,9 @@ class Updater:
         self._limits_of, self._observe, self._poll_s = limits_of, observe, poll_s
         self._recovery = Recovery.SERVE
         self._replier: Replier | None = None
-        self._lock = threading.Lock()
-        self._inbox: tuple[Offer, Replier] | None = None
+        self._offers = Offers()
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._is_busy = False
         self._progress_at = 0.0
         self._between = between
 
@@ -102,7 +102,8 @@ class Updater:
         if books.record.phase in RESTING:
             self._recovery = Recovery.SERVE
         books.settle()
-        self._is_busy = self._recovery is not Recovery.SERVE
+        if self._recovery is not Recovery.SERVE:
+            self._offers.begin()
         return release
 
     def _count_or_undo(self, record: UpdateRecord) -> None:
@@ -127,31 +128,23 @@ class Updater:
         """Take a release to install; `replier` is told how it ends.
 
         Raises:
-            CommandError: Another update is under way (`command.busy`), or this release failed here before
+            CommandError: An update is under way (`command.busy`), or this release failed here before
                 and is not forced (`update.bad_release`).
         """
-        with self._lock:
-            if self._is_busy:
-                message = f"an update is under way ({self.record.phase.value})"
-                raise CommandError(
-                    message, code="command.busy", hint="send it again when it is over"
-                )
-            self._refuse_bad(offer)
-            is_needed = offer.force or not _is_same(offer.ref, self.record.current)
-            self._is_busy = is_needed
-            self._inbox = (offer, replier) if is_needed else None
+        is_needed = self._offers.put(offer, replier, self.record)
         replier.accepted()
         if is_needed:
             self._wake.set()
         else:
             replier.succeeded(release=offer.ref.path, outcome=Outcome.COMMITTED.value)
 
-    def _refuse_bad(self, offer: Offer) -> None:
-        reason = self.record.bad.get(offer.ref.sha256)
-        if reason is not None and not offer.force:
-            message = f"{offer.ref.path} failed on this device before: {reason}"
-            hint = "deploy a newer release, or force this one"
-            raise CommandError(message, code="update.bad_release", hint=hint)
+    def reserved(self) -> AbstractContextManager[None]:
+        """Keep updates away from the releases on disk while the block runs.
+
+        Raises:
+            CommandError: An update is under way (`command.busy`), when the block is entered.
+        """
+        return self._offers.reserved(self.record)
 
     # -- the loop ---------------------------------------------------------------------------------------
 
@@ -172,16 +165,14 @@ class Updater:
             self._carry(self._install)
         elif recovery is Recovery.WATCH:
             self._carry(self._watch_again)
-        with self._lock:
-            taken, self._inbox = self._inbox, None
-        if taken is not None:
+        if taken := self._offers.take():
             offer, self._replier = taken
             self._carry(lambda: self._begin(offer))
 
     def _begin(self, offer: Offer) -> None:
         self._books.clear_for(offer.ref)
         try:
-            self._move(records.offered(self.record, offer.ref, offer.command_id))
+            self._move(records.offered(self.record, offer))
         except StorageError as error:
             # Nothing has begun, so there is nothing to end: the record stays as it is.
             logger.error("%s", error.diagnostics())
@@ -204,15 +195,14 @@ class Updater:
             self._end(error)
         finally:
             self._replier = None
-            with self._lock:
-                self._is_busy = False
+            self._offers.finish()
 
     def _install(self) -> None:
         """Carry the candidate from download to its end; every failure is an exception."""
         candidate = self.record.candidate
         if candidate is None:
             raise PackageError("the journal names no candidate", code="package.none")
-        staged = self._stager.fetch(candidate, self._progress)
+        staged = self._stager.fetch(candidate, self._progress, below_floor=self.record.below_floor)
         if self._replier:
             for problem in staged.missing:
                 self._replier.running(f"without fallback {problem}")
@@ -277,7 +267,3 @@ class Updater:
         if now - self._progress_at >= _PROGRESS_S or progress.done == progress.total:
             self._progress_at = now
             self._observe(self.record, progress)
-
-
-def _is_same(ref: ReleaseRef, current: ReleaseRef | None) -> bool:
-    return current is not None and (ref.path, ref.sha256) == (current.path, current.sha256)

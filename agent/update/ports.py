@@ -19,11 +19,13 @@ class Offer:
         ref: The exact release.
         command_id: Command that asked, empty when none did.
         force: Try the release again although this device rejected it or rolled it back before.
+        below_floor: The rollback floor does not hold for exactly this release.
     """
 
     ref: ReleaseRef
     command_id: str = ""
     force: bool = False
+    below_floor: bool = False
 
 
 @dataclass(frozen=True)

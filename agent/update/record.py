@@ -11,6 +11,7 @@ import msgspec
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import Phase, UpdateReport
 from agent.schema.values import Counter, Sha256, Struct
+from agent.update.ports import Offer
 from agent.update.states import MAX_TRIES, RECOVERIES, Happening, Recovery, next_phase
 
 MAX_BAD = 64
@@ -27,6 +28,7 @@ class UpdateRecord(Struct):
         tries: Loads of the candidate that were begun, in the trial or on probation.
         bad: Manifest digests of releases that failed here, oldest first, with the reason.
         command_id: Command that asked for the candidate.
+        below_floor: Whether that command lets the candidate be below the rollback floor.
         last: How the last release ended.
     """
 
@@ -38,6 +40,7 @@ class UpdateRecord(Struct):
     tries: Counter = 0
     bad: dict[Sha256, str] = msgspec.field(default_factory=dict)
     command_id: str = ""
+    below_floor: bool = False
     last: UpdateReport | None = None
 
 
@@ -46,15 +49,16 @@ def moved(record: UpdateRecord, happening: Happening) -> UpdateRecord:
     return msgspec.structs.replace(record, phase=next_phase(record.phase, happening))
 
 
-def offered(record: UpdateRecord, ref: ReleaseRef, command_id: str) -> UpdateRecord:
+def offered(record: UpdateRecord, offer: Offer) -> UpdateRecord:
     """Return the record with a new candidate; a reason it was bad before is forgotten."""
     return msgspec.structs.replace(
         moved(record, Happening.OFFERED),
-        candidate=ref,
+        candidate=offer.ref,
         variant="",
         tries=0,
-        command_id=command_id,
-        bad={digest: why for digest, why in record.bad.items() if digest != ref.sha256},
+        command_id=offer.command_id,
+        below_floor=offer.below_floor,
+        bad={digest: why for digest, why in record.bad.items() if digest != offer.ref.sha256},
     )
 
 

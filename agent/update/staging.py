@@ -77,11 +77,13 @@ class Stager:
     deadline_s: float = 3600.0
     fallback_variants: int = 0
 
-    def fetch(self, ref: ReleaseRef, progress: Callable[[Progress], None]) -> Staged:
+    def fetch(
+        self, ref: ReleaseRef, progress: Callable[[Progress], None], *, below_floor: bool = False
+    ) -> Staged:
         """Fetch the chosen variant of `ref` and its golden set, then fallbacks as far as they come.
 
         Raises:
-            TrustError: Not signed for this device, or older than the floor.
+            TrustError: Not signed for this device, or older than the floor and not allowed to be.
             PackageError: It does not suit this device.
             TransferError: The road is bad.
             StorageError: The disk is full or failing.
@@ -90,7 +92,9 @@ class Stager:
         trusted = self.trust.check(source)
         data = fetch_small(source, trusted.release(ref), MAX_MANIFEST_BYTES)
         manifest = trusted_json(data, Manifest, ref.path)
-        facts = Facts(self.device_class, self.floor.counter, self.agent_version)
+        facts = Facts(
+            self.device_class, 0 if below_floor else self.floor.counter, self.agent_version
+        )
         ref = admit(manifest, ref, facts)
         choice = self.choose(manifest)
         variant = _chosen(manifest, choice)

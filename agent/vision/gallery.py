@@ -1,8 +1,9 @@
-"""Pictures that are not live: files, folders and videos one frame after the other, and drawing on them."""
+"""Pictures one after the other, of files, folders, videos and live cameras, and drawing on them."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,22 +13,64 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agent.errors import CameraError
+from agent.host.clock import monotonic_ns
 from agent.host.disk import REAL_DISK
+from agent.schema.config import CameraConfig
 from agent.schema.values import Outline, RotatedBox, Shape, Skeleton
+from agent.vision.cameras import CameraSetup, Frame, kind_of
 from agent.vision.cameras.folder import IMAGE_SUFFIXES, pictures_in
+from agent.vision.capture import CaptureLoop, Mailbox
 
 _GREEN_BGR = (80, 220, 60)
 _ORANGE_BGR = (40, 140, 255)
 # Least score of a key point that is drawn.
 _SURE = 0.5
+_RECORDED = frozenset({"file", "folder"})
+_PATTERN_FPS = 15.0
+_OVER = frozenset({"failed", "ended"})
+_TAKE_S = 0.2
+_JOIN_S = 2.0
 
 
 class Picture(NamedTuple):
-    """One input: `image` is BGR, shape (H, W, 3), uint8; `frame` its number in a video, 0 for pictures."""
+    """One input: `image` is BGR, shape (H, W, 3), uint8; `frame` its number in a video, 0 for pictures.
+
+    `source` is a live camera's kind: its address may hold a password.
+    """
 
     source: Path
     frame: int
     image: NDArray[np.uint8]
+
+
+def is_live(source: str) -> bool:
+    """Whether a source is a camera, which has no end, and no file or folder."""
+    return kind_of(source) not in _RECORDED
+
+
+def open_live(source: str) -> Iterator[Picture]:
+    """Yield a live camera's newest picture, time and again; those in between are lost.
+
+    Raises:
+        CameraError: It is not known, does not open, or was lost.
+    """
+    stop = threading.Event()
+    setup = CameraSetup(
+        CameraConfig(name="camera", source=source), monotonic_ns(), _PATTERN_FPS, stop
+    )
+    mailbox: Mailbox[Frame] = Mailbox([setup.config.name])
+    loop = CaptureLoop(setup, mailbox, lambda frame: frame)
+    thread = threading.Thread(target=loop.run, name="camera", daemon=True)
+    thread.start()
+    try:
+        while (report := loop.report(0)).status not in _OVER:
+            if (taken := mailbox.take(_TAKE_S)) is not None:
+                yield Picture(Path(kind_of(source)), taken[1].index, taken[1].image)
+    finally:
+        stop.set()
+        thread.join(_JOIN_S)
+    if report.status == "failed":
+        raise CameraError(report.problem)
 
 
 def open_source(source: Path) -> tuple[int, Iterator[Picture]]:

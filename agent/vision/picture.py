@@ -1,4 +1,7 @@
-"""A camera's newest picture as JPEG, for the console's live view."""
+"""Pictures that leave the worker, as JPEG: for the console's live view, snapshots and clips.
+
+What is encoded here must have gone through `vision.privacy`: a `SafePicture`, or a piece of one.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from agent.schema.ipc import FrameGrabbed, GrabFrame
 
 if TYPE_CHECKING:
     from agent.schema.values import Box
-    from agent.vision.publisher import Published
+    from agent.vision.desk import Published
+    from agent.vision.privacy import SafePicture
 
 
 def picture_of(newest: Published, request: GrabFrame) -> tuple[FrameGrabbed, bytes]:
@@ -21,23 +25,52 @@ def picture_of(newest: Published, request: GrabFrame) -> tuple[FrameGrabbed, byt
     Raises:
         CameraError: `camera.no_picture` when it cannot be encoded.
     """
-    image: cv2.typing.MatLike = newest.frame.image
-    scale = min(1.0, request.max_width / image.shape[1])
-    if scale < 1.0:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, request.quality])
-    if not good:
-        raise CameraError("the picture cannot be encoded", code="camera.no_picture")
+    picture = newest.picture
+    width, height = fitting_size(picture, request.max_width)
+    data = encode_jpeg(picture, request.max_width, request.quality)
+    scale = width / picture.image.shape[1]
     answer = FrameGrabbed(
         id=request.id,
         camera=request.camera,
-        frame=newest.frame.index,
-        captured_ms=newest.frame.captured_ms,
-        width=image.shape[1],
-        height=image.shape[0],
+        frame=picture.index,
+        captured_ms=picture.captured_ms,
+        width=width,
+        height=height,
         boxes=[_scaled(box, scale) for box in newest.boxes],
     )
-    return answer, data.tobytes()
+    return answer, data
+
+
+def fitting_size(picture: SafePicture, max_width: int) -> tuple[int, int]:
+    """Return (width, height) of a picture that is at most `max_width` pixels wide."""
+    height, width = picture.image.shape[:2]
+    scale = min(1.0, max_width / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def encode_jpeg(picture: SafePicture, max_width: int, quality: int) -> bytes:
+    """Return a picture as JPEG, made smaller where it is wider than `max_width` pixels.
+
+    Raises:
+        CameraError: `camera.no_picture` when it cannot be encoded.
+    """
+    image: cv2.typing.MatLike = picture.image
+    size = fitting_size(picture, max_width)
+    if size != (image.shape[1], image.shape[0]):
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return jpeg_of(image, quality)
+
+
+def jpeg_of(image: cv2.typing.MatLike, quality: int) -> bytes:
+    """Return an image, which was cut from a `SafePicture`, as JPEG.
+
+    Raises:
+        CameraError: `camera.no_picture` when it cannot be encoded.
+    """
+    good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise CameraError("the picture cannot be encoded", code="camera.no_picture")
+    return data.tobytes()
 
 
 def _scaled(box: Box, scale: float) -> Box:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent.errors import ModelError
 from agent.host.clock import monotonic_ns
+from agent.schema.recording import EventConfig
 from agent.vision.cameras import CameraSetup, Frame
 from agent.vision.capture import CaptureLoop, Mailbox
+from agent.vision.desk import CameraDesk, DeskRules, Processed, Published
 from agent.vision.events import Stage
 from agent.vision.image import Scaled, Scaler
-from agent.vision.publisher import CameraDesk, Processed, Published, Publisher
+from agent.vision.privacy import Redactor
+from agent.vision.publisher import Publisher
 from agent.vision.pulse import Pulse
 from agent.vision.tracking import LOW_CONFIDENCE
 
@@ -43,6 +48,7 @@ class Scene:
     epoch_ns: int
     default_fps: float
     max_fps: float = 0.0
+    events: EventConfig = field(default_factory=EventConfig)
 
 
 @dataclass(frozen=True)
@@ -73,15 +79,18 @@ class Pipeline:
         self._stop = threading.Event()
         self._mailbox: Mailbox[Shot] = Mailbox([camera.name for camera in scene.cameras])
         self._mailbox.limit(scene.max_fps)
+        redactors = {
+            camera.name: Redactor(camera.privacy, detector.labels) for camera in scene.cameras
+        }
         self._desks = {
-            camera.name: CameraDesk(_stage(scene, camera, detector), detector.confidence)
+            camera.name: CameraDesk(_rules(scene, camera, detector), redactors[camera.name])
             for camera in scene.cameras
         }
         self._captures = [
             CaptureLoop(
                 CameraSetup(camera, scene.epoch_ns, scene.default_fps, self._stop),
                 self._mailbox,
-                partial(_shoot, Scaler(detector.input)),
+                partial(_shoot, redactors[camera.name], Scaler(detector.input)),
             )
             for camera in scene.cameras
         ]
@@ -90,7 +99,7 @@ class Pipeline:
 
     def reports(self) -> list[CameraReport]:
         """Return the health of every camera."""
-        return [loop.report(self._desks[loop.name].processed) for loop in self._captures]
+        return [_with_places(loop, self._desks[loop.name]) for loop in self._captures]
 
     def set_rate(self, max_fps: float) -> None:
         """Infer at most so many frames a second of every camera; 0 for all that inference can take."""
@@ -129,9 +138,17 @@ class Pipeline:
         return Processed(camera, frame, detected, queued_ms, monotonic_ns())
 
 
-def _stage(scene: Scene, camera: CameraConfig, detector: Detector) -> Stage:
-    return Stage(scene.device, camera.name, scene.boot, scene.release, detector.labels)
+def _rules(scene: Scene, camera: CameraConfig, detector: Detector) -> DeskRules:
+    stage = Stage(scene.device, camera.name, scene.boot, scene.release, detector.labels)
+    return DeskRules(stage, detector.confidence, camera, scene.events)
 
 
-def _shoot(scaler: Scaler, frame: Frame) -> Shot:
-    return Shot(frame, scaler.scale(frame.image))
+def _with_places(loop: CaptureLoop[Shot], desk: CameraDesk) -> CameraReport:
+    report, (zones, lines) = loop.report(desk.processed), desk.places
+    problem = report.problem or desk.problem
+    return msgspec.structs.replace(report, zones=zones, lines=lines, problem=problem)
+
+
+def _shoot(redactor: Redactor, scaler: Scaler, frame: Frame) -> Shot:
+    masked = redactor.mask(frame)
+    return Shot(masked, scaler.scale(masked.image))

@@ -149,6 +149,7 @@ class Worker:
             epoch_ns=request.epoch_ns,
             default_fps=request.default_fps,
             max_fps=request.max_fps,
+            events=request.events,
         )
         self._pipeline = Pipeline(self._model(), scene, self._publisher, self._spawn)
         self._wire.send(ipc.Done(id=request.id))

@@ -17,9 +17,10 @@ from agent.console.server import Console
 from agent.console.sources import Snapshot, Sources
 from agent.demo.scene import CLASSES, Conveyor, Frame
 from agent.schema.config import ConsoleConfig
+from agent.schema.events import Event
 from agent.schema.governor import GovernorReport
 from agent.schema.ipc import FrameGrabbed
-from agent.schema.messages import Event, Outcome, Phase, UpdateReport
+from agent.schema.messages import Outcome, Phase, UpdateReport
 from agent.schema.values import Box
 from tests.console.browser import browser
 from tests.console.scripted import report, state, telemetry

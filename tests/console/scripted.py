@@ -12,8 +12,9 @@ from agent.console.server import Console
 from agent.console.sources import Snapshot, Sources
 from agent.errors import CameraError
 from agent.schema.config import ConsoleConfig
+from agent.schema.events import Event
 from agent.schema.ipc import FrameGrabbed
-from agent.schema.messages import CameraReport, Event, Phase, StageMs, State, Telemetry
+from agent.schema.messages import CameraReport, Phase, StageMs, State, Telemetry
 from agent.schema.values import Box
 
 LABELS = ("bolt", "nut", "washer")

@@ -6,7 +6,7 @@ import webbrowser
 
 import pytest
 
-from agent.cli.demo import _open_page
+from agent.cli.live_page import open_page
 
 
 @pytest.mark.parametrize(
@@ -21,5 +21,5 @@ def test_a_browser_is_opened_only_on_a_desktop(
         monkeypatch.setenv(name, value)
     pages: list[str] = []
     monkeypatch.setattr(webbrowser, "open", pages.append)
-    _open_page("http://127.0.0.1:1/")
+    open_page("http://127.0.0.1:1/")
     assert len(pages) == opened

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.schema.messages import Event, Phase, ReplyStatus
+from agent.schema.events import Event
+from agent.schema.messages import Phase, ReplyStatus
 from tests.parts.processes import until
 from tests.parts.site import Device, Site
 

@@ -206,12 +206,14 @@ class UpdateDevice:
         self.updater.work()
         return release.ref.version if release else None
 
-    def deploy(self, release: MadeRelease, *, force: bool = False) -> RecordedReplier:
+    def deploy(
+        self, release: MadeRelease, *, force: bool = False, below_floor: bool = False
+    ) -> RecordedReplier:
         """Deploy a release to its end."""
         self.key_channel.deks[release.manifest.release_id] = release.dek
         replier = RecordedReplier()
         try:
-            self.updater.submit(Offer(release.ref, "command-1", force), replier)
+            self.updater.submit(Offer(release.ref, "command-1", force, below_floor), replier)
         except CommandError as error:
             replier.failed(error)
             return replier

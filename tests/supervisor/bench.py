@@ -69,7 +69,7 @@ def bench(serving: str | None = "good", **settings: Any) -> Iterator[tuple[Super
     notes = Notes()
     chosen = replace(SETTINGS, **settings)
     conversation = Conversation(chosen, _payload, _payload)
-    listeners = Listeners(notes.frame, lambda _: None, lambda _: None, notes.restarted)
+    listeners = Listeners(notes.frame, lambda _: None, notes.restarted)
     supervisor = Supervisor(chosen, conversation, listeners, lambda: None)
     supervisor.want(release(serving) if serving else None)
     stop = threading.Event()

@@ -52,9 +52,7 @@ class Board:
         talk = Conversation(
             settings, self._payload, lambda _: memfd_of(self.golden, "golden"), self.engines
         )
-        listeners = Listeners(
-            lambda one, _: self.frames.append(one), lambda _: None, lambda _: None, lambda: None
-        )
+        listeners = Listeners(lambda one, _: self.frames.append(one), lambda _: None, lambda: None)
         self.supervisor = Supervisor(settings, talk, listeners, lambda: None)
 
     @staticmethod

@@ -26,7 +26,7 @@ def supervisor(providers: list[str]) -> Supervisor:
         providers=providers,
     )
     talk = Conversation(settings, lambda _: memfd_of(models.onnx_model(), "model"), lambda _: -1)
-    listeners = Listeners(lambda *_: None, lambda _: None, lambda _: None, lambda: None)
+    listeners = Listeners(lambda *_: None, lambda _: None, lambda: None)
     return Supervisor(settings, talk, listeners, lambda: None)
 
 

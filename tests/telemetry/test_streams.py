@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from agent.errors import TransferError
 from agent.schema.document import parse_json
+from agent.schema.events import Event
 from agent.schema.ipc import FrameResult
-from agent.schema.messages import Detections, Event
+from agent.schema.messages import Detections
 from agent.schema.values import Box
 from agent.telemetry.streams import Streams
 from tests.control.world import DEVICE, TOPICS, Observer, until

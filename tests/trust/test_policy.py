@@ -242,6 +242,11 @@ def test_a_key_of_another_kind_is_refused(key: str) -> None:
     assert caught.value.code == "trust.policy"
 
 
+def _with_downgrade(role: Role, approvals: int) -> Policy:
+    rule = PolicyRule(role=role, approvals=approvals)
+    return msgspec.structs.replace(POLICY, commands={"force-downgrade": rule})
+
+
 @pytest.mark.parametrize(
     "policy",
     [
@@ -250,8 +255,16 @@ def test_a_key_of_another_kind_is_refused(key: str) -> None:
         msgspec.structs.replace(
             POLICY, commands={"status": PolicyRule(role=Role.VIEWER, approvals=0)}
         ),
+        _with_downgrade(Role.ADMIN, 1),
+        _with_downgrade(Role.DEPLOYER, 2),
     ],
-    ids=["one name twice", "unknown schema", "no approval"],
+    ids=[
+        "one name twice",
+        "unknown schema",
+        "no approval",
+        "one person may downgrade",
+        "deployers may downgrade",
+    ],
 )
 def test_a_policy_nobody_can_follow_safely_is_refused(policy: Policy) -> None:
     with pytest.raises(TrustError) as caught:

@@ -1,14 +1,21 @@
 """`vigil detect` from the command line."""
 
+import itertools
 import json
+import signal
+import subprocess
+import sys
+from http import HTTPStatus
 from pathlib import Path
 
 import cv2
+import httpx
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from agent.cli.detect import detect
+from agent.cli.live_page import LivePage
 from agent.errors import CameraError, ConfigError, ModelError, VigilError
 from tests.vision import models
 
@@ -106,6 +113,10 @@ def test_faults_are_errors_that_say_what_to_do(model: Path, pictures: Path, tmp_
         (CameraError, (rubbish, "--model", model, "--json")),
         (CameraError, (empty, "--model", model)),
         (CameraError, (no_names, "--model", model)),
+        (CameraError, ("/dev/video99", "--model", model)),
+        (CameraError, ("rtsp://127.0.0.1:9/none", "--model", model)),
+        (CameraError, ("nonsense:", "--model", model)),
+        (ConfigError, (tmp_path / "nowhere.png", "--model", model)),
         (ModelError, (pictures, "--model", rubbish)),
         (ModelError, (pictures, "--model", model, "--backend", "litert")),
         (ConfigError, (pictures, "--model", model, "--labels", no_names)),
@@ -113,3 +124,57 @@ def test_faults_are_errors_that_say_what_to_do(model: Path, pictures: Path, tmp_
     for kind, arguments in cases:
         with pytest.raises(kind):
             run(*arguments)
+
+
+def test_a_camera_is_watched_until_it_is_enough(model: Path) -> None:
+    lines = run("pattern:64x64", "--model", model, "--json", "--frames", "3").splitlines()
+    frames = [json.loads(line)["frame"] for line in lines]
+    assert len(frames) == 3
+    assert frames == sorted(set(frames))
+
+
+def test_people_get_a_line_when_a_camera_sees_something_else(model: Path) -> None:
+    lines = run("pattern:64x64", "--model", model, "--frames", "5").splitlines()
+    assert 1 <= len(lines) <= 5
+    assert all(line.startswith("frame ") for line in lines)
+    seen = [line.partition(": ")[2].partition(" (")[0] for line in lines]
+    assert all(one != other for one, other in itertools.pairwise(seen))
+
+
+def test_ctrl_c_ends_a_camera_without_a_complaint(model: Path) -> None:
+    command = [sys.executable, "-m", "agent", "detect", "pattern:", "--model", str(model), "--json"]
+    # A shell that runs the tests in the background has them, and their children, ignore Ctrl-C.
+    heeding = ["env", "--default-signal=INT"]
+    watching = subprocess.Popen(
+        [*heeding, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert watching.stdout is not None
+    assert json.loads(watching.stdout.readline())["source"] == "pattern"
+    watching.send_signal(signal.SIGINT)
+    _, complaint = watching.communicate(timeout=30)
+    assert (watching.returncode, complaint) == (0, "")
+
+
+def test_the_newest_picture_is_shown_on_a_page_of_this_machine() -> None:
+    with LivePage() as page:
+        index = httpx.get(page.url)
+        assert '<img src="/pictures"' in index.text
+        assert "default-src 'none'" in index.headers["Content-Security-Policy"]
+        rebound = httpx.get(page.url, headers={"Host": "elsewhere.example"})
+        assert rebound.status_code == HTTPStatus.MISDIRECTED_REQUEST
+        with httpx.stream("GET", f"{page.url}pictures") as stream:
+            parts = stream.iter_raw()
+            for picture in (b"first picture", b"second picture"):
+                page.show(picture)
+                assert picture in next(parts)
+        url = page.url
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
+def test_show_says_where_to_look(model: Path, pictures: Path) -> None:
+    arguments = [str(pictures), "--model", str(model), "--json", "--show"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "http://127.0.0.1:" in result.stderr
+    assert len(result.stdout.splitlines()) == len(models.LABELS)

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import pytest
 
-from agent.cli.detect import PictureResult
+from agent.cli.detect_output import PictureResult
 from agent.errors import ConfigError, ModelError
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
