@@ -8,6 +8,9 @@
 | `/api/events?after=N` | object events newer than number N, with the newest number |
 | `/api/history?after=N` | figures of the last hour for the charts |
 | `/api/log?after=N&level=L` | lines of the agent's log, of at least level L |
+| `/api/doctor` | what the doctor finds; it examines at most every half a minute |
+| `/api/places`, `/api/places/<camera>` | zones, lines and masks of all cameras; PUT changes one camera's |
+| `/api/kept-events…`, `/event/<id>/…` | events that are kept, with filters; their pictures and clips |
 | `/stream/a,b` | server-sent events: pictures with boxes of these cameras |
 | `/frame/<camera>.jpg` | the newest picture |
 | `/healthz` | 200 while the worker is heard, 503 with reasons otherwise |
@@ -18,7 +21,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,13 +28,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent.console.access import Access
+from agent.console.answers import json_answer, no_camera, number_in
 from agent.console.guard import refusal
 from agent.console.history import Point
 from agent.console.journal import LEVELS, LogMemory
+from agent.console.kept import KeptEvents
 from agent.console.live import LiveStream, Shared, Viewers, shared_views
 from agent.console.login import Login
 from agent.console.metrics import CONTENT_TYPE, exposition
 from agent.console.pages import page_file, page_routes
+from agent.console.places import PlaceDesk
 from agent.console.sources import Recent, Snapshot, Sources
 from agent.errors import VigilError
 from agent.schema.events import Event
@@ -40,8 +45,8 @@ from agent.schema.governor import GovernorMove
 from agent.schema.messages import Role, UpdateReport
 
 STATUS_INTERVAL_S = 0.5
+DOCTOR_INTERVAL_S = 30.0
 HEARTBEAT_FRESH_S = 5.0
-MAX_DIGITS = 15
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,10 @@ def application(sources: Sources, memory: Memory, viewers: Viewers, access: Acce
         Route("/api/events", answers.events),
         Route("/api/history", answers.history),
         Route("/api/log", answers.log),
+        Route("/api/doctor", answers.doctor),
+        Route("/api/places", answers.places.show),
+        Route("/api/places/{camera}", answers.places.save, methods=["PUT"]),
+        *KeptEvents(sources.archive).routes(),
         Route("/stream/{cameras}", answers.stream),
         Route("/frame/{camera}.jpg", answers.frame),
         Route("/healthz", answers.health),
@@ -78,17 +87,19 @@ def application(sources: Sources, memory: Memory, viewers: Viewers, access: Acce
 
 class _Answers:
     def __init__(self, sources: Sources, memory: Memory, viewers: Viewers, access: Access) -> None:
-        self._cameras = sources.cameras
+        self._cameras = tuple(sources.cameras)
+        self.places = PlaceDesk(sources.cameras, sources.settings)
+        self._doctor = Shared(sources.doctor, DOCTOR_INTERVAL_S) if sources.doctor else None
         self._memory = memory
         self._viewers = viewers
         self._access = access
         self._status = Shared(sources.status, STATUS_INTERVAL_S)
-        self._views = shared_views(sources.cameras, sources.grab)
+        self._views = shared_views(self._cameras, sources.grab)
 
     async def status(self, request: Request) -> Response:
         snapshot = await self._status.newest()
         role: Role = request.state.role
-        return _json(
+        return json_answer(
             {
                 "snapshot": snapshot,
                 "healthy": not reasons_degraded(snapshot),
@@ -96,30 +107,37 @@ class _Answers:
                 "updates": self._memory.updates.since(0)[1][::-1],
                 "moves": self._memory.moves.since(0)[1][::-1],
                 "role": role,
+                "settings": self.places.standing,
+                "places_version": self.places.version,
                 "may_log_in": self._access.has_tokens,
                 "may_log_out": role is not self._access.anonymous,
             }
         )
 
     async def events(self, request: Request) -> Response:
-        number, events = self._memory.events.since(_number(request, "after"))
-        return _json({"number": number, "events": events})
+        number, events = self._memory.events.since(number_in(request, "after"))
+        return json_answer({"number": number, "events": events})
 
     async def history(self, request: Request) -> Response:
-        number, points = self._memory.history.since(_number(request, "after"))
-        return _json({"number": number, "points": points})
+        number, points = self._memory.history.since(number_in(request, "after"))
+        return json_answer({"number": number, "points": points})
 
     async def log(self, request: Request) -> Response:
         level = request.query_params.get("level", "debug")
         if level not in LEVELS:
             raise HTTPException(400, f"expected one of {', '.join(LEVELS)} in ?level=")
-        number, lines = self._memory.log.since(_number(request, "after"), level)
-        return _json({"number": number, "lines": lines})
+        number, lines = self._memory.log.since(number_in(request, "after"), level)
+        return json_answer({"number": number, "lines": lines})
+
+    async def doctor(self, _: Request) -> Response:
+        if self._doctor is None:
+            return refusal(404, "doctor", "the doctor cannot be asked here; run: vigil doctor")
+        return json_answer(await self._doctor.newest())
 
     async def stream(self, request: Request) -> Response:
         names = set(request.path_params["cameras"].split(","))
         if unknown := sorted(names - set(self._cameras)):
-            return _no_camera(unknown[0])
+            return no_camera(unknown[0])
         if self._viewers.full:
             return refusal(503, "viewers", "too many live views are open", **{"Retry-After": "5"})
         if request.method == "HEAD":
@@ -129,7 +147,7 @@ class _Answers:
     async def frame(self, request: Request) -> Response:
         name = request.path_params["camera"]
         if name not in self._views:
-            return _no_camera(name)
+            return no_camera(name)
         picture = await self._views[name].newest()
         return Response(picture.jpeg, media_type="image/jpeg")
 
@@ -139,8 +157,8 @@ class _Answers:
         except VigilError as error:
             reasons = [error.code]
         if not reasons:
-            return _json({"status": "ok"})
-        return _json({"status": "degraded", "reasons": reasons}, 503)
+            return json_answer({"status": "ok"})
+        return json_answer({"status": "degraded", "reasons": reasons}, 503)
 
     async def metrics(self, _: Request) -> Response:
         text = exposition(await self._status.newest(), self._viewers.open)
@@ -152,21 +170,6 @@ def reasons_degraded(snapshot: Snapshot) -> list[str]:
     if snapshot.heartbeat_age_s is None:
         return ["worker.none"]
     return ["worker.silent"] if snapshot.heartbeat_age_s > HEARTBEAT_FRESH_S else []
-
-
-def _number(request: Request, name: str) -> int:
-    text = request.query_params.get(name, "0")
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
-        raise HTTPException(400, f"expected a number in ?{name}=")
-    return int(text)
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-def _no_camera(name: str) -> Response:
-    return refusal(404, "camera", f"there is no camera {name[:64]!r}")
 
 
 async def _error_answer(_: Request, error: Exception) -> Response:

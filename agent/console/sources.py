@@ -79,12 +79,23 @@ class Archive(Protocol):
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the console gets everything: configured camera names, `status()`, `grab(…)` and kept events."""
+    """Where the console gets everything, and where the one thing that it changes goes.
 
-    cameras: tuple[str, ...]
+    Attributes:
+        cameras: As configured, by name.
+        status: The agent as it is now.
+        grab: The newest picture of a camera.
+        archive: Kept events.
+        settings: Takes changes of zones, lines and masks; None where nothing can be changed.
+        doctor: Examines the device, which takes seconds to minutes.
+    """
+
+    cameras: Mapping[str, CameraConfig]
     status: Callable[[], Snapshot]
     grab: Grab
     archive: Archive | None = None
+    settings: Settings | None = None
+    doctor: Callable[[], DoctorReport] | None = None
 
 
 class Recent(Generic[T]):
