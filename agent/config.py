@@ -19,6 +19,7 @@ from agent.schema.config import (
     Config,
     ConsoleConfig,
     TlsConfig,
+    UpdateConfig,
 )
 from agent.schema.document import config_from_yaml
 from agent.schema.keystore import key_config, located
@@ -91,7 +92,15 @@ def _absolute(config: Config, folder: Path) -> Config:
         broker=_absolute_broker(config.broker, folder),
         cameras=[_absolute_camera(camera, folder) for camera in config.cameras],
         console=_absolute_console(config.console, folder),
+        update=_absolute_update(config.update, folder),
     )
+
+
+def _absolute_update(update: UpdateConfig, folder: Path) -> UpdateConfig:
+    repository = update.repository
+    if repository is None or repository.ca is None:
+        return update
+    return replace(update, repository=replace(repository, ca=str(folder / repository.ca)))
 
 
 def _absolute_broker(broker: BrokerConfig, folder: Path) -> BrokerConfig:

@@ -163,6 +163,7 @@ class Agent:
             worker_pid=self._worker_pid,
             reconnects=lambda: self._links.control.reconnects,
             governor=self._governor.report,
+            progress=lambda: self._update_watch.progress,
             events=self._events.report,
         )
         return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)

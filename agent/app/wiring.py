@@ -32,10 +32,12 @@ from agent.telemetry.meters import Meters
 from agent.update.grants import KeyBroker
 from agent.update.installer import Updater
 from agent.update.journal import Journal
+from agent.update.metered import Meter
 from agent.update.pace import PaceLimits
-from agent.update.ports import Offer
+from agent.update.ports import Offer, Source
 from agent.update.probation import ProbationLimits, limits_for
 from agent.update.sources.blocks import BlockLimits, BlockSource
+from agent.update.sources.https import HttpsLimits, web_source
 from agent.update.staging import Stager
 from agent.update.trust_client import TrustClient
 
@@ -78,15 +80,19 @@ def make_supervisor(
 
 
 def make_stager(device: Device, links: Links) -> Stager:
-    """Return what brings releases from the repository to the store, over MQTT blocks."""
+    """Return what brings releases from the repository to the store, by web where there is one, then MQTT blocks."""
     limits, identity = device.config.update, device.config.device
     pace = PaceLimits(limits.min_rate_kib_s * 1024, deadline_s=limits.transfer_timeout_s)
+    sources: list[Source] = [BlockSource(links.channel("blk"), BlockLimits(pace=pace))]
+    if limits.repository is not None:
+        sources.insert(0, web_source(limits.repository, HttpsLimits(pace=pace)))
     trust = TrustClient(
         device.folder / "tuf", device.trust_root, device.floor, identity.device_class
     )
     return Stager(
         trust=trust,
-        sources=[BlockSource(links.channel("blk"), BlockLimits(pace=pace))],
+        sources=sources,
+        meter=Meter(limits.metered, device.folder / "metered.json", device.disk),
         store=device.store,
         opener=device.opener,
         keys=KeyBroker(links.channel("key")),

@@ -49,7 +49,7 @@ def _overview(found: Status) -> Table:
         "agent": f"{state.agent}, process {found.pid}, worker {found.worker_pid or 'none'}",
         "model": f"{state.release or 'none'} {state.variant or ''}".rstrip(),
         "pipeline": " ".join(filter(None, (state.pipeline, state.problem))),
-        "update": state.phase.value,
+        "update": _update(found),
         "last update": f"{update.release} {update.outcome.value} {update.reason}" if update else "",
         "broker": found.link,
         "spool": f"{measured.outbox_messages} waiting, {measured.outbox_dropped} dropped",
@@ -63,6 +63,14 @@ def _overview(found: Status) -> Table:
     for row in rows.items():
         _add(table, *row)
     return table
+
+
+def _update(found: Status) -> str:
+    progress = found.state.progress
+    if progress is None:
+        return found.state.phase.value
+    text = f"{found.state.phase.value}, {progress.done / 1e6:.1f} of {progress.total / 1e6:.1f} MB"
+    return f"{text}, {progress.waiting}" if progress.waiting else text
 
 
 def _rung(found: Status) -> str:

@@ -13,6 +13,8 @@ from agent.schema.values import Counter, Fraction, Identifier, Positive, Positiv
 from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
 
 CONFIG_SCHEMA = 1
+_TIME = r"([01]\d|2[0-3]):[0-5]\d"
+DayWindow = Annotated[str, msgspec.Meta(pattern=rf"^{_TIME}-{_TIME}$(?!\n)")]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
@@ -118,12 +120,40 @@ class ProbationConfig(Struct):
     max_restarts: int = 0
 
 
+class RepositoryConfig(Struct):
+    """A web server of the repository's static files, any or a CDN; MQTT blocks are the second road then.
+
+    Attributes:
+        url: The repository's folder, `https://…`; `http://` only on a closed network: trust comes from signatures,
+            but everybody on the way sees which release is fetched.
+        ca: PEM certificate of the authority that signed the server; null for the system's authorities.
+    """
+
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s?#]+$(?!\n)", max_length=512)]
+    ca: str | None = None
+
+
+class MeteredConfig(Struct):
+    """What the link may be used for; by the device's own clock and time zone.
+
+    Attributes:
+        daily_mb: Megabytes (10^6 bytes) of the repository that may be fetched on one day; null for any number.
+        hours: Windows `HH:MM-HH:MM` in which large files are fetched, across midnight too; empty for always.
+    """
+
+    daily_mb: PositiveFloat | None = None
+    hours: list[DayWindow] = []
+
+
 class UpdateConfig(Struct):
     """How updates are fetched and tried.
 
     `fallback_variants` cheaper variants of a release are kept beside the chosen one for the governor.
+    Without `repository`, everything comes as MQTT blocks.
     """
 
+    repository: RepositoryConfig | None = None
+    metered: MeteredConfig = MeteredConfig()
     probation: ProbationConfig = ProbationConfig()
     trial_timeout_s: PositiveFloat = 120.0
     transfer_timeout_s: PositiveFloat = 3600.0

@@ -68,11 +68,12 @@ class UpdateReport(Struct):
 
 
 class Progress(Struct):
-    """How far a transfer is, bytes."""
+    """How far a transfer is, bytes; `waiting` says what holds it, empty while it runs."""
 
     file: str
     done: Counter
     total: Counter
+    waiting: str = ""
 
 
 class State(Struct):
@@ -142,6 +143,7 @@ class Telemetry(Struct):
     outbox_dropped: Counter
     link_reconnects: Counter
     governor: GovernorReport | None = None
+    progress: Progress | None = None
     events: StoreReport | None = None
 
 

@@ -13,7 +13,7 @@ from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
 from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
-from agent.schema.messages import MESSAGE_VERSION, Telemetry
+from agent.schema.messages import MESSAGE_VERSION, Progress, Telemetry
 
 if TYPE_CHECKING:
     from agent.telemetry.meters import Meters
@@ -32,12 +32,14 @@ class Ports:
         worker_pid: Process id of the worker, 0 for none.
         reconnects: Links made again.
         governor: Where the governor stands; None while nothing serves.
+        progress: How far a transfer is; None while there is none.
         events: How full the event store is.
     """
 
     worker_pid: Callable[[], int]
     reconnects: Callable[[], int]
     governor: Callable[[], GovernorReport | None] = lambda: None
+    progress: Callable[[], Progress | None] = lambda: None
     events: Callable[[], StoreReport | None] = lambda: None
 
 
@@ -78,6 +80,7 @@ class Survey:
             outbox_dropped=self._outbox.dropped,
             link_reconnects=self._ports.reconnects(),
             governor=self._ports.governor(),
+            progress=self._ports.progress(),
             events=self._ports.events(),
         )
 

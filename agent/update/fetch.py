@@ -15,7 +15,7 @@ from pathlib import Path
 from agent.errors import StorageError, TransferError, TrustError
 from agent.host.disk import Disk, PartFile
 from agent.schema.messages import Progress
-from agent.update.sources.failover import FailoverSource
+from agent.update.metered import Road
 from agent.update.targets import Target
 
 SYNC_BYTES = 4 * 1024 * 1024
@@ -23,7 +23,7 @@ RESERVE_BYTES = 16 * 1024 * 1024  # left free for journal, ledger and spool
 ATTEMPTS = 3
 
 
-def fetch_small(source: FailoverSource, target: Target, limit: int) -> bytes:
+def fetch_small(source: Road, target: Target, limit: int) -> bytes:
     """Return a small file whole.
 
     Raises:
@@ -38,7 +38,7 @@ def fetch_small(source: FailoverSource, target: Target, limit: int) -> bytes:
 
 
 def fetch_file(
-    source: FailoverSource,
+    source: Road,
     target: Target,
     part: Path,
     blob: Path,
@@ -73,7 +73,7 @@ def fetch_file(
 
 def _complete(
     file: PartFile,
-    source: FailoverSource,
+    source: Road,
     target: Target,
     part: Path,
     disk: Disk,
@@ -134,7 +134,7 @@ def _require_space(disk: Disk, part: Path, needed: int) -> None:
 class _Stream:
     """Cuts what the roads bring into the signed blocks; begins anew where a block is wrong."""
 
-    def __init__(self, source: FailoverSource, target: Target, start: int) -> None:
+    def __init__(self, source: Road, target: Target, start: int) -> None:
         self._source, self._target = source, target
         self._buffer = bytearray()
         self._pieces: Iterator[bytes] = source.read(target.location, start)

@@ -21,6 +21,7 @@ from agent.trust.floor import Floor
 from agent.update.admission import Facts, admit
 from agent.update.fetch import fetch_file, fetch_small
 from agent.update.grants import KeyBroker
+from agent.update.metered import Meter, MeteredSource, Road
 from agent.update.ports import Source
 from agent.update.sources.failover import FailoverSource
 from agent.update.trust_client import TrustClient, Trusted
@@ -62,6 +63,7 @@ class Stager:
         disk: Disk under the store.
         deadline_s: Longest time one file may take, seconds.
         fallback_variants: How many cheaper variants are fetched beside the chosen one.
+        meter: Counts bytes and says when to wait; None for a link without limits.
     """
 
     trust: TrustClient
@@ -76,6 +78,7 @@ class Stager:
     disk: Disk = REAL_DISK
     deadline_s: float = 3600.0
     fallback_variants: int = 0
+    meter: Meter | None = None
 
     def fetch(
         self, ref: ReleaseRef, progress: Callable[[Progress], None], *, below_floor: bool = False
@@ -89,8 +92,9 @@ class Stager:
             StorageError: The disk is full or failing.
         """
         source = FailoverSource(self.sources, self.deadline_s)
-        trusted = self.trust.check(source)
-        data = fetch_small(source, trusted.release(ref), MAX_MANIFEST_BYTES)
+        counted = self._counted(source)
+        trusted = self.trust.check(counted)
+        data = fetch_small(counted, trusted.release(ref), MAX_MANIFEST_BYTES)
         manifest = trusted_json(data, Manifest, ref.path)
         facts = Facts(
             self.device_class, 0 if below_floor else self.floor.counter, self.agent_version
@@ -130,7 +134,7 @@ class Stager:
             TrustError: Not authentic.
             TransferError: The road is bad.
         """
-        source = FailoverSource(self.sources, self.deadline_s)
+        source = self._counted(FailoverSource(self.sources, self.deadline_s))
         target = self.trust.check(source).policy()
         data = fetch_small(source, target, MAX_POLICY_BYTES)
         return data, trusted_json(data, Policy, target.path)
@@ -170,7 +174,16 @@ class Stager:
         folder = ref.path.rpartition("/")[0]
         target = trusted.file(f"{folder}/{file.file}", file.sha256)
         part, blob = self.store.part_path(file.sha256), self.store.blob_path(file.sha256)
-        fetch_file(source, target, part, blob, self.disk, progress)
+
+        def waiting(position: int, reason: str) -> None:
+            progress(Progress(file=target.path, done=position, total=target.length, waiting=reason))
+
+        fetch_file(self._counted(source, waiting), target, part, blob, self.disk, progress)
+
+    def _counted(
+        self, source: FailoverSource, on_wait: Callable[[int, str], None] | None = None
+    ) -> Road:
+        return MeteredSource(source, self.meter, on_wait) if self.meter else source
 
 
 def _chosen(manifest: Manifest, choice: Choice) -> Variant:

@@ -28,6 +28,7 @@ from agent.trust.keys import FileKey
 from agent.update.grants import KeyBroker
 from agent.update.installer import Updater
 from agent.update.journal import Journal
+from agent.update.metered import Meter
 from agent.update.ports import Health, Offer, Source
 from agent.update.probation import ProbationLimits
 from agent.update.staging import Stager
@@ -152,6 +153,7 @@ class UpdateDevice:
         variant: str | None = "onnx-fp32-320",
         limits: ProbationLimits | None = None,
         fallback_variants: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         self.disk = disk
         self.host = ScriptedHost()
@@ -176,6 +178,7 @@ class UpdateDevice:
             agent_version=agent_version,
             disk=disk,
             fallback_variants=fallback_variants,
+            meter=meter,
         )
         self.journal = Journal(folder / "journal", disk)
         self._limits = limits or ProbationLimits(max_p95_ms=200.0)

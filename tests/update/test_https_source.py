@@ -6,12 +6,14 @@ import gzip
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import formatdate
 
 import pytest
 
 from agent.errors import TransferError
 from agent.update.pace import PaceLimits
-from agent.update.sources.https import HttpsLimits, HttpsSource
+from agent.update.sources.https import MAX_RETURNS, HttpsLimits, HttpsSource
 from tests.parts.web_server import Answer, Handler, WebServer, honest
 
 DATA = os.urandom(700_003)
@@ -26,6 +28,55 @@ def server() -> Iterator[WebServer]:
 
 def read(server: WebServer, start: int = 0, path: str = "a/b") -> bytes:
     return b"".join(HttpsSource(server.url, limits=QUICK).read(path, start))
+
+
+@dataclass
+class BusyServer:
+    """Sends clients away `times` times with these headers, then serves."""
+
+    times: int
+    headers: dict[str, str]
+
+    def __call__(self, handler: Handler, data: bytes, start: int) -> None:
+        self.times -= 1
+        if self.times >= 0:
+            handler.answer(503, b"busy", **self.headers)
+        else:
+            honest(handler, data, start)
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server: WebServer) -> None:
+    slept: list[float] = []
+    server.script = BusyServer(2, {"Retry_After": "7"})
+    source = HttpsSource(server.url, limits=QUICK, sleep=slept.append)
+    assert b"".join(source.read("a/b", 5)) == DATA[5:]
+    assert len(slept) == 2
+    assert all(7.0 <= seconds < 9.0 for seconds in slept)
+
+
+@pytest.mark.parametrize(
+    ("told", "least", "most"),
+    [("86400", 60, 75), ("0", 0, 0), (formatdate(0, usegmt=True), 0, 0)],
+    ids=["a day is too long", "at once", "a date that is past"],
+)
+def test_what_a_busy_server_asks_for_is_bounded(
+    server: WebServer, told: str, least: float, most: float
+) -> None:
+    slept: list[float] = []
+    server.script = BusyServer(99, {"Retry_After": told})
+    source = HttpsSource(server.url, limits=QUICK, sleep=slept.append)
+    with pytest.raises(TransferError) as caught:
+        list(source.read("a/b", 0))
+    assert caught.value.code == "transfer.busy"
+    assert len(slept) == len(server.requests) == MAX_RETURNS
+    assert all(least <= seconds <= most for seconds in slept)
+
+
+def test_a_busy_server_that_says_nothing_sensible_is_left(server: WebServer) -> None:
+    server.script = BusyServer(99, {"Retry_After": "soon"})
+    with pytest.raises(TransferError) as caught:
+        read(server)
+    assert caught.value.code == "transfer.refused"
 
 
 @pytest.mark.parametrize("start", [0, 1, 131_072, 700_002])

@@ -49,10 +49,10 @@ function steps(now) {
 
 const warning = (text) => html("p", { className: "problem", textContent: text });
 
-function transfer({ file, done, total }) {
+function transfer({ file, done, total, waiting }) {
   const bar = html("progress", { max: Math.max(1, total), value: done });
   bar.setAttribute("aria-label", `Transfer of ${file}`);
-  return html("div", { className: "transfer" }, bar, html("span", { textContent: `${bytes(done)} of ${bytes(total)}` }));
+  return html("div", { className: "transfer" }, bar, html("span", { textContent: `${bytes(done)} of ${bytes(total)}${waiting ? ` · ${waiting}` : ""}` }));
 }
 
 function outcome(report) {

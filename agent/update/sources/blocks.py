@@ -103,16 +103,18 @@ class _Pull:
 
     def take(self) -> bytes | None:
         """Return the next block in order, or None at the end of the file."""
+        # First, and not before the block given last was dealt with: what is lost with the process, on its way or
+        # in the caller's hand, is one window at most.
+        self._fill_window()
+        self._ask_again()
         while self._next_give not in self._ready:
             if self._total is not None and self._next_give >= self._total:
                 return None
+            self._receive()
             self._fill_window()
             self._ask_again()
-            self._receive()
         data = self._ready.pop(self._next_give)
         self._next_give += len(data)
-        self._fill_window()
-        self._ask_again()
         return data
 
     def _fill_window(self) -> None:

@@ -3,28 +3,35 @@
 Rules (UPDATE_NOTES 5.3)
 - From byte 0: 200, or 206 that begins there. From any other byte: only 206 whose Content-Range begins there.
 - No compression, no redirect to another host, no web page in place of a file (captive portals).
+- A busy server (503 or 429 with Retry-After) is asked again as it says, a few times.
 - Fewer bytes than announced is an error, and so is a road slower than the minimum rate.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from agent.errors import TransferError
+from agent.errors import ConfigError, TransferError
+from agent.schema.config import RepositoryConfig
 from agent.update.pace import Clock, Pace, PaceLimits
 
 CHUNK_BYTES = 128 * 1024
 MAX_REDIRECTS = 3
+MAX_RETURNS = 4  # answers of a busy server to one request, before the next road is taken
+MAX_RETRY_AFTER_S = 60.0
 _OK, _PARTIAL = 200, 206
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BUSY = frozenset({429, 503})
 _MISSING = frozenset({403, 404, 410})  # object stores answer 403 for a file that is not there
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
@@ -38,6 +45,25 @@ class HttpsLimits:
     pace: PaceLimits = field(default_factory=PaceLimits)
 
 
+def web_source(repository: RepositoryConfig, limits: HttpsLimits = HttpsLimits()) -> HttpsSource:
+    """Return the source that the configuration names.
+
+    Raises:
+        ConfigError: The authority's certificate cannot be used.
+    """
+    context = None
+    if repository.url.startswith("https:"):
+        try:
+            context = ssl.create_default_context(cafile=repository.ca)
+        except (ssl.SSLError, OSError) as error:
+            message = f"update.repository.ca {repository.ca}: {error.strerror or error}"
+            raise ConfigError(message, hint="it must be a PEM certificate") from error
+        context.minimum_version = (
+            ssl.TLSVersion.TLSv1_2
+        )  # what content delivery networks still need
+    return HttpsSource(repository.url, context, limits)
+
+
 class HttpsSource:
     """A `Source` over a web server of static files.
 
@@ -46,6 +72,7 @@ class HttpsSource:
         context: TLS settings; None for the system's authorities.
         limits: Timeouts and pace.
         clock: Monotonic seconds.
+        sleep: Sleeps, seconds.
     """
 
     def __init__(
@@ -54,7 +81,9 @@ class HttpsSource:
         context: ssl.SSLContext | None = None,
         limits: HttpsLimits = HttpsLimits(),
         clock: Clock = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._sleep = sleep
         self._base = base_url.rstrip("/") + "/"
         self._limits = limits
         self._clock = clock
@@ -67,11 +96,12 @@ class HttpsSource:
         Raises:
             TransferError: `transfer.not_found`, `transfer.refused` (status), `transfer.redirect`,
                 `transfer.range`, `transfer.encoding`, `transfer.not_a_file`, `transfer.truncated`,
-                `transfer.slow`, `transfer.deadline` or `transfer.failed`.
+                `transfer.busy` (asked to come back too often), `transfer.slow`, `transfer.deadline` or
+                `transfer.failed`.
         """
         pace = Pace(self._limits.pace, self._clock)
         try:
-            response = self._get(self._base + path, start)
+            response = self._admitted(path, start, pace)
             try:
                 left = _expected_bytes(response, path, start)
                 yield from _body(response, left, path, pace)
@@ -79,6 +109,22 @@ class HttpsSource:
                 response.close()
         except (HTTPError, OSError) as error:
             raise TransferError(f"{path}: {error}") from error
+
+    def _admitted(self, path: str, start: int, pace: Pace) -> urllib3.BaseHTTPResponse:
+        """Ask for the file, coming back later as often as a busy server may ask for that."""
+        for _ in range(MAX_RETURNS):
+            response = self._get(self._base + path, start)
+            wait_s = _retry_after_s(response)
+            if wait_s is None:
+                return response
+            response.close()
+            # Jitter keeps a fleet that was sent away together from coming back together.
+            wait_s *= 1.0 + secrets.randbelow(256) / 1024
+            pace.excuse(wait_s)
+            self._sleep(wait_s)
+            pace.add(0)
+        message = f"{path}: the server was busy {MAX_RETURNS} times"
+        raise TransferError(message, code="transfer.busy")
 
     def _get(self, url: str, start: int) -> urllib3.BaseHTTPResponse:
         """Ask for the file, following redirects that stay on the same host."""
@@ -94,6 +140,19 @@ class HttpsSource:
             response.close()
             url = _same_host(url, response.headers.get("Location", ""))
         raise TransferError(f"{url}: more than {MAX_REDIRECTS} redirects", code="transfer.redirect")
+
+
+def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float | None:
+    """Return how long a busy server wants us to stay away, None when it is not busy or does not say."""
+    told = response.headers.get("Retry-After", "")
+    if response.status not in _BUSY or not told:
+        return None
+    try:
+        at = parsedate_to_datetime(told) if not told.isdecimal() else None
+    except ValueError:
+        return None
+    seconds = float(told) if at is None else at.timestamp() - time.time()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
 def _same_host(url: str, location: str) -> str:

@@ -1,0 +1,131 @@
+"""kill -9 in the middle of a transfer over a real broker: of the agent's process, and of the broker."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from agent.fleet.blocks import BlockServer
+from agent.schema.blocks import BLOCK_BYTES, WINDOW
+from agent.schema.document import to_json
+from agent.schema.topics import DeviceTopics
+from agent.update.targets import Target
+from tests.parts.broker import Broker
+from tests.parts.puller import DEVICE
+
+BLOCKS = 96
+DATA = os.urandom(BLOCKS * BLOCK_BYTES - 777)
+TOPICS = DeviceTopics(DEVICE)
+
+
+class Desk:
+    """The block server behind a broker; `served` are the offsets it gave, in order."""
+
+    def __init__(self, port: int, public: Path) -> None:
+        self.served: list[int] = []
+        self._server = BlockServer(public)
+        self._ready = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"desk-{secrets.token_hex(4)}")
+        self._client.on_connect = lambda client, *_: client.subscribe(f"{TOPICS.leaf('blk/req')}")
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_message = self._answer
+        self._client.reconnect_delay_set(1, 1)
+        self._client.connect("127.0.0.1", port, 30)
+        self._client.loop_start()
+        assert self._ready.wait(10)
+
+    def _answer(self, client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
+        reply = self._server.answer(DEVICE, bytes(message.payload))
+        if reply.data:
+            self.served.append(reply.offset)
+        client.publish(TOPICS.leaf("blk/rsp"), reply.encode())
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@dataclasses.dataclass
+class Stand:
+    """A broker, a desk, and processes that fetch one file."""
+
+    broker: Broker
+    desk: Desk
+    folder: Path
+
+    def pull(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.parts.puller", str(self.broker.port)]
+        files = [str(self.folder / "target.json"), str(self.folder)]
+        return subprocess.Popen([*command, *files], stdout=subprocess.PIPE, text=True)
+
+    @property
+    def blob(self) -> bytes:
+        return (self.folder / "blob").read_bytes()
+
+
+@pytest.fixture
+def stand(mosquitto: Broker, tmp_path: Path) -> Iterator[Stand]:
+    public = tmp_path / "public"
+    pieces = [DATA[at : at + BLOCK_BYTES] for at in range(0, len(DATA), BLOCK_BYTES)]
+    blocks = tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
+    target = Target("a/b", len(DATA), hashlib.sha256(DATA).hexdigest(), BLOCK_BYTES, blocks)
+    file = public / target.location
+    file.parent.mkdir(parents=True)
+    file.write_bytes(DATA)
+    (tmp_path / "target.json").write_bytes(to_json(dataclasses.asdict(target)))
+    desk = Desk(mosquitto.port, public)
+    yield Stand(mosquitto, desk, tmp_path)
+    desk.close()
+
+
+def reach(process: subprocess.Popen[str], position: int) -> int:
+    """Read what the process says until it has come so far; return how far it is."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= position:
+            return int(line)
+    pytest.fail("the transfer ended before")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_35_an_agent_that_is_killed_fetches_at_most_one_window_again(
+    stand: Stand, share: float
+) -> None:
+    first = stand.pull()
+    reach(first, int(len(DATA) * share))
+    first.kill()
+    first.wait(10)
+    before = len(stand.desk.served)
+    second = stand.pull()
+    start = reach(second, 0)
+    assert start >= int(len(DATA) * share)
+    second.communicate(timeout=60)
+    assert (second.returncode, stand.blob == DATA) == (0, True)
+    again = stand.desk.served[before:]
+    assert min(again) == start
+    refetched = set(stand.desk.served[:before]) & set(again)
+    # What was on its way when the process died, and nothing more.
+    assert len(refetched) <= WINDOW
+
+
+def test_35_a_broker_that_is_killed_twice_costs_only_what_was_on_its_way(stand: Stand) -> None:
+    process = stand.pull()
+    for share in (0.2, 0.6):
+        reach(process, int(len(DATA) * share))
+        stand.broker.kill()
+        stand.broker.start()
+    process.communicate(timeout=90)
+    assert (process.returncode, stand.blob == DATA) == (0, True)
+    assert len(stand.desk.served) <= BLOCKS + 2 * 2 * WINDOW
