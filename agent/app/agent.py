@@ -38,7 +38,7 @@ from agent.schema.document import to_json
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
-from agent.schema.messages import Phase, UpdateReport
+from agent.schema.messages import Phase, Telemetry, UpdateReport
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
 from agent.telemetry.meters import Meters
@@ -86,7 +86,7 @@ class Agent:
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands()
-        cameras = tuple(camera.name for camera in config.cameras)
+        cameras = {camera.name: camera for camera in config.cameras}
         self._console = Console(
             config.console,
             ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
@@ -183,7 +183,7 @@ class Agent:
 
     def _parts(self) -> list[Part]:
         device, telemetry = self._device, self._device.config.telemetry
-        sources = ReportSources(self._standing.state, self._survey)
+        sources = ReportSources(self._standing.state, self._measure)
         reporter = Reporter(
             self._topics, self._links.control, self._outbox, sources, telemetry.interval_s
         )
@@ -284,6 +284,12 @@ class Agent:
 
     def _worker_pid(self) -> int:
         return self._supervisor.worker_pid or 0
+
+    def _measure(self) -> Telemetry:
+        """Measure for a report; the page's charts remember it."""
+        measured = self._survey()
+        self._console.measured(measured)
+        return measured
 
     def _snapshot(self) -> Snapshot:
         return self._standing.snapshot(self._survey())

@@ -12,7 +12,7 @@ PORT_IN_USE = "console.port_in_use"
 
 
 class Page:
-    """Starts the console, or goes on without it when its port is taken."""
+    """Starts the console and lets it listen to the log, or goes on without it when its port is taken."""
 
     name = "page"
 
@@ -25,13 +25,16 @@ class Page:
         Raises:
             ConfigError: The page would be exposed, or its files cannot be read.
         """
+        logging.getLogger().addHandler(self._console.log)
         try:
             self._console.start()
         except ConfigError as error:
             if error.code != PORT_IN_USE:
                 raise
+            logging.getLogger().removeHandler(self._console.log)
             log.error("the agent runs without its page: %s", error.diagnostics())
 
     def stop(self) -> None:
         """Stop serving; idempotent."""
         self._console.stop()
+        logging.getLogger().removeHandler(self._console.log)

@@ -2,8 +2,9 @@
 
 Rules
 - Tokens are compared in constant time and never logged, stored or sent back.
-- A session is `<expiry>.<role>.<HMAC-SHA256 of both>` under a key that lives as long as the process, so
-  there is nothing to store and a restart logs everybody out.
+- A session is `<expiry>.<role>.<HMAC-SHA256 of both>` under a key made of the tokens and the boot, so there is
+  nothing to store; the agent may begin anew (a change of zones does) and nobody is logged out, but a changed
+  token or a reboot logs everybody out.
 - An address that tried wrong tokens too often is refused without looking at what it sends.
 """
 
@@ -11,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 import stat
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agent.errors import ConfigError
+from agent.host.clock import boot_id
 from agent.schema.messages import Role
 
 MIN_TOKEN_CHARS = 16
@@ -26,6 +27,7 @@ SESSION_S = 12 * 3600
 MAX_FAILURES = 5
 FAILURE_WINDOW_S = 60.0
 MAX_ADDRESSES = 1024
+_ROUNDS = 100_000
 
 
 def read_token(path: Path, setting: str = "console.token_file") -> str:
@@ -79,16 +81,19 @@ class Failures:
 
 
 class Access:
-    """Checks tokens and sessions. Times are monotonic seconds: a session dies with its process anyway.
+    """Checks tokens and sessions. Times are monotonic seconds: a session does not outlive a boot anyway.
 
     Args:
         tokens: The token that opens each role.
         anonymous: What somebody without a token may do; None for nothing.
+        boot: Id of this boot.
     """
 
-    def __init__(self, tokens: Mapping[Role, str], anonymous: Role | None = None) -> None:
+    def __init__(
+        self, tokens: Mapping[Role, str], anonymous: Role | None = None, boot: str = ""
+    ) -> None:
         self._digests = {role: _digest(token) for role, token in tokens.items()}
-        self._session_key = secrets.token_bytes(32)
+        self._session_key = _session_key(tokens.values(), boot or boot_id())
         self.anonymous = anonymous
         self.failures = Failures()
 
@@ -111,13 +116,21 @@ class Access:
     def role_of_session(self, session: str, now_s: float) -> Role | None:
         """Return the role of a session that this process made and that has not expired."""
         claim, _, seal = session.rpartition(".")
-        if not hmac.compare_digest(seal.encode(), self._seal(claim).encode()):
+        if not self._session_key or not hmac.compare_digest(
+            seal.encode(), self._seal(claim).encode()
+        ):
             return None
         expiry, _, role = claim.partition(".")
         return Role(role) if int(expiry) > now_s else None
 
     def _seal(self, claim: str) -> str:
         return hmac.new(self._session_key, claim.encode(), hashlib.sha256).hexdigest()
+
+
+def _session_key(tokens: Iterable[str], boot: str) -> bytes:
+    """Return a key that is slow to find out from a session, in case somebody chose a weak token."""
+    secret = "\n".join(tokens).encode("utf-8", "surrogatepass")
+    return hashlib.pbkdf2_hmac("sha256", secret, boot.encode(), _ROUNDS) if secret else b""
 
 
 def _digest(token: str) -> bytes:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Protocol
 
-from msgspec import UNSET, UnsetType
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +17,7 @@ from starlette.responses import Response
 from agent.console.answers import json_answer, no_camera
 from agent.console.bodies import read_body
 from agent.console.guard import MAX_PLACES_BYTES, refusal
+from agent.console.sources import Settings
 from agent.errors import CommandError, ConfigError
 from agent.host.clock import wall_ms
 from agent.schema.config import CameraConfig
@@ -40,10 +39,10 @@ _PLACE = re.compile(r"at \$\.cameras\[\d+\]\.?(?:privacy\.)?(\S*): (.*)", re.DOT
 class PlacesDocument(Struct):
     """The places of one camera, as the page sends and gets them; coordinates are shares of the picture."""
 
-    zones: list[ZoneConfig] = []
-    lines: list[LineConfig] = []
-    speeds: list[SpeedConfig] = []
-    masks: list[MaskConfig] = []
+    zones: tuple[ZoneConfig, ...] = ()
+    lines: tuple[LineConfig, ...] = ()
+    speeds: tuple[SpeedConfig, ...] = ()
+    masks: tuple[MaskConfig, ...] = ()
 
 
 class Fault(Struct):
@@ -57,37 +56,16 @@ class Standing(Struct):
     """Whether a change of settings is on trial, and how the last one ended."""
 
     trial: bool
-    last: Verdict | None | UnsetType = UNSET
-
-
-class Settings(Protocol):
-    """How the console changes the configuration; called from its threads."""
-
-    @property
-    def on_trial(self) -> bool:
-        """Whether a change is being tried."""
-        ...
-
-    @property
-    def last(self) -> Verdict | None:
-        """How the last change ended."""
-        ...
-
-    def propose(self, changes: Mapping[str, object]) -> bool:
-        """Put a change on trial; return whether anything changes.
-
-        Raises:
-            ConfigError: The result would be no configuration.
-            CommandError: Something else is under way.
-            StorageError: It cannot be written.
-        """
-        ...
+    last: Verdict | None
 
 
 def document_of(camera: CameraConfig) -> PlacesDocument:
     """Return a camera's places."""
     return PlacesDocument(
-        zones=camera.zones, lines=camera.lines, speeds=camera.speeds, masks=camera.privacy.masks
+        zones=tuple(camera.zones),
+        lines=tuple(camera.lines),
+        speeds=tuple(camera.speeds),
+        masks=tuple(camera.privacy.masks),
     )
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from agent.schema.config import CameraConfig
+from agent.schema.doctor import DoctorReport
 from agent.schema.events import EventRecord
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.messages import CameraReport, State, Telemetry
+from agent.schema.settings import Verdict
 
 T = TypeVar("T")
 Grab = Callable[[str, int, int], tuple[FrameGrabbed, bytes]]
@@ -74,6 +77,30 @@ class Archive(Protocol):
 
     def clip(self, event: str) -> bytes | None:
         """Return an event's clip (AVI of JPEGs, see `agent.schema.avi`); None when it is not kept."""
+        ...
+
+
+class Settings(Protocol):
+    """How the console changes the configuration; called from its threads."""
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether a change is being tried."""
+        ...
+
+    @property
+    def last(self) -> Verdict | None:
+        """How the last change ended."""
+        ...
+
+    def propose(self, changes: Mapping[str, object]) -> bool:
+        """Put a change on trial; return whether anything changes.
+
+        Raises:
+            ConfigError: The result would be no configuration.
+            CommandError: Something else is under way.
+            StorageError: It cannot be written.
+        """
         ...
 
 
