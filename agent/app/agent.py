@@ -193,6 +193,7 @@ class Agent:
             telemetry=self._survey,
             worker_pid=self._worker_pid,
             link=lambda: self._links.control.description,
+            last_frames_ns=lambda: self._meters.last_frames_ns,
             disk=device.disk,
         )
         trial_s = device.config.update.trial_timeout_s

@@ -10,7 +10,19 @@ import typer
 from rich.console import Console
 
 from agent import __version__
-from agent.cli import bench, demo, detect, enroll, eval, fleet, profile, release, run, status  # noqa: A004 - the command's name
+from agent.cli import (
+    bench,
+    demo,
+    detect,
+    doctor,
+    enroll,
+    eval,  # noqa: A004 - the command's name
+    fleet,
+    profile,
+    release,
+    run,
+    status,
+)
 from agent.errors import VigilError
 
 app = typer.Typer(
@@ -26,6 +38,7 @@ app.command("detect")(detect.detect)
 app.command("eval")(eval.evaluate)
 app.command("bench")(bench.bench)
 app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("enroll")(enroll.enroll)
 app.add_typer(profile.app)
 app.add_typer(release.app)

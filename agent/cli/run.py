@@ -24,14 +24,11 @@ def run(
     """Detect, report, and take signed commands and updates until stopped."""
     from agent.app import Agent
     from agent.config import load_config
+    from agent.host.logs import set_up_logs
 
     if log_level not in LEVELS:
         raise typer.BadParameter(f"expected one of {', '.join(LEVELS)}", param_hint="--log-level")
-    logging.basicConfig(
-        level=log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(threadName)s %(name)s: %(message)s",
-    )
+    set_up_logs(log_level)
     # It says "no signature" of every key that was not needed.
     logging.getLogger("tuf").setLevel(logging.WARNING)
     os.umask(0o077)  # also for what SQLite creates

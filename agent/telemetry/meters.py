@@ -58,6 +58,7 @@ class Meters:
         self._started_ns = now_ns()
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
         self._cameras: dict[str, CameraReport] = {}
+        self._last_ns: dict[str, int] = {}
         self._restarts = 0
         self._lock = threading.Lock()
 
@@ -67,6 +68,8 @@ class Meters:
         sample = _Sample(self._now_ns(), result.stages_ms, bool(result.error), whole_ms)
         with self._lock:
             self._samples.append(sample)
+            if not result.error:
+                self._last_ns[result.camera] = result.finished_ns
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """Remember what the worker says of its cameras."""
@@ -82,6 +85,12 @@ class Meters:
     def restarts(self) -> int:
         """Unplanned restarts of the worker since the agent started."""
         return self._restarts
+
+    @property
+    def last_frames_ns(self) -> dict[str, int]:
+        """Monotonic instant of the last good frame of each camera."""
+        with self._lock:
+            return dict(self._last_ns)
 
     @property
     def cameras(self) -> list[CameraReport]:

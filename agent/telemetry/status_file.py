@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent.errors import StorageError, VigilError
 from agent.host.clock import boot_id, monotonic_ns
 from agent.host.disk import REAL_DISK, Disk
@@ -41,6 +43,7 @@ class Status(Struct):
         pid: Process id of the control process.
         worker_pid: Process id of the serving worker, 0 without one.
         link: `connected by MQTT 5`, or what keeps the link from being so.
+        last_frames_ns: CLOCK_MONOTONIC of each camera's last frame that was processed without an error.
     """
 
     schema: int
@@ -51,6 +54,7 @@ class Status(Struct):
     link: str
     state: State
     telemetry: Telemetry
+    last_frames_ns: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class StatusFile:
     telemetry: Callable[[], Telemetry]
     worker_pid: Callable[[], int]
     link: Callable[[], str]
+    last_frames_ns: Callable[[], dict[str, int]] = dict
     disk: Disk = REAL_DISK
 
     def run(self, stop: threading.Event) -> None:
@@ -92,6 +97,7 @@ class StatusFile:
             link=self.link(),
             state=self.state(),
             telemetry=self.telemetry(),
+            last_frames_ns=self.last_frames_ns(),
         )
         self.disk.write_atomic(self.folder / _NAME, to_json(status), 0o644)
 

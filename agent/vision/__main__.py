@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import socket
 import sys
 
+from agent.host.logs import set_up_logs
 from agent.host.sandbox import confine
 from agent.host.seqpacket import Wire
 from agent.vision.process import set_up_process
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--socket-fd", type=int, required=True)
     parser.add_argument("--memory-mb", type=int)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    set_up_logs("info", "vigil-worker")
     if options.memory_mb is not None:
         confine(options.memory_mb)
     set_up_process()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 
 from agent.schema.events import PictureKind, SnapshotFacts
-from agent.vision.picture import encode_jpeg, jpeg_of
+from agent.vision.picture import encode_jpeg
 
 if TYPE_CHECKING:
     from agent.schema.recording import SnapshotConfig
@@ -90,5 +91,6 @@ def thumbnail(picture: SafePicture, box: tuple[float, float, float, float]) -> b
     x = min(max((box[0] + box[2] - side) / 2, 0), width - side)
     y = min(max((box[1] + box[3] - side) / 2, 0), height - side)
     window = picture.image[int(y) : int(y + side), int(x) : int(x + side)]
-    small = cv2.resize(window, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return jpeg_of(small, _THUMBNAIL_QUALITY)
+    small = np.empty((_THUMBNAIL, _THUMBNAIL, 3), np.uint8)
+    cv2.resize(window, (_THUMBNAIL, _THUMBNAIL), small, interpolation=cv2.INTER_AREA)
+    return encode_jpeg(replace(picture, image=small), _THUMBNAIL, _THUMBNAIL_QUALITY)

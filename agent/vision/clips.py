@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # What the ring may hold; the container around the frames needs a little more.
 _MAX_RING_BYTES = MAX_CLIP_BYTES - 2**20
 _EARLY = 0.8
+# An object is announced some frames after it appeared, and the pre-roll counts from its appearance.
+_ANNOUNCED_AFTER_MS = 2000.0
 
 
 class _Kept(NamedTuple):
@@ -96,7 +98,7 @@ class ClipRing:
         return write_avi(Film([one.jpeg for one in frames], width, height, max(fps, 0.1)))
 
     def _trim(self, now_ms: float) -> None:
-        oldest_ms = now_ms - self._config.pre_s * 1000
+        oldest_ms = now_ms - self._config.pre_s * 1000 - _ANNOUNCED_AFTER_MS
         wanted_ms = min([oldest_ms, *(span.from_ms for span in self._spans.values())])
         while self._frames and (self._frames[0].at_ms < wanted_ms or self._bytes > _MAX_RING_BYTES):
             self._bytes -= len(self._frames.popleft().jpeg)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.host.clock import monotonic_ns, wall_ms
-from agent.schema.events import ZoneEvent
+from agent.schema.events import PictureKind, ZoneEvent
 from agent.schema.ipc import EventPicture, FrameResult, Message, ObjectEvent, PlaceNotice
 from agent.schema.messages import MESSAGE_VERSION
 from agent.schema.values import Box
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from agent.schema.config import CameraConfig
-    from agent.schema.events import Event, LineReport, PictureKind, ZoneReport
+    from agent.schema.events import Event, LineReport, ZoneReport
     from agent.schema.recording import EventConfig
     from agent.schema.zones import LineConfig, ZoneConfig
     from agent.vision.cameras import Frame
@@ -92,6 +92,7 @@ class CameraDesk:
         self.newest: Published | None = None
         self.processed = 0
         self._fed_ns = 0
+        self._film_ms = 0.0  # when the newest frame was captured, monotonic
         self.places: tuple[list[ZoneReport], list[LineReport]] = ([], [])
         self.problem = redactor.problem or _strange_labels(rules)
 
@@ -99,6 +100,7 @@ class CameraDesk:
         """Yield what to send for one processed frame: its result at once, then all that it caused."""
         self.processed += 1
         self._fed_ns = monotonic_ns()
+        self._film_ms = done.frame.captured_ns / 1e6
         sightings = self._track(done)
         boxes = [_box(seen) for seen in sightings if seen.score >= self._confidence]
         picture = self._redactor.show(done.frame, done.detected)
@@ -106,10 +108,10 @@ class CameraDesk:
             self.newest = Published(picture, boxes)
         yield Parcel(_result(done, boxes))
         if picture is not None:
-            self._ring.add(picture, done.frame.captured_ns / 1e6)
+            self._ring.add(picture, self._film_ms)
         if done.detected is not None:
             yield from self._happenings(sightings, done.frame, picture)
-        yield from self._clips(self._ring.ready(done.frame.captured_ns / 1e6))
+        yield from self._clips(self._ring.ready(self._film_ms))
         self.places = self._zones.zone_reports(), self._zones.line_reports()
 
     @property
@@ -145,7 +147,7 @@ class CameraDesk:
         for life in lives:
             if picture is not None and self._book.is_confirmed(life):
                 self._album.consider(life, picture, now.clock_ms)
-            parcels += self._tell(life, frame, now)
+            parcels += self._tell(life, now)
         by_track = {life.sighting.track: life for life in lives}
         parcels += [self._notice(notice, by_track[notice.track], now.wall_ms) for notice in notices]
         for life in self._book.gone(now):
@@ -172,14 +174,14 @@ class CameraDesk:
         label, confirmed = self._book.label(life), self._book.is_confirmed(life)
         return Seen(life.sighting.track, label, life.top_score, box, confirmed)
 
-    def _tell(self, life: Life, frame: Frame, now: Moment) -> list[Parcel]:
+    def _tell(self, life: Life, now: Moment) -> list[Parcel]:
         is_new = life.told is None
         life.has_clip = self._ring.enabled
         event = self._book.tell(life, now)
         if event is None:
             return []
         if is_new:
-            began_ms = frame.captured_ns / 1e6 - (now.wall_ms - life.start_ms)
+            began_ms = self._film_ms - (now.wall_ms - life.start_ms)
             self._ring.begin(event.id, began_ms)
         return self._event(event, life)
 
@@ -189,7 +191,7 @@ class CameraDesk:
         event = self._book.end(life, at_ms)
         parcels = []
         if event is not None:
-            self._ring.finish(event.id, monotonic_ns() / 1e6)
+            self._ring.finish(event.id, self._film_ms)
             parcels = [self._notice(notice, life, at_ms) for notice in left]
             parcels += self._event(event, life)
         self._album.forget(life)

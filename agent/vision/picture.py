@@ -58,15 +58,6 @@ def encode_jpeg(picture: SafePicture, max_width: int, quality: int) -> bytes:
     size = fitting_size(picture, max_width)
     if size != (image.shape[1], image.shape[0]):
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return jpeg_of(image, quality)
-
-
-def jpeg_of(image: cv2.typing.MatLike, quality: int) -> bytes:
-    """Return an image, which was cut from a `SafePicture`, as JPEG.
-
-    Raises:
-        CameraError: `camera.no_picture` when it cannot be encoded.
-    """
     good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not good:
         raise CameraError("the picture cannot be encoded", code="camera.no_picture")

@@ -13,6 +13,7 @@ from agent.schema import ipc
 from agent.schema.config import CameraConfig
 from agent.schema.document import parse_msgpack
 from agent.schema.manifest import InputSpec, SealedFile, Variant
+from agent.schema.recording import EventConfig
 from agent.schema.values import BackendName, FamilyName, Precision
 from tests.vision import models
 
@@ -86,7 +87,7 @@ class Peer:
         finally:
             os.close(fd)
 
-    def open_cameras(self, *cameras: CameraConfig) -> ipc.Done:
+    def open_cameras(self, *cameras: CameraConfig, events: EventConfig | None = None) -> ipc.Done:
         return self.ask(
             ipc.Done,
             ipc.OpenCameras,
@@ -95,6 +96,7 @@ class Peer:
             cameras=list(cameras),
             epoch_ns=time.monotonic_ns(),
             default_fps=20.0,
+            events=events or EventConfig(),
         )
 
     def golden(self, golden: bytes, kind: type[T]) -> T:
