@@ -55,7 +55,6 @@ async function refresh() {
   system.show(status);
   speed.show(status);
   events.show(status);
-  drawFigures(status);
   drawLatest(status);
   drawModel(status);
   const { number, events: news } = await ask(`/api/events?after=${newestEvent}`);
@@ -70,6 +69,7 @@ async function refresh() {
     events.setPlaces(cameras);
   }
   await Promise.all([speed.refresh(), system.refresh()]);
+  drawFigures(status, speed.points);
 }
 
 async function loop() {

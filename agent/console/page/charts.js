@@ -21,14 +21,13 @@ export class Chart {
    * @param stacked whether the values of all series add up
    * @param whole whether values are whole numbers, drawn as steps, with 0 on top (rungs)
    */
-  constructor(figure, { title, unit, stacked = false, whole = false, limits = null }) {
-    Object.assign(this, { figure, title, unit, stacked, whole, limits });
+  constructor(figure, { title, unit, stacked = false, whole = false, limits = null, empty = "Nothing was measured yet." }) {
+    Object.assign(this, { figure, title, unit, stacked, whole, limits, empty });
     this.series = [];
     this.times = [];
     this.cursor = null;
     this.legend = html("ul", { className: "legend" });
     this.plot = html("div", { className: "plot", tabIndex: 0, role: "img" });
-    this.said = html("p", { className: "said", role: "status" });
     figure.replaceChildren(html("figcaption", {}, html("h3", { textContent: title }, html("small", { textContent: ` ${unit}` }))), this.plot, this.legend);
     this.plot.addEventListener("pointermove", (event) => this.point(event.offsetX));
     this.plot.addEventListener("pointerleave", () => this.move(null));
@@ -69,8 +68,9 @@ export class Chart {
   draw() {
     const width = this.plot.clientWidth;
     if (!width) return;
-    if (this.times.length < 2) {
-      this.plot.replaceChildren(html("p", { className: "empty", textContent: "Not enough measurements yet." }));
+    const known = this.series.some(({ values }) => values.some((value) => value !== null));
+    if (this.times.length < 2 || !known) {
+      this.plot.replaceChildren(html("p", { className: "empty", textContent: this.empty }));
       this.legend.replaceChildren();
       return;
     }

@@ -4,7 +4,6 @@ import { byId, colourOf, duration, fill, html, onChange, svg, time } from "/dom.
 
 const KEPT = 90;
 const MAX_EVENTS = 30;
-const trends = new Map();
 const objects = new Map(); // by event id, in order of their latest event
 
 /** A line of the last values, without axes: the figure beside it gives the scale. */
@@ -22,26 +21,25 @@ function sparkline(values) {
 }
 
 function figure(name, value, unit, detail, trend) {
-  const kept = trends.get(name) ?? [];
-  if (trend !== null) kept.push(trend);
-  if (kept.length > KEPT) kept.shift();
-  trends.set(name, kept);
+  const kept = trend.filter((one) => one !== null && one !== undefined);
   const text = html("dd", {}, html("strong", { textContent: value }), html("span", { textContent: ` ${unit}` }));
   const parts = [html("dt", { textContent: name }), text, html("dd", { className: "detail", textContent: detail })];
   return html("div", { className: "figure" }, ...parts, ...(kept.length > 1 ? [sparkline(kept)] : []));
 }
 
-export function drawFigures({ snapshot }) {
+/** The newest figures, each over its `points` of the last minutes. */
+export function drawFigures({ snapshot }, points) {
   const { telemetry, state, cameras } = snapshot;
+  const last = points.slice(-KEPT);
   const fps = cameras.reduce((sum, camera) => sum + camera.fps, 0);
   const infer = telemetry?.stages?.infer;
   const heat = telemetry?.temperature_c ?? null;
   const memory = telemetry ? telemetry.control_pss_mb + telemetry.worker_pss_mb : null;
   byId("figures").replaceChildren(
-    figure("frames", fps.toFixed(1), "per second", `${cameras.length} ${cameras.length === 1 ? "camera" : "cameras"}`, fps),
-    figure("inference", infer ? infer.p50.toFixed(1) : "–", "ms", infer ? `p95 ${infer.p95.toFixed(1)} ms` : "no frames", infer?.p50 ?? null),
-    figure("temperature", heat === null ? "–" : heat.toFixed(1), heat === null ? "no sensor" : "°C", state.rung ? `rung ${state.rung}` : "no governor", heat),
-    figure("memory", memory === null ? "–" : memory.toFixed(0), "MB", telemetry ? `worker ${telemetry.worker_pss_mb.toFixed(0)} MB` : "", memory),
+    figure("frames", fps.toFixed(1), "per second", `${cameras.length} ${cameras.length === 1 ? "camera" : "cameras"}`, last.map((point) => point.fps)),
+    figure("inference", infer ? infer.p50.toFixed(1) : "–", "ms", infer ? `p95 ${infer.p95.toFixed(1)} ms` : "no frames", last.map((point) => point.stages.infer?.[0])),
+    figure("temperature", heat === null ? "–" : heat.toFixed(1), heat === null ? "no sensor" : "°C", state.rung ? `rung ${state.rung}` : "no governor", last.map((point) => point.temperature_c)),
+    figure("memory", memory === null ? "–" : memory.toFixed(0), "MB", telemetry ? `worker ${telemetry.worker_pss_mb.toFixed(0)} MB` : "", last.map((point) => point.memory_mb)),
   );
 }
 

@@ -20,7 +20,8 @@ class Tile {
     this.note = html("p", { className: "note", textContent: "waiting for a picture…" });
     this.status = html("span", { className: "badge", textContent: "unknown" });
     this.rate = html("span", { className: "rate" });
-    const large = html("button", { type: "button", className: "quiet", textContent: "⛶", title: "Full screen", ariaLabel: `${name} on the full screen` });
+    const large = html("button", { type: "button", className: "quiet", title: "Full screen", ariaLabel: `${name} on the full screen` },
+      svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5" })));
     large.addEventListener("click", () => (document.fullscreenElement ? document.exitFullscreen() : this.element.requestFullscreen()));
     this.element = html(
       "figure",

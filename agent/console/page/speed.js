@@ -13,7 +13,8 @@ export class SpeedView {
     this.shown = false;
     this.stages = new Chart(byId("chart-stages"), { title: "Time per frame, by stage", unit: "ms, p50, one on the other", stacked: true });
     this.fps = new Chart(byId("chart-fps"), { title: "Frames", unit: "per second" });
-    this.heat = new Chart(byId("chart-heat"), { title: "Temperature and rung", unit: "°C; rung 0 is the best" });
+    this.heat = new Chart(byId("chart-heat"), { title: "Temperature", unit: "°C", empty: "There is no temperature sensor." });
+    this.rungs = new Chart(byId("chart-rung"), { title: "Rung", unit: "0 is the best", whole: true, limits: () => [0, Math.max(1, ...this.points.map((point) => point.rungs - 1))] });
   }
 
   setShown(shown) {
@@ -21,15 +22,14 @@ export class SpeedView {
     if (shown) this.draw();
   }
 
-  /** Fetch what is new, only while somebody looks. */
+  /** Fetch what is new. */
   async refresh() {
-    if (!this.shown) return;
     const { number, points } = await ask(`/api/history?after=${this.number}`);
     if (number < this.number) this.points = [];
     this.number = number;
     this.points.push(...points);
     this.points = this.points.slice(-KEPT);
-    if (points.length) this.draw();
+    if (points.length && this.shown) this.draw();
   }
 
   draw() {
@@ -38,10 +38,8 @@ export class SpeedView {
     const named = STAGES.filter((name) => points.some((point) => name in point.stages));
     this.stages.show(times, named.map((name, index) => ({ name, tone: `tone-${index + 1}`, values: points.map((point) => point.stages[name]?.[0] ?? null) })));
     this.fps.show(times, [{ name: "all cameras", tone: "tone-4", values: points.map((point) => point.fps) }]);
-    this.heat.show(times, [
-      { name: "temperature", tone: "tone-6", values: points.map((point) => point.temperature_c) },
-      { name: "rung", tone: "tone-2", values: points.map((point) => point.rung) },
-    ]);
+    this.heat.show(times, [{ name: "hottest sensor", tone: "tone-6", values: points.map((point) => point.temperature_c) }]);
+    this.rungs.show(times, [{ name: points.at(-1)?.rung_name || "none", tone: "tone-2", values: points.map((point) => point.rung) }]);
   }
 
   show({ snapshot, moves }) {

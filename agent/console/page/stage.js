@@ -9,6 +9,7 @@ const FINE = 0.001;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const HANDLE_PX = 7;
 const TOUCH_PX = 22;
+const RETRY_MS = 3000;
 
 export class Stage {
   /** @param element holder; @param changed called after a shape's points changed; @param chosen with a chosen shape */
@@ -27,20 +28,24 @@ export class Stage {
     new ResizeObserver(() => this.draw()).observe(element);
   }
 
-  /** Show the newest picture of a camera. */
+  /** Show the newest picture of a camera; where there is none, try again while the editor is looked at. */
   load(camera) {
-    this.note.hidden = false;
+    clearTimeout(this.retry);
+    this.camera = camera;
     this.image.src = `/frame/${encodeURIComponent(camera)}.jpg?at=${Date.now()}`;
   }
 
   loaded() {
     this.size = { width: this.image.naturalWidth, height: this.image.naturalHeight };
+    this.element.style.setProperty("--shape", `${this.size.width} / ${this.size.height}`);
     this.note.hidden = true;
     this.draw();
   }
 
   failed() {
+    this.note.hidden = false;
     this.note.textContent = "This camera has no picture now; shapes can be edited all the same.";
+    this.retry = setTimeout(() => this.element.clientWidth && this.load(this.camera), RETRY_MS);
   }
 
   show(shapes, active, readOnly) {
