@@ -6,13 +6,14 @@ The flows do not know each other; what they need of one another is handed to the
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from agent import __version__
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
 from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
-from agent.app.page import Page
+from agent.app.page import make_page
 from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
@@ -24,15 +25,14 @@ from agent.app.wiring import (
     policy_path,
 )
 from agent.config.settings import Settings
-from agent.console.server import Console
 from agent.console.sources import Snapshot
-from agent.console.sources import Sources as ConsoleSources
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
+from agent.schema.doctor import DoctorReport
 from agent.schema.document import to_json
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
@@ -58,6 +58,7 @@ class Agent:
 
     Args:
         settings: The configuration in force, and the change of it that may be on trial.
+        doctor: Examines this device for its page, without holding up anything here.
 
     Raises:
         ConfigError: The configuration cannot work on this device.
@@ -65,7 +66,9 @@ class Agent:
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, doctor: Callable[[], DoctorReport] | None = None
+    ) -> None:
         config = settings.config
         self._settings = settings
         self._life = Lifecycle()
@@ -87,12 +90,9 @@ class Agent:
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands()
-        cameras = {camera.name: camera for camera in config.cameras}
-        self._console = Console(
-            config.console,
-            ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
-        )
-        self._page = Page(self._console)
+        grab, desk = self._supervisor.grab, self._commands.settings
+        self._page = make_page(config, self._snapshot, grab, self._events, desk, doctor)
+        self._console = self._page.console
 
     def run(self) -> int:
         """Run until a signal or a crashed loop; return the exit status.

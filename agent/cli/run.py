@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -39,11 +40,12 @@ def _run(config: Path) -> int:
     from agent.app import Agent
     from agent.app.lifecycle import EXIT_RELOAD
     from agent.config.settings import Settings
+    from agent.doctor.examination import ask_doctor
 
     settings = Settings(config)
     settings.begin()
     try:
-        status = Agent(settings).run()
+        status = Agent(settings, partial(ask_doctor, config)).run()
     except VigilError as error:
         if settings.trial is None:
             raise

@@ -8,7 +8,7 @@
 | `/api/events?after=N` | object events newer than number N, with the newest number |
 | `/api/history?after=N` | figures of the last hour for the charts |
 | `/api/log?after=N&level=L` | lines of the agent's log, of at least level L |
-| `/api/doctor` | what the doctor finds; it examines at most every half a minute |
+| `/api/doctor` | what the doctor finds |
 | `/api/places`, `/api/places/<camera>` | zones, lines and masks of all cameras; PUT changes one camera's |
 | `/api/kept-events…`, `/event/<id>/…` | events that are kept, with filters; their pictures and clips |
 | `/stream/a,b` | server-sent events: pictures with boxes of these cameras |
@@ -29,6 +29,7 @@ from starlette.routing import Route
 
 from agent.console.access import Access
 from agent.console.answers import json_answer, no_camera, number_in
+from agent.console.examination import Examination
 from agent.console.guard import refusal
 from agent.console.history import Point
 from agent.console.journal import LEVELS, LogMemory
@@ -45,7 +46,6 @@ from agent.schema.governor import GovernorMove
 from agent.schema.messages import Role, UpdateReport
 
 STATUS_INTERVAL_S = 0.5
-DOCTOR_INTERVAL_S = 30.0
 HEARTBEAT_FRESH_S = 5.0
 
 
@@ -72,7 +72,7 @@ def application(sources: Sources, memory: Memory, viewers: Viewers, access: Acce
         Route("/api/events", answers.events),
         Route("/api/history", answers.history),
         Route("/api/log", answers.log),
-        Route("/api/doctor", answers.doctor),
+        Route("/api/doctor", Examination(sources.doctor).answer),
         Route("/api/places", answers.places.show),
         Route("/api/places/{camera}", answers.places.save, methods=["PUT"]),
         *KeptEvents(sources.archive).routes(),
@@ -89,7 +89,6 @@ class _Answers:
     def __init__(self, sources: Sources, memory: Memory, viewers: Viewers, access: Access) -> None:
         self._cameras = tuple(sources.cameras)
         self.places = PlaceDesk(sources.cameras, sources.settings)
-        self._doctor = Shared(sources.doctor, DOCTOR_INTERVAL_S) if sources.doctor else None
         self._memory = memory
         self._viewers = viewers
         self._access = access
@@ -128,11 +127,6 @@ class _Answers:
             raise HTTPException(400, f"expected one of {', '.join(LEVELS)} in ?level=")
         number, lines = self._memory.log.since(number_in(request, "after"), level)
         return json_answer({"number": number, "lines": lines})
-
-    async def doctor(self, _: Request) -> Response:
-        if self._doctor is None:
-            return refusal(404, "doctor", "the doctor cannot be asked here; run: vigil doctor")
-        return json_answer(await self._doctor.newest())
 
     async def stream(self, request: Request) -> Response:
         names = set(request.path_params["cameras"].split(","))

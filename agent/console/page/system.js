@@ -3,7 +3,7 @@
 import { ask, badge, byId, fill, fillFacts, html, moment, onChange, time, toneOf } from "/dom.js";
 
 const KEPT_LINES = 300;
-const EXAMINE_MS = 60_000;
+const EXAMINE_MS = 200_000;
 
 export class SystemView {
   constructor() {
