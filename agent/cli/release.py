@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cli.golden import golden
+from agent.cli.obfuscate import obfuscate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,7 @@ KeysFolder = Annotated[Path, typer.Option("--keys", help="Folder with a key fold
 RoleName = Annotated[str, typer.Argument(help="root, targets, policy or a device class.")]
 
 app.command("golden")(golden)
+app.command("obfuscate")(obfuscate)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import cv2
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 import msgspec
 import numpy as np
 import onnx

@@ -1,0 +1,67 @@
+"""`vigil release obfuscate`: a model file that no longer explains itself, and the proof that it computes the same."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agent.cli.output import write_file
+from agent.errors import PackageError
+from agent.host.disk import REAL_DISK
+
+if TYPE_CHECKING:
+    from agent.release.obfuscate.proof import Proof
+
+_MODEL_LIMIT = 1 << 30
+
+
+def obfuscate(
+    model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    seed: Annotated[
+        int | None, typer.Option(help="Decides names and order; from the file itself if not given.")
+    ] = None,
+    inert: Annotated[int, typer.Option(min=0, help="Inert layers to add to an ONNX graph.")] = 8,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Greatest difference of an output to bear.")
+    ] = 0.0,
+) -> None:
+    """Take names, metadata and structure out of a model; refuse unless it computes the same.
+
+    The file then says neither labels nor family: a release's draft does.
+    """
+    from agent.release.obfuscate import Plan
+    from agent.release.obfuscate import obfuscate as hidden_from
+    from agent.release.obfuscate.proof import compare
+
+    before = REAL_DISK.read(model, _MODEL_LIMIT)
+    chosen = _seed_of(before) if seed is None else seed
+    after = hidden_from(before, Plan(chosen, inert))
+    proof = compare(before, after)
+    if proof.largest > tolerance or (not tolerance and not proof.identical):
+        raise PackageError(
+            f"{model}: obfuscated it differs by {proof.largest:.3g} in {proof.different} values",
+            code="package.obfuscation",
+            hint="fewer inert layers (--inert 0), another --seed, or a --tolerance you can bear",
+        )
+    write_file(out, after)
+    Console().print(_table(before, after, proof))
+    Console(highlight=False).print(f"{out}: written, seed {chosen}")
+
+
+def _seed_of(model: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(model).digest()[:4], "big")
+
+
+def _table(before: bytes, after: bytes, proof: Proof) -> Table:
+    table = Table("", "before", "after")
+    table.add_row("size, bytes", str(len(before)), str(len(after)))
+    same = "the same bits" if proof.identical else f"within {proof.largest:.3g}"
+    table.add_row(f"outputs, {proof.inputs} random inputs", "", same)
+    table.add_row("time", "1.00", f"{proof.slowdown:.2f}")
+    return table
