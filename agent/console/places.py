@@ -33,6 +33,7 @@ from agent.schema.zones import (
     find_faults,
 )
 
+_NAME = "expected small letters, digits, '.', '_' and '-', with a letter or digit first, 63 at most"
 _PLACE = re.compile(r"at \$\.cameras\[\d+\]\.?(?:privacy\.)?(\S*): (.*)", re.DOTALL)
 
 
@@ -146,7 +147,9 @@ def _read(body: bytes) -> PlacesDocument | list[Fault]:
     try:
         return parse_json(body, PlacesDocument)
     except Malformed as error:
-        return [Fault(place=error.place.removeprefix("$").removeprefix("."), message=error.problem)]
+        place = error.place.removeprefix("$").removeprefix(".")
+        is_name = "matching regex" in error.problem and place.endswith(".name")
+        return [Fault(place=place, message=_NAME if is_name else error.problem)]
 
 
 def _fault_in(message: str) -> Fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,6 +13,7 @@ from agent.console.server import Console
 from agent.console.sources import Archive, Settings, Snapshot, Sources
 from agent.errors import CameraError
 from agent.schema.config import CameraConfig, ConsoleConfig
+from agent.schema.doctor import DoctorReport
 from agent.schema.events import Event
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.messages import CameraReport, Phase, StageMs, State, Telemetry
@@ -115,6 +117,7 @@ class Device:
     configured: dict[str, CameraConfig] = field(default_factory=lambda: dict(CAMERAS))
     archive: Archive | None = None
     settings: Settings | None = None
+    doctor: Callable[[], DoctorReport] | None = None
     grabs: dict[str, int] = field(default_factory=dict)
     asked: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -156,5 +159,8 @@ class Device:
         """A console of this device on a free port, not started."""
         settings = ConsoleConfig(**({"port": 0} | config))  # type: ignore[arg-type]
         return Console(
-            settings, Sources(self.configured, self.status, self.grab, self.archive, self.settings)
+            settings,
+            Sources(
+                self.configured, self.status, self.grab, self.archive, self.settings, self.doctor
+            ),
         )

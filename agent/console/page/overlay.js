@@ -4,8 +4,8 @@
 import { colourOf, svg } from "/dom.js";
 
 const SMALL_PX = 480;
-const TRAIL = 40;
-const TRAIL_MS = 4000;
+const TRAIL = 24;
+const TRAIL_MS = 1500;
 const ruler = document.createElement("canvas").getContext("2d");
 
 /** Width of a box's label in CSS pixels at `size` CSS pixels. */
