@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,15 @@ import httpx
 import pytest
 
 from agent.console.server import Console
-from agent.errors import CommandError, ConfigError, VigilError
+from agent.errors import CommandError, ConfigError
 from agent.schema.config import ConsoleRole
-from agent.schema.settings import Verdict
 from tests.console.conftest import TOKEN
+from tests.console.desk import Desk
 from tests.console.scripted import Device
 
 OPERATOR_TOKEN = "another horse battery staple"
 SQUARE = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]]
 ZONE = {"name": "gate", "polygon": SQUARE}
-
-
-@dataclass
-class Desk:
-    """Takes what the page proposes, or refuses it with `fault`."""
-
-    fault: VigilError | None = None
-    on_trial: bool = False
-    last: Verdict | None = None
-    proposed: list[Mapping[str, Any]] = field(default_factory=list)
-
-    def propose(self, changes: Mapping[str, Any]) -> bool:
-        if self.fault is not None:
-            raise self.fault
-        self.proposed.append(changes)
-        return True
 
 
 @pytest.fixture
