@@ -45,7 +45,8 @@ def page(chromium: Any, console: Console) -> Iterator[Any]:
     opened = context.new_page()
     opened.goto(f"{console.url}#zones")
     opened.locator("[data-corner='3']").wait_for()
-    opened.wait_for_function("document.querySelector('#stage img').naturalWidth === 640")
+    picture = opened.locator("#stage img")
+    until(lambda: picture.evaluate("image => image.naturalWidth") == 640, 15, "a picture is shown")
     yield opened
     context.close()
 

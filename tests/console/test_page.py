@@ -150,6 +150,10 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page: Any, console: Console
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(console.url)
     page.wait_for_selector("svg.boxes g")
+    lowest = page.locator(".tile figcaption").first.evaluate(
+        "e => e.parentElement.getBoundingClientRect().bottom - e.getBoundingClientRect().bottom"
+    )
+    assert lowest >= 0, "the caption is inside its tile"
     for part in ("live", "events", "zones", "speed", "model-view", "system"):
         page.goto(f"{console.url}#{part}")
         page.locator(f"#{part}").wait_for()
