@@ -40,6 +40,7 @@ from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
 from agent.schema.messages import Phase, Telemetry, UpdateReport
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
+from agent.telemetry.delta import Deltas
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import Reporter
@@ -47,7 +48,7 @@ from agent.telemetry.reporter import Sources as ReportSources
 from agent.telemetry.spool import Priority
 from agent.telemetry.status_file import StatusFile
 from agent.telemetry.streams import Streams
-from agent.telemetry.survey import Ports, Survey
+from agent.telemetry.survey import Ports, Subject, Survey
 
 log = logging.getLogger(__name__)
 _JUDGED = frozenset({Phase.TRIAL, Phase.PROBATION})
@@ -163,25 +164,31 @@ class Agent:
         )
 
     def _make_survey(self) -> Survey:
-        interval_s = self._device.config.telemetry.interval_s
+        subject = Subject(self._device.id, self._device.folder, self._device.interval_s)
         ports = Ports(
             worker_pid=self._worker_pid,
-            reconnects=lambda: self._links.control.reconnects,
+            link=lambda: self._links.control.quality,
+            model=lambda: self._standing.model,
             governor=self._governor.report,
             progress=lambda: self._update_watch.progress,
             events=self._events.report,
         )
-        return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)
+        return Survey(subject, self._meters, self._outbox, ports)
 
     def _presence(self) -> Presence:
         offline = to_json(offline_state(self._device.config.device))
         return Presence(self._topics.state, lambda: to_json(self._standing.state()), offline)
 
     def _parts(self) -> list[Part]:
-        device, telemetry = self._device, self._device.config.telemetry
+        device = self._device
         sources = ReportSources(self._standing.state, self._measure)
         reporter = Reporter(
-            self._topics, self._links.control, self._outbox, sources, telemetry.interval_s
+            self._topics,
+            self._links.control,
+            self._outbox,
+            sources,
+            device.interval_s,
+            deltas=Deltas() if device.config.telemetry.deltas else None,
         )
         status = StatusFile(
             folder=device.runtime_folder,

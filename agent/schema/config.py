@@ -189,10 +189,17 @@ class OutboxConfig(Struct):
 
 
 class TelemetryConfig(Struct):
-    """What is reported and how often; `detections` adds a message for every processed frame."""
+    """What is reported and how often.
 
-    interval_s: PositiveFloat = 10.0
+    Attributes:
+        interval_s: Seconds between two measurements; null for the profile's.
+        detections: Adds a message for every processed frame.
+        deltas: Sends mostly what changed; for links that are paid by volume.
+    """
+
+    interval_s: PositiveFloat | None = None
     detections: bool = False
+    deltas: bool = False
     outbox: OutboxConfig = OutboxConfig()
 
 
