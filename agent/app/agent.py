@@ -15,6 +15,7 @@ from agent.app.device import open_device
 from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
 from agent.app.page import make_page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
@@ -37,7 +38,7 @@ from agent.schema.document import to_json
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
-from agent.schema.messages import Phase, Telemetry, UpdateReport
+from agent.schema.messages import Phase, UpdateReport
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
 from agent.telemetry.delta import Deltas
@@ -96,11 +97,7 @@ class Agent:
         self._console = self._page.console
 
     def run(self) -> int:
-        """Run until a signal or a crashed loop; return the exit status.
-
-        Raises:
-            ConfigError: The console's port is in use.
-        """
+        """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
         forbid_dumps()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
@@ -125,6 +122,10 @@ class Agent:
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
         )
+        around = Surroundings(self._updater, self._meters, self._links.control, self._settings.path)
+        self._self_updater = make_self_updater(
+            device, stager, around, lambda: self._commands.replies, self._life
+        )
         self._standing = Standing(
             device=device,
             supervisor=self._supervisor,
@@ -144,6 +145,7 @@ class Agent:
                 settings=self._settings,
                 standing=self._standing,
                 updater=self._updater,
+                self_updater=self._self_updater,
                 publish=lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
                 telemetry=self._survey,
                 reload=lambda: self._life.finish(EXIT_RELOAD),
@@ -181,7 +183,9 @@ class Agent:
 
     def _parts(self) -> list[Part]:
         device = self._device
-        sources = ReportSources(self._standing.state, self._measure)
+        sources = ReportSources(
+            self._standing.state, lambda: self._console.measured(self._survey())
+        )
         reporter = Reporter(
             self._topics,
             self._links.control,
@@ -213,7 +217,7 @@ class Agent:
             Loop(
                 "updater",
                 self._updater,
-                60 + 4 * trial_s + self._build_s,
+                60 + 4 * trial_s + self._build_s + self._self_updater.patience_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
                 interrupt=self._abandon_trial,
@@ -226,6 +230,7 @@ class Agent:
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
             self._loop("status", status, 30),
+            self._loop("self-update", self._self_updater, 30),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
@@ -270,6 +275,7 @@ class Agent:
     def _between_updates(self) -> None:
         """In the updater's thread: only there no trial of an update can be under way."""
         self._policy.refresh_if_due()
+        self._self_updater.step()
         if self._engines is not None:
             self._engines.switch(self._supervisor)
 
@@ -289,12 +295,6 @@ class Agent:
 
     def _worker_pid(self) -> int:
         return self._supervisor.worker_pid or 0
-
-    def _measure(self) -> Telemetry:
-        """Measure for a report; the page's charts remember it."""
-        measured = self._survey()
-        self._console.measured(measured)
-        return measured
 
     def _snapshot(self) -> Snapshot:
         return self._standing.snapshot(self._survey())

@@ -68,9 +68,10 @@ class Console:
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
-    def measured(self, telemetry: Telemetry) -> None:
-        """Remember a measurement for the charts; from any thread."""
+    def measured(self, telemetry: Telemetry) -> Telemetry:
+        """Remember a measurement for the charts and return it; from any thread."""
         self._history.add(point_of(telemetry))
+        return telemetry
 
     @property
     def url(self) -> str:

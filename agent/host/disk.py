@@ -103,7 +103,11 @@ class RealPart:
         self._path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with _storage_errors(path):
+            is_new = not path.exists()
             self._fd = os.open(path, flags, 0o600)
+            if is_new:
+                # Without its name, what is synced of it later would be lost with the power.
+                _sync_folder(path.parent)
 
     @property
     def size(self) -> int:
@@ -174,9 +178,8 @@ class RealDisk:
         """Move a file over `target` and make the move durable."""
         with _storage_errors(source):
             source.replace(target)
+            # The old name may come back after a power cut: a second name for the same bytes harms nobody.
             _sync_folder(target.parent)
-            if source.parent != target.parent:
-                _sync_folder(source.parent)
 
     def remove(self, path: Path) -> None:
         """Remove a file or an empty folder, durably; a missing one is no error."""

@@ -145,6 +145,22 @@ class MeteredConfig(Struct):
     hours: list[DayWindow] = []
 
 
+class AgentUpdateConfig(Struct):
+    """What a new version of the agent must show; all times in seconds.
+
+    Attributes:
+        health_s: How long broker and detection must be well without a break.
+        deadline_s: When it is given up.
+        ready_s: How long its start may take.
+        silence_s: How long it may show no sign of life.
+    """
+
+    health_s: PositiveFloat = 120.0
+    deadline_s: PositiveFloat = 900.0
+    ready_s: PositiveFloat = 120.0
+    silence_s: PositiveFloat = 60.0
+
+
 class UpdateConfig(Struct):
     """How updates are fetched and tried.
 
@@ -160,6 +176,7 @@ class UpdateConfig(Struct):
     min_rate_kib_s: PositiveFloat = 4.0
     worker_memory_mb: Positive = 2048
     fallback_variants: Counter = 1
+    agent: AgentUpdateConfig = AgentUpdateConfig()
 
 
 class GovernorConfig(Struct):
