@@ -6,14 +6,14 @@ The flows do not know each other; what they need of one another is handed to the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from agent import __version__
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
+from agent.app.home import make_home
 from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
-from agent.app.page import make_page
+from agent.app.page import Doctor, make_page
 from agent.app.policy_keeper import PolicyKeeper
 from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
@@ -33,7 +33,6 @@ from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
-from agent.schema.doctor import DoctorReport
 from agent.schema.document import to_json
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
@@ -68,9 +67,7 @@ class Agent:
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(
-        self, settings: Settings, doctor: Callable[[], DoctorReport] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, doctor: Doctor | None = None) -> None:
         config = settings.config
         self._settings = settings
         self._life = Lifecycle()
@@ -94,7 +91,7 @@ class Agent:
         self._connect_commands()
         grab, desk = self._supervisor.grab, self._commands.settings
         self._page = make_page(config, self._snapshot, grab, self._events, desk, doctor)
-        self._console = self._page.console
+        self._home = make_home(self._standing, self._streams, self._survey)
 
     def run(self) -> int:
         """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
@@ -184,7 +181,7 @@ class Agent:
     def _parts(self) -> list[Part]:
         device = self._device
         sources = ReportSources(
-            self._standing.state, lambda: self._console.measured(self._survey())
+            self._standing.state, lambda: self._page.console.measured(self._survey())
         )
         reporter = Reporter(
             self._topics,
@@ -227,6 +224,7 @@ class Agent:
                 if device.config.governor.enabled
                 else []
             ),
+            *(self._loop("home", body, 60) for body in self._home.bodies),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
             self._loop("status", status, 30),
@@ -251,6 +249,7 @@ class Agent:
 
     def _on_frame(self, result: FrameResult, release: str) -> None:
         self._meters.frame(result)
+        self._home.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
 
@@ -265,7 +264,7 @@ class Agent:
 
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)
-        self._console.events.add(event)
+        self._page.console.events.add(event)
 
     def _abandon_trial(self) -> None:
         if self._engines is not None:
@@ -280,12 +279,12 @@ class Agent:
             self._engines.switch(self._supervisor)
 
     def _on_report(self, report: UpdateReport) -> None:
-        self._console.updates.add(report)
+        self._page.console.updates.add(report)
         self._device.ledger.record("update", f"{report.path} {report.outcome.value} {report.code}")
 
     def _on_move(self, move: GovernorMove) -> None:
         self._streams.governor_move(move)
-        self._console.moves.add(move)
+        self._page.console.moves.add(move)
         self._device.ledger.record("governor", f"{move.origin} -> {move.rung}: {move.cause}")
 
     def _held(self) -> str:

@@ -12,6 +12,7 @@ from agent.schema.config import Config
 from agent.schema.doctor import DoctorReport
 
 log = logging.getLogger(__name__)
+Doctor = Callable[[], DoctorReport]
 PORT_IN_USE = "console.port_in_use"
 
 
@@ -50,7 +51,7 @@ def make_page(
     grab: Grab,
     archive: Archive,
     settings: Settings,
-    doctor: Callable[[], DoctorReport] | None,
+    doctor: Doctor | None,
 ) -> Page:
     """Return the page of the device with this configuration, not started."""
     cameras = {camera.name: camera for camera in config.cameras}
