@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,7 @@ def _run(config: Path) -> int:
     from agent.app.config_files import settle_config
     from agent.app.lifecycle import EXIT_RELOAD
     from agent.config.settings import Settings
+    from agent.doctor.examination import ask_doctor
     from agent.update.selfupdate.launcher import AGAIN
     from agent.update.selfupdate.slots import own_slots
 
@@ -49,7 +51,7 @@ def _run(config: Path) -> int:
     settings = Settings(config)
     settings.begin()
     try:
-        status = Agent(settings).run()
+        status = Agent(settings, partial(ask_doctor, config)).run()
     except VigilError as error:
         if settings.trial is None:
             raise
