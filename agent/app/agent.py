@@ -63,7 +63,7 @@ class Agent:
 
     Raises:
         ConfigError: The configuration cannot work on this device.
-        StorageError: The state folder cannot be used.
+        InUseError, StorageError: The state folder is another agent's, or cannot be used.
         KeyUnavailableError: The device key cannot be read.
     """
 
@@ -106,7 +106,7 @@ class Agent:
             return self._life.run(self._parts())
         finally:
             self._outbox.close()
-            device.ledger.close()
+            device.close()
 
     # how the parts are connected ----------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ def run(
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(LEVELS)}.")] = "info",
 ) -> None:
     """Detect, report, and take signed commands and updates until stopped."""
+    from agent.host.cgroup import settle
     from agent.host.logs import set_up_logs
 
     if log_level not in LEVELS:
@@ -31,6 +32,7 @@ def run(
     set_up_logs(log_level)
     # It says "no signature" of every key that was not needed.
     logging.getLogger("tuf").setLevel(logging.WARNING)
+    settle()
     os.umask(0o077)  # also for what SQLite creates
     sys.exit(_run(config))
 
