@@ -18,6 +18,8 @@ libtss2-dev       | /usr/include/tss2/tss2_esys.h | builds tpm2-pytss, which has
 pkg-config        | pkg-config     | builds tpm2-pytss
 python3-dev       | python3-config | builds tpm2-pytss
 gcc               | gcc            | builds tpm2-pytss, and a PKCS#11 library that fails on demand
+mmdebstrap        | mmdebstrap     | a clean Debian to provision
+systemd-container | systemd-nspawn | a real systemd for the service and provisioning
 chromium          | chromium       | the tests click through the console
 '
 

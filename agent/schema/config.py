@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 import msgspec
@@ -244,12 +245,21 @@ class HomeAssistantConfig(Struct):
     local_control: bool = False
 
 
+class ConsoleRole(str, enum.Enum):
+    """What somebody may do on the page: look, or also change zones, lines and masks."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+
+
 class ConsoleConfig(Struct):
     """The local web page; off loopback it needs a token file and TLS.
 
     Attributes:
         port: 0 picks a free one.
         token_file: The secret that opens the page, one line of at least 16 characters, mode 0600.
+        operator_token_file: Another one, whose bearer may also change zones, lines and masks.
+        without_token: What anybody on this machine may do while no `token_file` is set; off loopback, nothing.
         tls_cert: Certificate chain (PEM); with `tls_key`, the page is served over https.
         tls_key: Private key (PEM) of `tls_cert`.
     """
@@ -258,6 +268,8 @@ class ConsoleConfig(Struct):
     host: str = "127.0.0.1"
     port: Port = 8088
     token_file: str | None = None
+    operator_token_file: str | None = None
+    without_token: ConsoleRole = ConsoleRole.VIEWER
     tls_cert: str | None = None
     tls_key: str | None = None
 
