@@ -71,16 +71,13 @@ class CameraConfig(Struct):
     """One camera.
 
     Attributes:
-        source: A video file, a folder of images, `/dev/videoN`, an `rtsp://` or `http://` URL, `csi:N`,
-            `gst:PIPELINE`, or `pattern:`.
+        source: A file, folder, `/dev/videoN`, `rtsp://` or `http://` URL, `csi:N`, `gst:PIPELINE`, `pattern:`.
         password_file: File with the stream's `user:password`, read whenever it is opened.
         fps: Frame-rate cap; null for the source's own rate.
         loop: Whether a video file starts again at its end, as a live camera would.
-        paced: Whether a recording is shown at its own rate, as a live camera would; else as fast as the
-            model takes its frames, every one of them.
-        motion: The motion gate.
+        paced: Whether a recording keeps its own rate; else the model gets every frame as fast as it can.
         zones: Areas that objects enter and leave; `lines` that they cross; `speeds` between two lines.
-        privacy: What is blackened or blurred before a picture leaves memory.
+        motion: Motion gate. `privacy`: what is blackened or blurred before a picture leaves memory.
     """
 
     name: Identifier

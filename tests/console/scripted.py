@@ -12,6 +12,7 @@ import numpy as np
 from agent.console.server import Console
 from agent.console.sources import Archive, Settings, Snapshot, Sources
 from agent.errors import CameraError
+from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig, ConsoleConfig
 from agent.schema.doctor import DoctorReport
 from agent.schema.events import Event
