@@ -6,12 +6,14 @@ The flows do not know each other; what they need of one another is handed to the
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from agent import __version__
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
-from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
+from agent.app.head_seal import HeadSeal
+from agent.app.lifecycle import Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
@@ -31,6 +33,7 @@ from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
+from agent.host.logbook import Logbook
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
 from agent.schema.document import to_json
@@ -58,6 +61,7 @@ class Agent:
 
     Args:
         settings: The configuration in force, and the change of it that may be on trial.
+        logbook: The last lines of the log.
 
     Raises:
         ConfigError: The configuration cannot work on this device.
@@ -65,7 +69,7 @@ class Agent:
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, logbook: Logbook) -> None:
         config = settings.config
         self._settings = settings
         self._life = Lifecycle()
@@ -86,7 +90,7 @@ class Agent:
         )
         self._survey = self._make_survey()
         self._connect_updates()
-        self._connect_commands()
+        self._connect_commands(logbook)
         cameras = tuple(camera.name for camera in config.cameras)
         self._console = Console(
             config.console,
@@ -124,6 +128,7 @@ class Agent:
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
         )
+        tls = device.config.broker.tls
         self._standing = Standing(
             device=device,
             supervisor=self._supervisor,
@@ -133,9 +138,10 @@ class Agent:
             policy=self._policy,
             link=self._links.control,
             governor=self._governor,
+            seal=HeadSeal(device.id, Path(tls.key) if tls else None),
         )
 
-    def _connect_commands(self) -> None:
+    def _connect_commands(self, logbook: Logbook) -> None:
         reply_topic = self._topics.reply
         self._commands = Commands(
             self._device,
@@ -145,7 +151,10 @@ class Agent:
                 updater=self._updater,
                 publish=lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
                 telemetry=self._survey,
-                reload=lambda: self._life.finish(EXIT_RELOAD),
+                end=self._life.finish,
+                grab=self._supervisor.grab,
+                max_packet_bytes=lambda: self._links.control.max_packet_bytes,
+                logbook=logbook,
             ),
         )
         commander = self._commands.commander
@@ -218,6 +227,7 @@ class Agent:
             ),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
+            self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
         ]
 

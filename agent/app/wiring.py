@@ -56,7 +56,7 @@ def make_supervisor(
     settings = WorkerSettings(
         device=device.id,
         boot=boot_id(),
-        cameras=config.cameras,
+        cameras=config.filmed,
         detect=config.detect,
         events=config.events,
         default_fps=profile.camera.fps,
@@ -122,7 +122,7 @@ def make_governor(
         queue_ms = queue.p95 if queue else 0.0
         return Speed(found.frames, found.whole.p95, found.work.p95, queue_ms)
 
-    cameras = device.config.cameras
+    cameras = device.config.filmed
     full = max((camera.fps or profile.camera.fps for camera in cameras), default=1.0)
     rules = Rules(
         Limits(
@@ -151,7 +151,7 @@ def make_updater(
         limits = limits_for(
             config.update.probation, manifest.probation, device.profile.limits.latency_ms
         )
-        return limits if config.cameras else ProbationLimits(seconds=limits.seconds, frames=0)
+        return limits if config.filmed else ProbationLimits(seconds=limits.seconds, frames=0)
 
     return Updater(
         Journal(device.folder, device.disk),

@@ -11,9 +11,11 @@ from rich.console import Console
 
 from agent import __version__
 from agent.cli import (
+    audit,
     bench,
     demo,
     detect,
+    diagnostics,
     doctor,
     enroll,
     eval,  # noqa: A004 - the command's name
@@ -43,6 +45,8 @@ app.command("enroll")(enroll.enroll)
 app.add_typer(profile.app)
 app.add_typer(release.app)
 app.add_typer(fleet.app)
+app.add_typer(audit.app)
+app.command("diagnostics")(diagnostics.diagnostics)
 
 
 def _print_version(asked: bool) -> None:

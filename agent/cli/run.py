@@ -12,6 +12,7 @@ import typer
 
 from agent.config import DEFAULT_PATH
 from agent.errors import VigilError
+from agent.host.logbook import Logbook
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -31,10 +32,12 @@ def run(
     # It says "no signature" of every key that was not needed.
     logging.getLogger("tuf").setLevel(logging.WARNING)
     os.umask(0o077)  # also for what SQLite creates
-    sys.exit(_run(config))
+    logbook = Logbook()
+    logging.getLogger().addHandler(logbook)
+    sys.exit(_run(config, logbook))
 
 
-def _run(config: Path) -> int:
+def _run(config: Path, logbook: Logbook) -> int:
     """Run the agent; return its exit status, or begin anew in this process with other settings."""
     from agent.app import Agent
     from agent.app.lifecycle import EXIT_RELOAD
@@ -43,7 +46,7 @@ def _run(config: Path) -> int:
     settings = Settings(config)
     settings.begin()
     try:
-        status = Agent(settings).run()
+        status = Agent(settings, logbook).run()
     except VigilError as error:
         if settings.trial is None:
             raise

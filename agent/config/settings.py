@@ -90,6 +90,11 @@ class Settings:
         return self._record.kept
 
     @property
+    def record(self) -> SettingsRecord:
+        """All of it, as on disk."""
+        return self._record
+
+    @property
     def trial(self) -> Trial | None:
         """The change on trial."""
         return self._record.trial
@@ -141,7 +146,7 @@ class Settings:
             after, config = self._checked(changes, origin)
             if after == self._record.kept:
                 return False
-            filmed = {camera.name for camera in config.cameras}
+            filmed = {camera.name for camera in config.filmed}
             needed = [name for name in needs.cameras if name in filmed]
             trial = Trial(
                 changes=after,

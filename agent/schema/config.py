@@ -74,6 +74,7 @@ class CameraConfig(Struct):
         loop: Whether a video file starts again at its end, as a live camera would.
         paced: Whether a recording is shown at its own rate, as a live camera would; else as fast as the
             model takes its frames, every one of them.
+        paused: Whether it is closed until somebody resumes it.
         zones: Areas that objects enter and leave; `lines` that they cross; `speeds` between two lines.
         privacy: What is blackened or blurred before a picture leaves memory.
     """
@@ -83,6 +84,7 @@ class CameraConfig(Struct):
     fps: PositiveFloat | None = None
     loop: bool = True
     paced: bool = True
+    paused: bool = False
     zones: list[ZoneConfig] = []
     lines: list[LineConfig] = []
     speeds: list[SpeedConfig] = []
@@ -239,3 +241,8 @@ class Config(Struct):
     governor: GovernorConfig = GovernorConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
+
+    @property
+    def filmed(self) -> list[CameraConfig]:
+        """Return the cameras that are not paused."""
+        return [camera for camera in self.cameras if not camera.paused]

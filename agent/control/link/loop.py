@@ -90,6 +90,11 @@ class Link:
         return max(0, self.connections - 1)
 
     @property
+    def max_packet_bytes(self) -> int:
+        """Greatest packet that the broker takes, bytes."""
+        return self._max_packet_bytes
+
+    @property
     def description(self) -> str:
         """How the link is, for people."""
         if self.connected:
