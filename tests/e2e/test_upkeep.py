@@ -145,8 +145,9 @@ def test_a_camera_is_paused_through_restarts_until_it_is_resumed(site: Site) -> 
     dark = "camera.no_picture"
     until(lambda: ask(site, device, "snapshot", camera="belt").code == dark, 20, "no picture")
     device.kill()
+    site.wait(device, lambda state: not state.online)
     device.start()
-    site.wait(device, lambda state: state.online and state.pipeline == "running")
+    site.wait(device, lambda state: state.pipeline == "running" and state.paused == ["belt"])
     assert ask(site, device, "pause-camera", camera="belt").data["changed"] is False
     assert ask(site, device, "resume-camera", camera="belt").data["changed"] is True
     site.wait(device, lambda state: state.pipeline == "running" and not state.paused)
