@@ -6,7 +6,6 @@ The flows do not know each other; what they need of one another is handed to the
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from agent import __version__
 from agent.app.commands import Commands
@@ -16,6 +15,7 @@ from agent.app.head_seal import HeadSeal
 from agent.app.lifecycle import Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
@@ -43,6 +43,7 @@ from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
 from agent.schema.messages import Phase, UpdateReport
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
+from agent.telemetry.delta import Deltas
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import Reporter
@@ -50,7 +51,7 @@ from agent.telemetry.reporter import Sources as ReportSources
 from agent.telemetry.spool import Priority
 from agent.telemetry.status_file import StatusFile
 from agent.telemetry.streams import Streams
-from agent.telemetry.survey import Ports, Survey
+from agent.telemetry.survey import Ports, Subject, Survey
 
 log = logging.getLogger(__name__)
 _JUDGED = frozenset({Phase.TRIAL, Phase.PROBATION})
@@ -99,11 +100,7 @@ class Agent:
         self._page = Page(self._console)
 
     def run(self) -> int:
-        """Run until a signal or a crashed loop; return the exit status.
-
-        Raises:
-            ConfigError: The console's port is in use.
-        """
+        """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
         forbid_dumps()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
@@ -128,7 +125,10 @@ class Agent:
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
         )
-        tls = device.config.broker.tls
+        around = Surroundings(self._updater, self._meters, self._links.control, self._settings.path)
+        self._self_updater = make_self_updater(
+            device, stager, around, lambda: self._commands.replies, self._life
+        )
         self._standing = Standing(
             device=device,
             supervisor=self._supervisor,
@@ -138,28 +138,24 @@ class Agent:
             policy=self._policy,
             link=self._links.control,
             governor=self._governor,
-            seal=HeadSeal(device.id, Path(tls.key) if tls else None),
+            seal=HeadSeal(device.config),
         )
 
     def _connect_commands(self, logbook: Logbook) -> None:
-        reply_topic = self._topics.reply
         self._commands = Commands(
             self._device,
             CommandPorts(
                 settings=self._settings,
                 standing=self._standing,
                 updater=self._updater,
-                publish=lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
+                self_updater=self._self_updater,
+                publish=lambda body: self._outbox.put(self._topics.reply, body, Priority.ALERT),
                 telemetry=self._survey,
                 end=self._life.finish,
-                grab=self._supervisor.grab,
-                max_packet_bytes=lambda: self._links.control.max_packet_bytes,
                 logbook=logbook,
             ),
         )
-        commander = self._commands.commander
-        for topic in commander.topics(self._topics):
-            self._links.control.subscribe(Subscription(topic, commander.receive))
+        self._commands.listen(self._links.control, self._topics)
         self._links.control.subscribe(Subscription(self._topics.hint, self._policy.hint))
 
     def _listeners(self) -> Listeners:
@@ -172,25 +168,31 @@ class Agent:
         )
 
     def _make_survey(self) -> Survey:
-        interval_s = self._device.config.telemetry.interval_s
+        subject = Subject(self._device.id, self._device.folder, self._device.interval_s)
         ports = Ports(
             worker_pid=self._worker_pid,
-            reconnects=lambda: self._links.control.reconnects,
+            link=lambda: self._links.control.quality,
+            model=lambda: self._standing.model,
             governor=self._governor.report,
             progress=lambda: self._update_watch.progress,
             events=self._events.report,
         )
-        return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)
+        return Survey(subject, self._meters, self._outbox, ports)
 
     def _presence(self) -> Presence:
         offline = to_json(offline_state(self._device.config.device))
         return Presence(self._topics.state, lambda: to_json(self._standing.state()), offline)
 
     def _parts(self) -> list[Part]:
-        device, telemetry = self._device, self._device.config.telemetry
+        device = self._device
         sources = ReportSources(self._standing.state, self._survey)
         reporter = Reporter(
-            self._topics, self._links.control, self._outbox, sources, telemetry.interval_s
+            self._topics,
+            self._links.control,
+            self._outbox,
+            sources,
+            device.interval_s,
+            deltas=Deltas() if device.config.telemetry.deltas else None,
         )
         status = StatusFile(
             folder=device.runtime_folder,
@@ -215,7 +217,7 @@ class Agent:
             Loop(
                 "updater",
                 self._updater,
-                60 + 4 * trial_s + self._build_s,
+                60 + 4 * trial_s + self._build_s + self._self_updater.patience_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
                 interrupt=self._abandon_trial,
@@ -229,6 +231,7 @@ class Agent:
             self._loop("settings", self._commands.settings, 30),
             self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
+            self._loop("self-update", self._self_updater, 30),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
@@ -273,6 +276,7 @@ class Agent:
     def _between_updates(self) -> None:
         """In the updater's thread: only there no trial of an update can be under way."""
         self._policy.refresh_if_due()
+        self._self_updater.step()
         if self._engines is not None:
             self._engines.switch(self._supervisor)
 

@@ -9,6 +9,7 @@ from agent import __version__
 from agent.app.device import Device
 from agent.app.lifecycle import EXIT_RELOAD, EXIT_RESTART
 from agent.app.rare_commands import rare_handlers
+from agent.app.self_update import update_agent_handler
 from agent.app.settings_keeper import SettingsKeeper
 from agent.app.standing import Standing
 from agent.app.upkeep import RESTART, Upkeep
@@ -17,7 +18,8 @@ from agent.config.settings import Settings
 from agent.control.builtin import builtin_handlers
 from agent.control.commander import Audience, Commander, Handler
 from agent.control.errands import Errands
-from agent.control.pictures import Grab, Pictures
+from agent.control.link import Link, Subscription
+from agent.control.pictures import Pictures
 from agent.control.policy_file import PolicyFile
 from agent.control.replies import Replier, Replies, arguments
 from agent.host.clock import boot_id, wall_ms
@@ -25,8 +27,10 @@ from agent.host.logbook import Logbook
 from agent.schema.governor import PinRungArgs
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import CommandBody, DeployArgs, Telemetry
+from agent.schema.topics import DeviceTopics
 from agent.update.installer import Updater
 from agent.update.ports import Offer
+from agent.update.selfupdate.updater import SelfUpdater
 
 MAX_REPLY_BYTES = 96 * 1024
 
@@ -39,19 +43,16 @@ class Ports:
         publish: Hands the JSON of a reply to the spool.
         telemetry: Measures now.
         end: Ends the run of the agent with an exit status.
-        grab: Gives a camera's newest picture.
-        max_packet_bytes: What the broker takes.
         logbook: The last lines of the log.
     """
 
     settings: Settings
     standing: Standing
     updater: Updater
+    self_updater: SelfUpdater
     publish: Callable[[bytes], None]
     telemetry: Callable[[], Telemetry]
     end: Callable[[int], None]
-    grab: Grab
-    max_packet_bytes: Callable[[], int]
     logbook: Logbook
 
 
@@ -62,16 +63,17 @@ class Commands:
         settings: The one way to change settings.
         commander: Takes commands from the link.
         errands: Carries out those that take a while.
+        replies: Where their outcome is told.
     """
 
     def __init__(self, device: Device, ports: Ports) -> None:
         self._device, self._ports = device, ports
-        self._replies = Replies(device.id, device.ledger, ports.publish)
+        self.replies = Replies(device.id, device.ledger, ports.publish)
         self.settings = SettingsKeeper(
             ports.settings,
             ports.standing.sight,
             ports.updater.reserved,
-            self._replies,
+            self.replies,
             self._reload,
         )
         self.errands = Errands()
@@ -80,13 +82,20 @@ class Commands:
             config.id, frozenset(config.groups), lambda: max(wall_ms() // 1000, device.floor.time_s)
         )
         self.commander = Commander(
-            audience, self._replies, PolicyFile(policy_path(device)), self.handlers()
+            audience, self.replies, PolicyFile(policy_path(device)), self.handlers()
         )
+
+    def listen(self, link: Link, topics: DeviceTopics) -> None:
+        """Take commands for this device and its groups from `link`."""
+        for topic in self.commander.topics(topics):
+            link.subscribe(Subscription(topic, self.commander.receive))
 
     def report_past(self) -> None:
         """Tell what became of the commands that the last life left open; before the loops run."""
         self._report_restarts()
-        self.commander.report_interrupted(self._adopt_update() | self.settings.report())
+        self.commander.report_interrupted(
+            self._adopt_update() | self.settings.report() | self._ports.self_updater.resume()
+        )
 
     def handlers(self) -> dict[str, Handler]:
         """Return what is done for each command."""
@@ -96,6 +105,7 @@ class Commands:
             "deploy": self._deploy,
             "pin-rung": self._pin_rung,
             **rare_handlers(self._device, self._ports.updater),
+            **update_agent_handler(self._ports.self_updater),
             "set-config": self.settings.command,
             "set-config-protected": self.settings.protected_command,
             **self._upkeep().handlers(),
@@ -107,7 +117,7 @@ class Commands:
         device = self._device
         return Pictures(
             cameras=[camera.name for camera in device.config.cameras],
-            grab=self._ports.grab,
+            grab=self._ports.standing.supervisor.grab,
             limit_bytes=self._limit_bytes,
             pause=self.errands.pause,
             folder=device.folder / "captures",
@@ -130,7 +140,7 @@ class Commands:
 
     def _limit_bytes(self) -> int:
         """Return how large a reply may be; the topic and the packet's head need a little, too."""
-        return min(MAX_REPLY_BYTES, self._ports.max_packet_bytes() - 512)
+        return min(MAX_REPLY_BYTES, self._ports.standing.link.max_packet_bytes - 512)
 
     def _reload(self) -> None:
         self._ports.end(EXIT_RELOAD)
@@ -139,7 +149,7 @@ class Commands:
         """Tell those who asked for a restart that it has happened: this is the next life."""
         for one in self._device.ledger.unfinished():
             if one.cmd == RESTART:
-                self._replies.of(one.id, one.cmd).succeeded(agent=__version__, boot=boot_id())
+                self.replies.of(one.id, one.cmd).succeeded(agent=__version__, boot=boot_id())
 
     def _adopt_update(self) -> set[str]:
         """Let an update of the previous life go on under its own command; return its id."""
@@ -148,7 +158,7 @@ class Commands:
         if not command_id:
             return set()
         names = {one.id: one.cmd for one in self._device.ledger.unfinished()}
-        updater.adopt(self._replies.of(command_id, names.get(command_id, "deploy")))
+        updater.adopt(self.replies.of(command_id, names.get(command_id, "deploy")))
         return {command_id}
 
     def _pin_rung(self, body: CommandBody, replier: Replier) -> None:

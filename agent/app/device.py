@@ -63,6 +63,11 @@ class Device:
         return self.config.device.id
 
     @property
+    def interval_s(self) -> float:
+        """Seconds between two measurements: the operator's, else the profile's."""
+        return self.config.telemetry.interval_s or self.profile.telemetry.interval_s
+
+    @property
     def runtime_folder(self) -> Path:
         """Where the status file goes; need not survive."""
         return Path(self.config.runtime_dir)

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from agent.errors import VigilError
+from agent.schema.config import Config
 from agent.trust.audit import sign_head
 from agent.trust.keys import load_private
 
@@ -17,12 +18,12 @@ class HeadSeal:
     """Signs with the device's TLS key, once for each head. Where that key cannot sign there is no signature.
 
     Args:
-        device: This device's id.
-        key: The TLS key's file; None where there is no TLS.
+        config: Names the device and its TLS key.
     """
 
-    def __init__(self, device: str, key: Path | None) -> None:
-        self._device, self._key = device, key
+    def __init__(self, config: Config) -> None:
+        tls = config.broker.tls
+        self._device, self._key = config.device.id, Path(tls.key) if tls else None
         self._last = ("", "")
 
     def of(self, head: str) -> str:

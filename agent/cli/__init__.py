@@ -11,6 +11,7 @@ from rich.console import Console
 
 from agent import __version__
 from agent.cli import (
+    asyncapi,
     audit,
     bench,
     demo,
@@ -41,6 +42,7 @@ app.command("eval")(eval.evaluate)
 app.command("bench")(bench.bench)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("asyncapi")(asyncapi.asyncapi)
 app.command("enroll")(enroll.enroll)
 app.add_typer(profile.app)
 app.add_typer(release.app)

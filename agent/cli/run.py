@@ -40,9 +40,13 @@ def run(
 def _run(config: Path, logbook: Logbook) -> int:
     """Run the agent; return its exit status, or begin anew in this process with other settings."""
     from agent.app import Agent
+    from agent.app.config_files import settle_config
     from agent.app.lifecycle import EXIT_RELOAD
     from agent.config.settings import Settings
+    from agent.update.selfupdate.launcher import AGAIN
+    from agent.update.selfupdate.slots import own_slots
 
+    settle_config(config)
     settings = Settings(config)
     settings.begin()
     try:
@@ -55,4 +59,7 @@ def _run(config: Path, logbook: Logbook) -> int:
     if status == EXIT_RELOAD:
         # The same process id and no pause: for a service manager the service only reloads.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
+    slots = own_slots(os.environ)
+    if status == AGAIN and slots is not None and "VIGIL_WATCHED" not in os.environ:
+        os.execv(slots.launcher, [str(slots.launcher), *sys.argv[1:]])  # noqa: S606 - as above
     return status

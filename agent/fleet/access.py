@@ -18,6 +18,7 @@ DEVICE_WRITES = (
     "reply",
     "state",
     "telemetry",
+    "telemetry/delta",
     "event/#",
     "zone/#",
     "detections/#",

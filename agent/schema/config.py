@@ -146,6 +146,22 @@ class MeteredConfig(Struct):
     hours: list[DayWindow] = []
 
 
+class AgentUpdateConfig(Struct):
+    """What a new version of the agent must show; all times in seconds.
+
+    Attributes:
+        health_s: How long broker and detection must be well without a break.
+        deadline_s: When it is given up.
+        ready_s: How long its start may take.
+        silence_s: How long it may show no sign of life.
+    """
+
+    health_s: PositiveFloat = 120.0
+    deadline_s: PositiveFloat = 900.0
+    ready_s: PositiveFloat = 120.0
+    silence_s: PositiveFloat = 60.0
+
+
 class UpdateConfig(Struct):
     """How updates are fetched and tried.
 
@@ -161,6 +177,7 @@ class UpdateConfig(Struct):
     min_rate_kib_s: PositiveFloat = 4.0
     worker_memory_mb: Positive = 2048
     fallback_variants: Counter = 1
+    agent: AgentUpdateConfig = AgentUpdateConfig()
 
 
 class GovernorConfig(Struct):
@@ -190,10 +207,17 @@ class OutboxConfig(Struct):
 
 
 class TelemetryConfig(Struct):
-    """What is reported and how often; `detections` adds a message for every processed frame."""
+    """What is reported and how often.
 
-    interval_s: PositiveFloat = 10.0
+    Attributes:
+        interval_s: Seconds between two measurements; null for the profile's.
+        detections: Adds a message for every processed frame.
+        deltas: Sends mostly what changed; for links that are paid by volume.
+    """
+
+    interval_s: PositiveFloat | None = None
     detections: bool = False
+    deltas: bool = False
     outbox: OutboxConfig = OutboxConfig()
 
 

@@ -15,6 +15,7 @@ DEVICE_LEAVES = frozenset(
         "reply",
         "state",
         "telemetry",
+        "telemetry/delta",
         "event",
         "zone",
         "detections",
@@ -61,6 +62,11 @@ class DeviceTopics:
     def telemetry(self) -> str:
         """Periodic measurements."""
         return self.leaf("telemetry")
+
+    @property
+    def telemetry_delta(self) -> str:
+        """What changed of them, on metered links."""
+        return self.leaf("telemetry/delta")
 
     @property
     def governor(self) -> str:
