@@ -170,7 +170,7 @@ class Agent:
     def _make_survey(self) -> Survey:
         subject = Subject(self._device.id, self._device.folder, self._device.interval_s)
         ports = Ports(
-            worker_pid=self._worker_pid,
+            worker_pid=lambda: self._supervisor.worker_pid or 0,
             link=lambda: self._links.control.quality,
             model=lambda: self._standing.model,
             governor=self._governor.report,
@@ -198,7 +198,7 @@ class Agent:
             folder=device.runtime_folder,
             state=self._standing.state,
             telemetry=self._survey,
-            worker_pid=self._worker_pid,
+            worker_pid=lambda: self._supervisor.worker_pid or 0,
             link=lambda: self._links.control.description,
             last_frames_ns=lambda: self._meters.last_frames_ns,
             disk=device.disk,
@@ -293,9 +293,6 @@ class Agent:
         """Say why the governor must rest: a release on trial or probation is judged at its best."""
         phase = self._updater.record.phase
         return f"an update is on {phase.value}" if phase in _JUDGED else ""
-
-    def _worker_pid(self) -> int:
-        return self._supervisor.worker_pid or 0
 
     def _snapshot(self) -> Snapshot:
         return self._standing.snapshot(self._survey())
