@@ -12,8 +12,9 @@ from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
 from agent.app.head_seal import HeadSeal
+from agent.app.home import make_home
 from agent.app.lifecycle import Lifecycle, Part
-from agent.app.page import Page
+from agent.app.page import Doctor, make_page
 from agent.app.policy_keeper import PolicyKeeper
 from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
@@ -26,9 +27,7 @@ from agent.app.wiring import (
     policy_path,
 )
 from agent.config.settings import Settings
-from agent.console.server import Console
 from agent.console.sources import Snapshot
-from agent.console.sources import Sources as ConsoleSources
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.events.keeper import EventKeeper
@@ -63,14 +62,15 @@ class Agent:
     Args:
         settings: The configuration in force, and the change of it that may be on trial.
         logbook: The last lines of the log.
+        doctor: Examines this device for its page, without holding up anything here.
 
     Raises:
         ConfigError: The configuration cannot work on this device.
-        StorageError: The state folder cannot be used.
+        InUseError, StorageError: The state folder is another agent's, or cannot be used.
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, settings: Settings, logbook: Logbook) -> None:
+    def __init__(self, settings: Settings, logbook: Logbook, doctor: Doctor | None = None) -> None:
         config = settings.config
         self._settings = settings
         self._life = Lifecycle()
@@ -92,12 +92,9 @@ class Agent:
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands(logbook)
-        cameras = tuple(camera.name for camera in config.cameras)
-        self._console = Console(
-            config.console,
-            ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
-        )
-        self._page = Page(self._console)
+        grab, desk = self._supervisor.grab, self._commands.settings
+        self._page = make_page(config, self._snapshot, grab, self._events, desk, doctor)
+        self._home = make_home(self._standing, self._streams, self._survey)
 
     def run(self) -> int:
         """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
@@ -112,7 +109,7 @@ class Agent:
             return self._life.run(self._parts())
         finally:
             self._outbox.close()
-            device.ledger.close()
+            device.close()
 
     # how the parts are connected ----------------------------------------------------------------------
 
@@ -185,7 +182,9 @@ class Agent:
 
     def _parts(self) -> list[Part]:
         device = self._device
-        sources = ReportSources(self._standing.state, self._survey)
+        sources = ReportSources(
+            self._standing.state, lambda: self._page.console.measured(self._survey())
+        )
         reporter = Reporter(
             self._topics,
             self._links.control,
@@ -227,6 +226,7 @@ class Agent:
                 if device.config.governor.enabled
                 else []
             ),
+            *(self._loop("home", body, 60) for body in self._home.bodies),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
             self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
@@ -252,6 +252,7 @@ class Agent:
 
     def _on_frame(self, result: FrameResult, release: str) -> None:
         self._meters.frame(result)
+        self._home.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
 
@@ -266,7 +267,7 @@ class Agent:
 
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)
-        self._console.events.add(event)
+        self._page.console.events.add(event)
 
     def _abandon_trial(self) -> None:
         if self._engines is not None:
@@ -281,12 +282,12 @@ class Agent:
             self._engines.switch(self._supervisor)
 
     def _on_report(self, report: UpdateReport) -> None:
-        self._console.updates.add(report)
+        self._page.console.updates.add(report)
         self._device.ledger.record("update", f"{report.path} {report.outcome.value} {report.code}")
 
     def _on_move(self, move: GovernorMove) -> None:
         self._streams.governor_move(move)
-        self._console.moves.add(move)
+        self._page.console.moves.add(move)
         self._device.ledger.record("governor", f"{move.origin} -> {move.rung}: {move.cause}")
 
     def _held(self) -> str:

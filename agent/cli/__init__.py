@@ -22,6 +22,7 @@ from agent.cli import (
     eval,  # noqa: A004 - the command's name
     fleet,
     profile,
+    provision,
     release,
     run,
     status,
@@ -45,6 +46,7 @@ app.command("doctor")(doctor.doctor)
 app.command("asyncapi")(asyncapi.asyncapi)
 app.command("enroll")(enroll.enroll)
 app.add_typer(profile.app)
+app.add_typer(provision.app)
 app.add_typer(release.app)
 app.add_typer(fleet.app)
 app.add_typer(audit.app)

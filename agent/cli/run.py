@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def run(
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(LEVELS)}.")] = "info",
 ) -> None:
     """Detect, report, and take signed commands and updates until stopped."""
+    from agent.host.cgroup import settle
     from agent.host.logs import set_up_logs
 
     if log_level not in LEVELS:
@@ -31,6 +33,7 @@ def run(
     set_up_logs(log_level)
     # It says "no signature" of every key that was not needed.
     logging.getLogger("tuf").setLevel(logging.WARNING)
+    settle()
     os.umask(0o077)  # also for what SQLite creates
     logbook = Logbook()
     logging.getLogger().addHandler(logbook)
@@ -43,6 +46,7 @@ def _run(config: Path, logbook: Logbook) -> int:
     from agent.app.config_files import settle_config
     from agent.app.lifecycle import EXIT_RELOAD
     from agent.config.settings import Settings
+    from agent.doctor.examination import ask_doctor
     from agent.update.selfupdate.launcher import AGAIN
     from agent.update.selfupdate.slots import own_slots
 
@@ -50,7 +54,7 @@ def _run(config: Path, logbook: Logbook) -> int:
     settings = Settings(config)
     settings.begin()
     try:
-        status = Agent(settings, logbook).run()
+        status = Agent(settings, logbook, partial(ask_doctor, config)).run()
     except VigilError as error:
         if settings.trial is None:
             raise

@@ -172,6 +172,7 @@ def _absolute_console(console: ConsoleConfig, folder: Path) -> ConsoleConfig:
     return replace(
         console,
         token_file=absolute(console.token_file),
+        operator_token_file=absolute(console.operator_token_file),
         tls_cert=absolute(console.tls_cert),
         tls_key=absolute(console.tls_key),
     )

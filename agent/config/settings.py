@@ -25,7 +25,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agent.config.reading import config_of, read_tree
+from agent.config.reading import config_of, filmed, read_tree
 from agent.errors import CommandError, ConfigError, StorageError, VigilError
 from agent.host.clock import wall_ms
 from agent.host.disk import REAL_DISK, Disk
@@ -151,7 +151,7 @@ class Settings:
             after, config = self._checked(changes, origin)
             if after == self._record.kept:
                 return False
-            filmed = {camera.name for camera in config.filmed}
+            filmed = {camera.name for camera in filmed(config)}
             needed = [name for name in needs.cameras if name in filmed]
             trial = Trial(
                 changes=after,

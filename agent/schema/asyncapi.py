@@ -16,6 +16,7 @@ import msgspec
 from agent.schema.blocks import MAX_BLOCK_BYTES, BlockRequest
 from agent.schema.events import Event, ZoneEvent
 from agent.schema.governor import GovernorMove
+from agent.schema.home_assistant import CameraCounts, Discovery, UpdateProgress
 from agent.schema.measures import TelemetryDelta
 from agent.schema.messages import (
     MESSAGE_VERSION,
@@ -71,6 +72,19 @@ CHANNELS = (
     Channel("blockRequest", _TOPICS.leaf("blk/req"), sends=True, message=BlockRequest, qos=0),
     Channel("block", _TOPICS.leaf("blk/rsp"), sends=False, message=None, qos=0),
     Channel("keyRequest", _TOPICS.leaf("key/req"), sends=True, message=KeyRequest, qos=0),
+    Channel("haUpdate", _TOPICS.ha_update, sends=True, message=UpdateProgress, retained=True),
+    Channel(
+        "haCamera", _TOPICS.ha_camera(_CAMERA), sends=True, message=CameraCounts, retained=True
+    ),
+    Channel("haPicture", _TOPICS.ha_picture(_CAMERA), sends=True, message=None, qos=0),
+    Channel("haPress", _TOPICS.ha_press, sends=False, message=None),
+    Channel(
+        "haDiscovery",
+        "homeassistant/device/{device}/config",
+        sends=True,
+        message=Discovery,
+        retained=True,
+    ),
     Channel("keyReply", _TOPICS.leaf("key/rsp"), sends=False, message=KeyReply, qos=0),
 )
 _PARAMETERS = {
@@ -99,6 +113,8 @@ _FOREIGN: dict[str, dict[str, Any]] = {
             },
         },
     },
+    "haPicture": {"title": "A camera's picture, JPEG", "type": "string", "format": "binary"},
+    "haPress": {"title": "The name of a button", "type": "string"},
     "block": {
         "title": (
             "Request id (8 bytes), status (2), offset (8) and total (8), big-endian, then at most "
@@ -169,7 +185,8 @@ def _operation(one: Channel) -> dict[str, Any]:
 
 def _message(one: Channel) -> dict[str, Any]:
     if one.message is None:
-        schema, kind = _FOREIGN[_message_name(one)], _BINARY if one.name == "block" else _JSON
+        schema = _FOREIGN[_message_name(one)]
+        kind = _BINARY if schema["type"] == "string" else _JSON
     else:
         schema, kind = {"$ref": _COMPONENTS + one.message.__name__}, _JSON
     return {"name": _message_name(one), "contentType": kind, "payload": schema}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 import msgspec
@@ -221,12 +222,40 @@ class TelemetryConfig(Struct):
     outbox: OutboxConfig = OutboxConfig()
 
 
+class HomeAssistantConfig(Struct):
+    """Home Assistant by MQTT discovery; see `docs/home-assistant.md`.
+
+    Attributes:
+        prefix: Home Assistant's discovery prefix.
+        labels: Labels that get a counter for each camera; empty for the first `max_labels` of the model.
+        pictures: Sends a picture of each camera every `picture_s` seconds.
+        local_control: Whether whoever may write to the broker may ask for reports and pictures, unsigned.
+    """
+
+    enabled: bool = False
+    prefix: Identifier = "homeassistant"
+    labels: list[str] = []
+    max_labels: Counter = 8
+    pictures: bool = False
+    picture_s: PositiveFloat = 10.0
+    local_control: bool = False
+
+
+class ConsoleRole(str, enum.Enum):
+    """What somebody may do on the page: look, or also change zones, lines and masks."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+
+
 class ConsoleConfig(Struct):
     """The local web page; off loopback it needs a token file and TLS.
 
     Attributes:
         port: 0 picks a free one.
         token_file: The secret that opens the page, one line of at least 16 characters, mode 0600.
+        operator_token_file: Another one, whose bearer may also change zones, lines and masks.
+        without_token: What anybody on this machine may do while no `token_file` is set; off loopback, nothing.
         tls_cert: Certificate chain (PEM); with `tls_key`, the page is served over https.
         tls_key: Private key (PEM) of `tls_cert`.
     """
@@ -235,6 +264,8 @@ class ConsoleConfig(Struct):
     host: str = "127.0.0.1"
     port: Port = 8088
     token_file: str | None = None
+    operator_token_file: str | None = None
+    without_token: ConsoleRole = ConsoleRole.VIEWER
     tls_cert: str | None = None
     tls_key: str | None = None
 
@@ -265,8 +296,4 @@ class Config(Struct):
     governor: GovernorConfig = GovernorConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
-
-    @property
-    def filmed(self) -> list[CameraConfig]:
-        """Return the cameras that are not paused."""
-        return [camera for camera in self.cameras if not camera.paused]
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()

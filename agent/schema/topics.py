@@ -90,6 +90,26 @@ class DeviceTopics:
         """Return the topic of one camera's per-frame detections."""
         return self.leaf(f"detections/{camera}")
 
+    # for Home Assistant, where configured
+
+    @property
+    def ha_update(self) -> str:
+        """How the update is, retained."""
+        return self.leaf("ha/update")
+
+    @property
+    def ha_press(self) -> str:
+        """Presses of buttons, where local control is allowed."""
+        return self.leaf("ha/press")
+
+    def ha_camera(self, camera: str) -> str:
+        """Return the topic of a camera's counts, retained."""
+        return self.leaf(f"ha/camera/{camera}")
+
+    def ha_picture(self, camera: str) -> str:
+        """Return the topic of a camera's pictures (JPEG)."""
+        return self.leaf(f"ha/picture/{camera}")
+
 
 @dataclass(frozen=True)
 class ParsedTopic:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ssl
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.fleet.access import DESK
+
+if TYPE_CHECKING:
+    from tests.parts.site import Site
 
 _WAIT_S = 10.0
 
@@ -45,3 +48,11 @@ class Listener:
 
     def _take(self, _client: Any, _user: Any, message: paho.MQTTMessage) -> None:
         self.heard.append((message.topic, bytes(message.payload)))
+
+
+def fleet_listener(site: Site) -> Listener:
+    """Return a listener at the broker of a site."""
+    credentials = site.fleet.authority.client_certificate(DESK)
+    cert = credentials.write(site.folder / "listener", "listener")
+    ca = site.folder / "fleet" / "broker" / "ca.crt"
+    return Listener(("127.0.0.1", site.fleet.broker.port), ca, cert)
