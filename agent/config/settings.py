@@ -151,8 +151,8 @@ class Settings:
             after, config = self._checked(changes, origin)
             if after == self._record.kept:
                 return False
-            filmed = {camera.name for camera in filmed(config)}
-            needed = [name for name in needs.cameras if name in filmed]
+            seen = {camera.name for camera in filmed(config)}
+            needed = [name for name in needs.cameras if name in seen]
             trial = Trial(
                 changes=after,
                 command=origin.command,
