@@ -243,6 +243,23 @@ def _check_sections(changes: Mapping[str, Any], origin: Origin) -> None:
             hint = "ask somebody who may give set-config-protected"
             message = f"settings: {section} is protected"
             raise ConfigError(message, code="config.protected", hint=hint)
+    if not origin.may_change_protected:
+        _check_reach(changes)
+
+
+def _check_reach(changes: Any) -> None:
+    """Refuse what would let a camera read any file of the agent's and send it anywhere."""
+    if isinstance(changes, list):
+        for one in changes:
+            _check_reach(one)
+    if not isinstance(changes, dict):
+        return
+    for name, value in changes.items():
+        if name == "password_file" or (name == "source" and str(value).startswith("gst:")):
+            message = f"settings: {name} {str(value)[:40]!r} is protected"
+            hint = "ask somebody who may give set-config-protected"
+            raise ConfigError(message, code="config.protected", hint=hint)
+        _check_reach(value)
 
 
 def _verdict(trial: Trial, error: VigilError | None) -> Verdict:
