@@ -8,6 +8,7 @@ from pathlib import Path
 from agent import __version__
 from agent.app.device import Device
 from agent.app.standing import UpdateWatch
+from agent.config.reading import filmed
 from agent.control.link.links import Links
 from agent.governor.governor import Governor, Ports, Rules
 from agent.governor.ladder import Rates
@@ -62,7 +63,7 @@ def make_supervisor(
     settings = WorkerSettings(
         device=device.id,
         boot=boot_id(),
-        cameras=config.cameras,
+        cameras=filmed(config),
         detect=config.detect,
         events=config.events,
         default_fps=profile.camera.fps,
@@ -133,7 +134,7 @@ def make_governor(
         queue_ms = queue.p95 if queue else 0.0
         return Speed(found.frames, found.whole.p95, found.work.p95, queue_ms)
 
-    cameras = device.config.cameras
+    cameras = filmed(device.config)
     full = max((camera.fps or profile.camera.fps for camera in cameras), default=1.0)
     rules = Rules(
         Limits(
@@ -162,7 +163,7 @@ def make_updater(
         limits = limits_for(
             config.update.probation, manifest.probation, device.profile.limits.latency_ms
         )
-        return limits if config.cameras else ProbationLimits(seconds=limits.seconds, frames=0)
+        return limits if filmed(config) else ProbationLimits(seconds=limits.seconds, frames=0)
 
     return Updater(
         Journal(device.folder, device.disk),

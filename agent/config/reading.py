@@ -107,6 +107,11 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def filmed(config: Config) -> list[CameraConfig]:
+    """Return the cameras that are not paused."""
+    return [camera for camera in config.cameras if not camera.paused]
+
+
 def _check(config: Config, source: str) -> None:
     if config.schema != CONFIG_SCHEMA:
         _fail(source, "$.schema", str(CONFIG_SCHEMA), config.schema)

@@ -73,7 +73,7 @@ class CameraConfig(Struct):
     Attributes:
         source: A file, folder, `/dev/videoN`, `rtsp://` or `http://` URL, `csi:N`, `gst:PIPELINE`, `pattern:`.
         password_file: File with the stream's `user:password`, read whenever it is opened.
-        fps: Frame-rate cap; null for the source's own rate.
+        fps: Frame-rate cap; null for the source's own rate. `paused`: closed until somebody resumes it.
         loop: Whether a video file starts again at its end, as a live camera would.
         paced: Whether a recording keeps its own rate; else the model gets every frame as fast as it can.
         zones: Areas that objects enter and leave; `lines` that they cross; `speeds` between two lines.
@@ -87,6 +87,7 @@ class CameraConfig(Struct):
     loop: bool = True
     paced: bool = True
     motion: MotionConfig = MotionConfig()
+    paused: bool = False
     zones: list[ZoneConfig] = []
     lines: list[LineConfig] = []
     speeds: list[SpeedConfig] = []
@@ -257,8 +258,7 @@ class ConsoleConfig(Struct):
         token_file: The secret that opens the page, one line of at least 16 characters, mode 0600.
         operator_token_file: Another one, whose bearer may also change zones, lines and masks.
         without_token: What anybody on this machine may do while no `token_file` is set; off loopback, nothing.
-        tls_cert: Certificate chain (PEM); with `tls_key`, the page is served over https.
-        tls_key: Private key (PEM) of `tls_cert`.
+        tls_cert: Certificate chain (PEM); with `tls_key`, its private key, the page is served over https.
     """
 
     enabled: bool = True

@@ -96,9 +96,11 @@ class State(Struct):
     floor: Counter = 0
     policy_ver: Counter = 0
     audit_head: str = ""
+    audit_signature: str = ""
     pipeline: str = "stopped"
     problem: str = ""
     groups: list[str] = []
+    paused: list[str] = []
     rung: str = ""
     rung_reason: str = ""
 

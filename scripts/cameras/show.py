@@ -88,7 +88,7 @@ def reconnects(times: str = "1000") -> None:
             counts[one.setup.config.source[:4]] += one.report.reconnects
         print(f"of these {counts}")
         stop.set()
-        os._exit(0)
+        _leave()
 
 
 def fairness() -> None:
@@ -114,7 +114,7 @@ def fairness() -> None:
         (one, late), (two, later) = alone[camera.name], beside[camera.name]
         print(f"{camera.name:12s} {one:14.2f} {late:8.1f} {two:24.2f} {later:8.1f}")
     server.kill()
-    os._exit(0)
+    _leave()
 
 
 def motion(model: str, clip: str) -> None:
@@ -140,7 +140,7 @@ def motion(model: str, clip: str) -> None:
         always, gated = (_cpu_s(detector, path, enabled) for enabled in (False, True))
     print(f"CPU of a still scene, 10 frames/s: always on {always:.3f} s/s, gated {gated:.3f} s/s,")
     print(f"ratio {gated / always:.3f}")
-    os._exit(0)
+    _leave()
 
 
 class _Counter:
@@ -250,6 +250,12 @@ def _seconds(act: Callable[[], None], until: Callable[[], bool]) -> float:
     started = time.monotonic()
     wait_for(until, _LONG_S)
     return time.monotonic() - started
+
+
+def _leave() -> None:
+    """End without waiting for threads that are in a library."""
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _nothing() -> None:
