@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 
 from agent import __version__
+from agent.app.commands import Commands
+from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
-from agent.app.lifecycle import Lifecycle, Part
+from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
 from agent.app.page import Page
 from agent.app.policy_keeper import PolicyKeeper
-from agent.app.rare_commands import FORCE_DOWNGRADE
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
-    make_commander,
     make_engines,
     make_governor,
     make_stager,
@@ -23,17 +23,16 @@ from agent.app.wiring import (
     make_updater,
     policy_path,
 )
+from agent.config.settings import Settings
 from agent.console.server import Console
 from agent.console.sources import Snapshot
 from agent.console.sources import Sources as ConsoleSources
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
-from agent.control.replies import Replies
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
-from agent.schema.config import Config
 from agent.schema.document import to_json
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
@@ -58,7 +57,7 @@ class Agent:
     """All parts of one device, connected but not started.
 
     Args:
-        config: As `agent.config.load_config` returns it, with absolute paths.
+        settings: The configuration in force, and the change of it that may be on trial.
 
     Raises:
         ConfigError: The configuration cannot work on this device.
@@ -66,7 +65,9 @@ class Agent:
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, settings: Settings) -> None:
+        config = settings.config
+        self._settings = settings
         self._life = Lifecycle()
         self._device = device = open_device(config)
         self._topics = DeviceTopics(device.id, config.broker.prefix)
@@ -105,7 +106,7 @@ class Agent:
         self._keeper.resume()
         release = self._updater.resume()
         self._supervisor.want(release, "" if release else self._updater.problem)
-        self._commander.report_interrupted(self._adopt_update())
+        self._commands.report_past()
         try:
             return self._life.run(self._parts())
         finally:
@@ -136,16 +137,20 @@ class Agent:
 
     def _connect_commands(self) -> None:
         reply_topic = self._topics.reply
-        self._replies = Replies(
-            self._device.id,
-            self._device.ledger,
-            lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
+        self._commands = Commands(
+            self._device,
+            CommandPorts(
+                settings=self._settings,
+                standing=self._standing,
+                updater=self._updater,
+                publish=lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
+                telemetry=self._survey,
+                reload=lambda: self._life.finish(EXIT_RELOAD),
+            ),
         )
-        self._commander = make_commander(
-            self._device, self._replies, self._updater, self._standing, self._survey
-        )
-        for topic in self._commander.topics(self._topics):
-            self._links.control.subscribe(Subscription(topic, self._commander.receive))
+        commander = self._commands.commander
+        for topic in commander.topics(self._topics):
+            self._links.control.subscribe(Subscription(topic, commander.receive))
         self._links.control.subscribe(Subscription(self._topics.hint, self._policy.hint))
 
     def _listeners(self) -> Listeners:
@@ -171,15 +176,6 @@ class Agent:
     def _presence(self) -> Presence:
         offline = to_json(offline_state(self._device.config.device))
         return Presence(self._topics.state, lambda: to_json(self._standing.state()), offline)
-
-    def _adopt_update(self) -> set[str]:
-        """Let an update of the previous life go on under its own command; return its id."""
-        command_id = self._updater.resumed_command
-        if not command_id:
-            return set()
-        cmd = FORCE_DOWNGRADE if self._updater.record.below_floor else "deploy"
-        self._updater.adopt(self._replies.of(command_id, cmd))
-        return {command_id}
 
     def _parts(self) -> list[Part]:
         device, telemetry = self._device, self._device.config.telemetry
@@ -220,7 +216,8 @@ class Agent:
                 if device.config.governor.enabled
                 else []
             ),
-            self._loop("commander", self._commander, 30),
+            self._loop("commander", self._commands.commander, 30),
+            self._loop("settings", self._commands.settings, 30),
             self._loop("status", status, 30),
         ]
 

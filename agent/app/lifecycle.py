@@ -19,6 +19,8 @@ from agent.host.loop import Loop
 log = logging.getLogger(__name__)
 
 EXIT_CRASHED = 70  # EX_SOFTWARE
+EXIT_RESTART = 75  # EX_TEMPFAIL: the service manager starts a fresh process
+EXIT_RELOAD = 76  # never seen outside: this process begins anew, with the settings on disk
 _PULSE_S = 1.0
 
 
@@ -71,7 +73,8 @@ class Lifecycle:
                 started.append(part)
             self._watch()
         finally:
-            systemd.notify("STOPPING=1")
+            again = self._status == EXIT_RELOAD
+            systemd.notify("RELOADING=1" if again else "STOPPING=1")
             for part in reversed(started):
                 _stop(part)
             for number, handler in previous.items():

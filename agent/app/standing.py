@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agent import __version__
 from agent.app.device import Device
 from agent.app.policy_keeper import PolicyKeeper
+from agent.config.trial import Sight
 from agent.console.sources import Snapshot
 from agent.control.link import Link
 from agent.governor.governor import Governor
@@ -94,6 +95,11 @@ class Standing:
             rung=rung.name if rung else "",
             rung_reason=self.governor.reason if rung else "",
         )
+
+    def sight(self, at_s: float) -> Sight:
+        """Return what a change of settings is judged by."""
+        cameras = {one.name: one.status for one in self.worker_watch.meters.cameras}
+        return Sight(at_s, self.link.connected, self.supervisor.pipeline, cameras)
 
     def snapshot(self, telemetry: Telemetry) -> Snapshot:
         """Return what the console shows."""

@@ -7,24 +7,18 @@ from pathlib import Path
 
 from agent import __version__
 from agent.app.device import Device
-from agent.app.rare_commands import rare_handlers
-from agent.app.standing import Standing, UpdateWatch
-from agent.control.builtin import builtin_handlers
-from agent.control.commander import Audience, Commander
+from agent.app.standing import UpdateWatch
 from agent.control.link.links import Links
-from agent.control.policy_file import PolicyFile
-from agent.control.replies import Replier, Replies, arguments
 from agent.governor.governor import Governor, Ports, Rules
 from agent.governor.ladder import Rates
 from agent.governor.ports import Speed, Throttle
 from agent.governor.sensing import Senses
 from agent.governor.situation import Limits, Pace
-from agent.host.clock import boot_id, wall_ms
+from agent.host.clock import boot_id
 from agent.host.sensors import temperature_c
 from agent.models.store import InstalledRelease
-from agent.schema.governor import GovernorMove, PinRungArgs
-from agent.schema.manifest import Manifest, ReleaseRef
-from agent.schema.messages import CommandBody, DeployArgs, Telemetry
+from agent.schema.governor import GovernorMove
+from agent.schema.manifest import Manifest
 from agent.schema.values import BackendName
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
 from agent.supervisor.engines import BuildLimits, Engines
@@ -34,7 +28,7 @@ from agent.update.installer import Updater
 from agent.update.journal import Journal
 from agent.update.metered import Meter
 from agent.update.pace import PaceLimits
-from agent.update.ports import Offer, Source
+from agent.update.ports import Source
 from agent.update.probation import ProbationLimits, limits_for
 from agent.update.sources.blocks import BlockLimits, BlockSource
 from agent.update.sources.https import HttpsLimits, web_source
@@ -167,38 +161,6 @@ def make_updater(
         watch.observe,
         between=between,
     )
-
-
-def make_commander(
-    device: Device,
-    replies: Replies,
-    updater: Updater,
-    standing: Standing,
-    telemetry: Callable[[], Telemetry],
-) -> Commander:
-    """Return the commander with every command that this agent knows."""
-
-    def pin_rung(body: CommandBody, replier: Replier) -> None:
-        asked = arguments(body, PinRungArgs)
-        standing.governor.pinning.pin(asked)
-        replier.succeeded(rung=asked.rung, minutes=asked.minutes)
-
-    def deploy(body: CommandBody, replier: Replier) -> None:
-        asked = arguments(body, DeployArgs)
-        ref = ReleaseRef(path=asked.release, sha256=asked.sha256)
-        updater.submit(Offer(ref, command_id=body.id, force=asked.force), replier)
-
-    config = device.config.device
-    audience = Audience(
-        config.id, frozenset(config.groups), lambda: max(wall_ms() // 1000, device.floor.time_s)
-    )
-    handlers = {
-        **builtin_handlers(standing.state, telemetry),
-        "deploy": deploy,
-        "pin-rung": pin_rung,
-        **rare_handlers(device, updater),
-    }
-    return Commander(audience, replies, PolicyFile(policy_path(device)), handlers)
 
 
 def policy_path(device: Device) -> Path:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from agent.config import DEFAULT_PATH
+from agent.errors import VigilError
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -22,8 +23,6 @@ def run(
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(LEVELS)}.")] = "info",
 ) -> None:
     """Detect, report, and take signed commands and updates until stopped."""
-    from agent.app import Agent
-    from agent.config import load_config
     from agent.host.logs import set_up_logs
 
     if log_level not in LEVELS:
@@ -32,4 +31,25 @@ def run(
     # It says "no signature" of every key that was not needed.
     logging.getLogger("tuf").setLevel(logging.WARNING)
     os.umask(0o077)  # also for what SQLite creates
-    sys.exit(Agent(load_config(config)).run())
+    sys.exit(_run(config))
+
+
+def _run(config: Path) -> int:
+    """Run the agent; return its exit status, or begin anew in this process with other settings."""
+    from agent.app import Agent
+    from agent.app.lifecycle import EXIT_RELOAD
+    from agent.config.settings import Settings
+
+    settings = Settings(config)
+    settings.begin()
+    try:
+        status = Agent(settings).run()
+    except VigilError as error:
+        if settings.trial is None:
+            raise
+        settings.give_up(error)
+        status = EXIT_RELOAD
+    if status == EXIT_RELOAD:
+        # The same process id and no pause: for a service manager the service only reloads.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
+    return status

@@ -30,9 +30,10 @@ from agent.release.charter import (
 from agent.release.repository import Repository
 from agent.release.signers import generate, load_signers
 from agent.schema.blocks import BlockReply
+from agent.schema.commands import recommended_rules
 from agent.schema.config import BrokerConfig, TlsConfig
 from agent.schema.manifest import ReleaseRef
-from agent.schema.messages import Policy, PolicyRule, PolicyUser, Role
+from agent.schema.messages import Policy, PolicyUser, Role
 from agent.schema.topics import DEFAULT_PREFIX
 
 DEVICE_CLASS = "sorters"
@@ -157,11 +158,5 @@ def _policy(people: Path) -> Policy:
         schema=1,
         version=POLICY_VERSION,
         users=users,
-        commands={
-            "deploy": PolicyRule(role=Role.DEPLOYER, approvals=2),
-            "status": PolicyRule(role=Role.VIEWER),
-            "pin-rung": PolicyRule(role=Role.OPERATOR),
-            "force-downgrade": PolicyRule(role=Role.ADMIN, approvals=2),
-            "rotate-keys": PolicyRule(role=Role.ADMIN, approvals=2),
-        },
+        commands=recommended_rules(),
     )

@@ -70,11 +70,7 @@ def parse_yaml(text: str, kind: type[T]) -> T:
     Raises:
         Malformed: The text is not YAML or does not fit `kind`.
     """
-    try:
-        tree = yaml.load(text, _UniqueLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        raise Malformed(_yaml_place(error), f"expected YAML, found {_first_line(error)}") from error
-    return _convert({} if tree is None else tree, kind)
+    return _convert(_yaml_tree(text), kind)
 
 
 def parse_msgpack(data: bytes | memoryview, kind: Any) -> Any:
@@ -100,11 +96,31 @@ def config_from_yaml(text: str, kind: type[T], source: str) -> T:
     Raises:
         ConfigError: With file, place in the document, expected and found.
     """
+    return config_from_tree(config_tree(text, source), kind, source)
+
+
+def config_tree(text: str, source: str) -> Any:
+    """Return an operator's YAML file as plain lists and dictionaries, its fields unchecked.
+
+    Raises:
+        ConfigError: It is not YAML, or a key stands twice.
+    """
     try:
-        return parse_yaml(text, kind)
+        return _yaml_tree(text)
     except Malformed as error:
-        message = f"{source}: {error}"
-        raise ConfigError(message, hint=f"correct {error.place} in {source}") from error
+        raise _config_error(error, source) from error
+
+
+def config_from_tree(tree: Any, kind: type[T], source: str) -> T:
+    """Fit plain lists and dictionaries to the struct `kind`.
+
+    Raises:
+        ConfigError: With source, place in the document, expected and found.
+    """
+    try:
+        return _convert(tree, kind)
+    except Malformed as error:
+        raise _config_error(error, source) from error
 
 
 def trusted_json(data: bytes, kind: type[T], source: str) -> T:
@@ -117,6 +133,18 @@ def trusted_json(data: bytes, kind: type[T], source: str) -> T:
         return parse_json(data, kind)
     except Malformed as error:
         raise TrustError(f"{source}: {error}", code="trust.malformed") from error
+
+
+def _yaml_tree(text: str) -> Any:
+    try:
+        tree = yaml.load(text, _UniqueLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise Malformed(_yaml_place(error), f"expected YAML, found {_first_line(error)}") from error
+    return {} if tree is None else tree
+
+
+def _config_error(error: Malformed, source: str) -> ConfigError:
+    return ConfigError(f"{source}: {error}", hint=f"correct {error.place} in {source}")
 
 
 def _convert(tree: Any, kind: type[T]) -> T:

@@ -201,6 +201,16 @@ class DeployArgs(Struct):
     force: bool = False
 
 
+class SetConfigArgs(Struct):
+    """`set-config` and `set-config-protected`: a patch as `agent.schema.patch` describes it.
+
+    It is kept when link, pipeline and cameras are as well as before for some seconds, within `within_s`.
+    """
+
+    changes: dict[str, Any]
+    within_s: Annotated[float, msgspec.Meta(ge=10.0, le=600.0)] = 90.0
+
+
 class ReplyStatus(str, enum.Enum):
     """Steps of a command's life as its sender sees it."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -21,7 +22,7 @@ from agent.schema.config import (
     TlsConfig,
     UpdateConfig,
 )
-from agent.schema.document import config_from_yaml
+from agent.schema.document import config_from_tree, config_tree
 from agent.schema.keystore import key_config, located
 from agent.schema.zones import Places, find_faults
 
@@ -31,13 +32,36 @@ _MAX_BYTES = 256 * 1024
 
 
 def load_config(path: Path) -> Config:
-    """Read and check the configuration file at `path`.
+    """Read and check the configuration file at `path`, without what was changed on the device since.
 
     Raises:
         ConfigError: The file is missing, unreadable, not YAML, or says something that cannot be.
     """
-    config = config_from_yaml(_read(path), Config, str(path))
-    _check(config, str(path))
+    return config_of(read_tree(path), path, str(path))
+
+
+def read_tree(path: Path) -> Any:
+    """Return the file as plain lists and dictionaries, unchecked.
+
+    Raises:
+        ConfigError: The file is missing, unreadable or not YAML.
+    """
+    return config_tree(_read(path), str(path))
+
+
+def config_of(tree: Any, path: Path, source: str) -> Config:
+    """Check a whole document and make its paths absolute; `source` names it in errors.
+
+    Args:
+        tree: The document.
+        path: The operator's file, to whose folder paths are relative.
+        source: What to call the document.
+
+    Raises:
+        ConfigError: It says something that cannot be.
+    """
+    config = config_from_tree(tree, Config, source)
+    _check(config, source)
     return _absolute(config, path.resolve().parent)
 
 

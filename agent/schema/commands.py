@@ -1,0 +1,48 @@
+"""Every command that a device knows: what it does, and who should be allowed to give it. Pure data.
+
+What is in force is the policy's word, not this table: it is what the project recommends, and what a fleet
+starts with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.schema.messages import PolicyRule, Role
+
+
+@dataclass(frozen=True)
+class CommandKind:
+    """One command: its recommended least role and number of people, and what it does in a few words."""
+
+    role: Role
+    approvals: int
+    does: str
+
+    @property
+    def rule(self) -> PolicyRule:
+        """Return the recommended rule of a policy."""
+        return PolicyRule(role=self.role, approvals=self.approvals)
+
+
+COMMANDS: dict[str, CommandKind] = {
+    "status": CommandKind(Role.VIEWER, 1, "tell the state"),
+    "self-report": CommandKind(Role.VIEWER, 1, "measure and tell"),
+    "pin-rung": CommandKind(Role.OPERATOR, 1, "hold the governor on a rung"),
+    "deploy": CommandKind(Role.DEPLOYER, 2, "install a release"),
+    "force-downgrade": CommandKind(
+        Role.ADMIN, 2, "install a release that is older than the newest"
+    ),
+    "rotate-keys": CommandKind(Role.ADMIN, 2, "make a new device key and let it take over"),
+    "set-config": CommandKind(Role.DEPLOYER, 1, "change settings, on trial"),
+    "set-config-protected": CommandKind(
+        Role.ADMIN,
+        2,
+        "change settings that say whom the device trusts and who reaches it, on trial",
+    ),
+}
+
+
+def recommended_rules() -> dict[str, PolicyRule]:
+    """Return the recommended rule of every command."""
+    return {name: kind.rule for name, kind in COMMANDS.items()}
