@@ -41,6 +41,13 @@ class ConfigError(VigilError):
     exit_status = 78
 
 
+class InUseError(VigilError):
+    """Another process has what this one needs: exit with 75 (EX_TEMPFAIL), try again later."""
+
+    default_code = "state.in_use"
+    exit_status = 75
+
+
 class TrustError(VigilError):
     """Signed or sealed data fails a check: refuse, report, never retry by itself."""
 

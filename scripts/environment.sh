@@ -8,6 +8,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 debian_packages='
 mosquitto         | mosquitto      | the tests speak to a real broker
 mosquitto-clients | mosquitto_pub  | the broker as seen by other programs
+nats-server       | nats-server    | the device on a NATS cluster
+rabbitmq-server   | rabbitmq-server | the device on RabbitMQ
 strace            | strace         | the tests watch which files a process opens and writes
 softhsm2          | softhsm2-util  | device keys in a PKCS#11 token
 opensc            | pkcs11-tool    | that token as another program sees it
@@ -16,6 +18,8 @@ libtss2-dev       | /usr/include/tss2/tss2_esys.h | builds tpm2-pytss, which has
 pkg-config        | pkg-config     | builds tpm2-pytss
 python3-dev       | python3-config | builds tpm2-pytss
 gcc               | gcc            | builds tpm2-pytss, and a PKCS#11 library that fails on demand
+mmdebstrap        | mmdebstrap     | a clean Debian to provision
+systemd-container | systemd-nspawn | a real systemd for the service and provisioning
 chromium          | chromium       | the tests click through the console
 '
 

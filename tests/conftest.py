@@ -3,6 +3,7 @@
 from tests.parts.assets import assets
 from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
 from tests.parts.certificates import authority
+from tests.parts.provisioned import provisioned
 from tests.parts.site import session_site, site
 from tests.parts.tokens import soft_token, soft_tpm
 
@@ -11,6 +12,7 @@ __all__ = [
     "authority",
     "broker_factory",
     "mosquitto",
+    "provisioned",
     "session_site",
     "site",
     "soft_token",

@@ -11,9 +11,11 @@ from agent import __version__
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
+from agent.app.home import make_home
 from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
-from agent.app.page import Page
+from agent.app.page import Doctor, make_page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
@@ -24,9 +26,7 @@ from agent.app.wiring import (
     policy_path,
 )
 from agent.config.settings import Settings
-from agent.console.server import Console
 from agent.console.sources import Snapshot
-from agent.console.sources import Sources as ConsoleSources
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.events.keeper import EventKeeper
@@ -40,6 +40,7 @@ from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
 from agent.schema.messages import Phase, UpdateReport
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
+from agent.telemetry.delta import Deltas
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import Reporter
@@ -47,7 +48,7 @@ from agent.telemetry.reporter import Sources as ReportSources
 from agent.telemetry.spool import Priority
 from agent.telemetry.status_file import StatusFile
 from agent.telemetry.streams import Streams
-from agent.telemetry.survey import Ports, Survey
+from agent.telemetry.survey import Ports, Subject, Survey
 
 log = logging.getLogger(__name__)
 _JUDGED = frozenset({Phase.TRIAL, Phase.PROBATION})
@@ -58,14 +59,15 @@ class Agent:
 
     Args:
         settings: The configuration in force, and the change of it that may be on trial.
+        doctor: Examines this device for its page, without holding up anything here.
 
     Raises:
         ConfigError: The configuration cannot work on this device.
-        StorageError: The state folder cannot be used.
+        InUseError, StorageError: The state folder is another agent's, or cannot be used.
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, doctor: Doctor | None = None) -> None:
         config = settings.config
         self._settings = settings
         self._life = Lifecycle()
@@ -87,19 +89,12 @@ class Agent:
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands()
-        cameras = tuple(camera.name for camera in config.cameras)
-        self._console = Console(
-            config.console,
-            ConsoleSources(cameras, self._snapshot, self._supervisor.grab, self._events),
-        )
-        self._page = Page(self._console)
+        grab, desk = self._supervisor.grab, self._commands.settings
+        self._page = make_page(config, self._snapshot, grab, self._events, desk, doctor)
+        self._home = make_home(self._standing, self._streams, self._survey)
 
     def run(self) -> int:
-        """Run until a signal or a crashed loop; return the exit status.
-
-        Raises:
-            ConfigError: The console's port is in use.
-        """
+        """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
         forbid_dumps()
         device = self._device
         log.info("vigil %s starts as %s", __version__, device.id)
@@ -111,7 +106,7 @@ class Agent:
             return self._life.run(self._parts())
         finally:
             self._outbox.close()
-            device.ledger.close()
+            device.close()
 
     # how the parts are connected ----------------------------------------------------------------------
 
@@ -123,6 +118,10 @@ class Agent:
         )
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
+        )
+        around = Surroundings(self._updater, self._meters, self._links.control, self._settings.path)
+        self._self_updater = make_self_updater(
+            device, stager, around, lambda: self._commands.replies, self._life
         )
         self._standing = Standing(
             device=device,
@@ -143,6 +142,7 @@ class Agent:
                 settings=self._settings,
                 standing=self._standing,
                 updater=self._updater,
+                self_updater=self._self_updater,
                 publish=lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
                 telemetry=self._survey,
                 reload=lambda: self._life.finish(EXIT_RELOAD),
@@ -163,25 +163,33 @@ class Agent:
         )
 
     def _make_survey(self) -> Survey:
-        interval_s = self._device.config.telemetry.interval_s
+        subject = Subject(self._device.id, self._device.folder, self._device.interval_s)
         ports = Ports(
             worker_pid=self._worker_pid,
-            reconnects=lambda: self._links.control.reconnects,
+            link=lambda: self._links.control.quality,
+            model=lambda: self._standing.model,
             governor=self._governor.report,
             progress=lambda: self._update_watch.progress,
             events=self._events.report,
         )
-        return Survey(self._device.id, interval_s, self._meters, self._outbox, ports)
+        return Survey(subject, self._meters, self._outbox, ports)
 
     def _presence(self) -> Presence:
         offline = to_json(offline_state(self._device.config.device))
         return Presence(self._topics.state, lambda: to_json(self._standing.state()), offline)
 
     def _parts(self) -> list[Part]:
-        device, telemetry = self._device, self._device.config.telemetry
-        sources = ReportSources(self._standing.state, self._survey)
+        device = self._device
+        sources = ReportSources(
+            self._standing.state, lambda: self._page.console.measured(self._survey())
+        )
         reporter = Reporter(
-            self._topics, self._links.control, self._outbox, sources, telemetry.interval_s
+            self._topics,
+            self._links.control,
+            self._outbox,
+            sources,
+            device.interval_s,
+            deltas=Deltas() if device.config.telemetry.deltas else None,
         )
         status = StatusFile(
             folder=device.runtime_folder,
@@ -206,7 +214,7 @@ class Agent:
             Loop(
                 "updater",
                 self._updater,
-                60 + 4 * trial_s + self._build_s,
+                60 + 4 * trial_s + self._build_s + self._self_updater.patience_s,
                 self._life.on_crash,
                 stop_s=3.0,  # the journal bears a cut anywhere, so a transfer is not waited for
                 interrupt=self._abandon_trial,
@@ -216,9 +224,11 @@ class Agent:
                 if device.config.governor.enabled
                 else []
             ),
+            *(self._loop("home", body, 60) for body in self._home.bodies),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
             self._loop("status", status, 30),
+            self._loop("self-update", self._self_updater, 30),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
@@ -239,6 +249,7 @@ class Agent:
 
     def _on_frame(self, result: FrameResult, release: str) -> None:
         self._meters.frame(result)
+        self._home.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
 
@@ -253,7 +264,7 @@ class Agent:
 
     def _on_event(self, event: Event) -> None:
         self._streams.event(event)
-        self._console.events.add(event)
+        self._page.console.events.add(event)
 
     def _abandon_trial(self) -> None:
         if self._engines is not None:
@@ -263,16 +274,17 @@ class Agent:
     def _between_updates(self) -> None:
         """In the updater's thread: only there no trial of an update can be under way."""
         self._policy.refresh_if_due()
+        self._self_updater.step()
         if self._engines is not None:
             self._engines.switch(self._supervisor)
 
     def _on_report(self, report: UpdateReport) -> None:
-        self._console.updates.add(report)
+        self._page.console.updates.add(report)
         self._device.ledger.record("update", f"{report.path} {report.outcome.value} {report.code}")
 
     def _on_move(self, move: GovernorMove) -> None:
         self._streams.governor_move(move)
-        self._console.moves.add(move)
+        self._page.console.moves.add(move)
         self._device.ledger.record("governor", f"{move.origin} -> {move.rung}: {move.cause}")
 
     def _held(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.app.device import Device
 from agent.app.rare_commands import rare_handlers
+from agent.app.self_update import update_agent_handler
 from agent.app.settings_keeper import SettingsKeeper
 from agent.app.standing import Standing
 from agent.app.wiring import policy_path
@@ -21,6 +22,7 @@ from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import CommandBody, DeployArgs, Telemetry
 from agent.update.installer import Updater
 from agent.update.ports import Offer
+from agent.update.selfupdate.updater import SelfUpdater
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Ports:
     settings: Settings
     standing: Standing
     updater: Updater
+    self_updater: SelfUpdater
     publish: Callable[[bytes], None]
     telemetry: Callable[[], Telemetry]
     reload: Callable[[], None]
@@ -47,16 +50,17 @@ class Commands:
     Attributes:
         settings: The one way to change settings.
         commander: Takes commands from the link.
+        replies: Where their outcome is told.
     """
 
     def __init__(self, device: Device, ports: Ports) -> None:
         self._device, self._ports = device, ports
-        self._replies = Replies(device.id, device.ledger, ports.publish)
+        self.replies = Replies(device.id, device.ledger, ports.publish)
         self.settings = SettingsKeeper(
             ports.settings,
             ports.standing.sight,
             ports.updater.reserved,
-            self._replies,
+            self.replies,
             ports.reload,
         )
         config = device.config.device
@@ -64,12 +68,14 @@ class Commands:
             config.id, frozenset(config.groups), lambda: max(wall_ms() // 1000, device.floor.time_s)
         )
         self.commander = Commander(
-            audience, self._replies, PolicyFile(policy_path(device)), self.handlers()
+            audience, self.replies, PolicyFile(policy_path(device)), self.handlers()
         )
 
     def report_past(self) -> None:
         """Tell what became of the commands that the last life left open; before the loops run."""
-        self.commander.report_interrupted(self._adopt_update() | self.settings.report())
+        self.commander.report_interrupted(
+            self._adopt_update() | self.settings.report() | self._ports.self_updater.resume()
+        )
 
     def handlers(self) -> dict[str, Handler]:
         """Return what is done for each command."""
@@ -78,6 +84,7 @@ class Commands:
             "deploy": self._deploy,
             "pin-rung": self._pin_rung,
             **rare_handlers(self._device, self._ports.updater),
+            **update_agent_handler(self._ports.self_updater),
             "set-config": self.settings.command,
             "set-config-protected": self.settings.protected_command,
         }
@@ -89,7 +96,7 @@ class Commands:
         if not command_id:
             return set()
         names = {one.id: one.cmd for one in self._device.ledger.unfinished()}
-        updater.adopt(self._replies.of(command_id, names.get(command_id, "deploy")))
+        updater.adopt(self.replies.of(command_id, names.get(command_id, "deploy")))
         return {command_id}
 
     def _pin_rung(self, body: CommandBody, replier: Replier) -> None:

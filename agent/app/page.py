@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from agent.console.server import Console
+from agent.console.sources import Archive, Grab, Settings, Snapshot, Sources
 from agent.errors import ConfigError
+from agent.schema.config import Config
+from agent.schema.doctor import DoctorReport
 
 log = logging.getLogger(__name__)
+Doctor = Callable[[], DoctorReport]
 PORT_IN_USE = "console.port_in_use"
 
 
 class Page:
-    """Starts the console, or goes on without it when its port is taken."""
+    """Starts the console and lets it listen to the log, or goes on without it when its port is taken."""
 
     name = "page"
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self.console = console
 
     def start(self) -> None:
         """Start serving.
@@ -25,13 +30,29 @@ class Page:
         Raises:
             ConfigError: The page would be exposed, or its files cannot be read.
         """
+        logging.getLogger().addHandler(self.console.log)
         try:
-            self._console.start()
+            self.console.start()
         except ConfigError as error:
             if error.code != PORT_IN_USE:
                 raise
+            logging.getLogger().removeHandler(self.console.log)
             log.error("the agent runs without its page: %s", error.diagnostics())
 
     def stop(self) -> None:
         """Stop serving; idempotent."""
-        self._console.stop()
+        self.console.stop()
+        logging.getLogger().removeHandler(self.console.log)
+
+
+def make_page(
+    config: Config,
+    status: Callable[[], Snapshot],
+    grab: Grab,
+    archive: Archive,
+    settings: Settings,
+    doctor: Doctor | None,
+) -> Page:
+    """Return the page of the device with this configuration, not started."""
+    cameras = {camera.name: camera for camera in config.cameras}
+    return Page(Console(config.console, Sources(cameras, status, grab, archive, settings, doctor)))

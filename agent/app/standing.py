@@ -15,6 +15,7 @@ from agent.governor.governor import Governor
 from agent.host.clock import boot_id, monotonic_ns, wall_ms
 from agent.schema.config import DeviceConfig
 from agent.schema.ipc import Heartbeat
+from agent.schema.measures import ModelReport
 from agent.schema.messages import MESSAGE_VERSION, Progress, State, Telemetry, UpdateReport
 from agent.supervisor import Supervisor
 from agent.telemetry.meters import Meters
@@ -100,6 +101,16 @@ class Standing:
         """Return what a change of settings is judged by."""
         cameras = {one.name: one.status for one in self.worker_watch.meters.cameras}
         return Sight(at_s, self.link.connected, self.supervisor.pipeline, cameras)
+
+    @property
+    def model(self) -> ModelReport:
+        """Which model runs and what its update does."""
+        release = self.supervisor.release
+        return ModelReport(
+            release=release.manifest.release_id if release else None,
+            variant=release.variant.id if release else None,
+            phase=self.updater.record.phase.value,
+        )
 
     def snapshot(self, telemetry: Telemetry) -> Snapshot:
         """Return what the console shows."""

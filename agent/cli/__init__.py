@@ -11,6 +11,7 @@ from rich.console import Console
 
 from agent import __version__
 from agent.cli import (
+    asyncapi,
     bench,
     demo,
     detect,
@@ -19,6 +20,7 @@ from agent.cli import (
     eval,  # noqa: A004 - the command's name
     fleet,
     profile,
+    provision,
     release,
     run,
     status,
@@ -39,8 +41,10 @@ app.command("eval")(eval.evaluate)
 app.command("bench")(bench.bench)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("asyncapi")(asyncapi.asyncapi)
 app.command("enroll")(enroll.enroll)
 app.add_typer(profile.app)
+app.add_typer(provision.app)
 app.add_typer(release.app)
 app.add_typer(fleet.app)
 

@@ -13,6 +13,7 @@ from agent.config import DEFAULT_PATH
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from agent.schema.config import Config
     from agent.schema.doctor import DoctorReport, Finding
 
 _MARKS = {"ok": ("ok", "green"), "unseen": ("not seen", "blue")}
@@ -30,7 +31,6 @@ def doctor(
 
     It changes nothing, and works whether the agent runs or not.
     """
-    from agent.config import load_config
     from agent.doctor.examination import examine, refused
     from agent.doctor.findings import exit_status
     from agent.errors import ConfigError
@@ -38,7 +38,7 @@ def doctor(
 
     logging.basicConfig(level=log_level.upper())
     try:
-        report = examine(load_config(config))
+        report = examine(_in_force(config))
     except ConfigError as error:
         report = refused(error)
     if json:
@@ -46,6 +46,18 @@ def doctor(
     else:
         _show(report)
     raise typer.Exit(exit_status(report.verdict))
+
+
+def _in_force(path: Path) -> Config:
+    """Return the configuration with what was changed since; the file alone where this user may not see more."""
+    from agent.config import load_config
+    from agent.config.settings import Settings
+    from agent.errors import StorageError
+
+    try:
+        return Settings(path).config
+    except StorageError:
+        return load_config(path)
 
 
 def _show(report: DoctorReport) -> None:

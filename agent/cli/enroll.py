@@ -15,7 +15,7 @@ _OPTION_HELP = "NAME=VALUE for the key store, for example pin_file=/etc/vigil/pi
 _UNIT_NEEDS = {
     "credential": "LoadCredentialEncrypted=vigil-device-key (docs/security.md)",
     "pkcs11": "access to the token's device and PIN file (docs/security.md)",
-    "tpm2": "SupplementaryGroups=tss (docs/security.md)",
+    "tpm2": "SupplementaryGroups=tss and DeviceAllow=/dev/tpmrm0 rw (docs/security.md)",
 }
 
 

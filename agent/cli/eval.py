@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.vision.dataset import Dataset
     from agent.vision.detector import Detector
     from agent.vision.evaluation import Comparison, EvalReport, Evaluation
+    from agent.vision.tracking_accuracy import TrackingReport
 
 _DROPPED = 1
 _CLASSES_SHOWN = 15
@@ -34,6 +35,7 @@ class EvalDocument(msgspec.Struct, frozen=True):
     report: EvalReport
     baseline: str | None = None
     comparison: Comparison | None = None
+    tracking: TrackingReport | None = None
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
@@ -77,6 +79,10 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
         Path | None, typer.Option(exists=True, help="Class names, one a line, of all models.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runtime.")] = 2,
+    tracking: Annotated[
+        bool,
+        typer.Option("--tracking", help="Judge tracking, too: labels of a video with track_id."),
+    ] = False,
 ) -> None:
     """Measure the COCO accuracy of a model; with a baseline, fail when it lost too much."""
     from agent.vision.dataset import load_dataset
@@ -89,8 +95,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     truth = load_dataset(dataset, images)
     names = read_labels(labels) if labels else None
 
-    def measure(path: Path, kind: Family | None) -> Evaluation:
-        detector = load_detector(
+    def load(path: Path, kind: Family | None) -> Detector:
+        return load_detector(
             path,
             backend=backend.value if backend else None,
             family=kind.value if kind else None,
@@ -99,14 +105,17 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
             confidence=confidence,
             iou=iou,
         )
-        return _measure(path, detector, truth)
 
-    judged = measure(model, family)
+    detector = load(model, family)
+    judged = _measure(model, detector, truth)
     document = EvalDocument(str(model), _digest(model), str(dataset), judged.report)
     if baseline is not None:
-        reference = measure(baseline, baseline_family)
+        reference = _measure(baseline, load(baseline, baseline_family), truth)
         comparison = compare(judged.report, reference.report, max_drop)
         document = msgspec.structs.replace(document, baseline=str(baseline), comparison=comparison)
+    if tracking:
+        followed = _track(model, detector, truth)
+        document = msgspec.structs.replace(document, tracking=followed)
     if plots is not None:
         _draw(plots, judged, truth)
     _report(document, json_file)
@@ -119,6 +128,15 @@ def _measure(path: Path, detector: Detector, truth: Dataset) -> Evaluation:
 
     pictures = with_progress(truth.pictures(), f"Evaluating {path.name}", len(truth.files))
     return evaluate_model(detector, truth, pictures)
+
+
+def _track(path: Path, detector: Detector, truth: Dataset) -> TrackingReport:
+    from agent.vision.gallery import frame_rate
+    from agent.vision.tracking_trial import evaluate_tracking
+
+    fps = frame_rate(truth.images)
+    pictures = with_progress(truth.pictures(), f"Tracking with {path.name}", len(truth.files))
+    return evaluate_tracking(detector, truth, pictures, fps)
 
 
 def _draw(folder: Path, judged: Evaluation, truth: Dataset) -> None:
@@ -137,6 +155,8 @@ def _report(document: EvalDocument, json_file: Path | None) -> None:
     console = Console()
     console.print(_classes(document.report))
     console.print(_overall(document), highlight=False)
+    if document.tracking is not None:
+        console.print(_followed(document.tracking), highlight=False)
     if document.comparison is not None:
         console.print(_changes(document.comparison))
         console.print(_verdict(document.comparison), highlight=False)
@@ -149,6 +169,14 @@ def _overall(document: EvalDocument) -> str:
         f"{Path(document.model).name}: mAP50-95 {report.map50_95:.4f}, mAP50 {report.map50:.4f} "
         f"on {report.images} pictures (confidence {report.confidence}, IoU {report.iou}); "
         f"p50 ms: {times}"
+    )
+
+
+def _followed(report: TrackingReport) -> str:
+    return (
+        f"tracking: MOTA {report.mota:.4f}, IDF1 {report.idf1:.4f}, {report.switches} id switches; "
+        f"{report.objects} objects, {report.mostly_tracked} mostly tracked, in {report.tracks} tracks; "
+        f"{report.misses} boxes missed and {report.false_boxes} false of {report.boxes}"
     )
 
 

@@ -21,7 +21,9 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from typing_extensions import Self
 
+from agent.console.access import Access
 from agent.console.guard import Guard, host_check
+from agent.schema.messages import Role
 
 _HOST = "127.0.0.1"
 _LOOK_S = 0.03
@@ -51,7 +53,7 @@ class LivePage:
     def __init__(self) -> None:
         self._newest = b""
         routes = [Route("/", _index), Route("/pictures", self._stream)]
-        app = Guard(Starlette(routes=routes), host_check(_HOST), None)
+        app = Guard(Starlette(routes=routes), host_check(_HOST), Access({}, Role.VIEWER))
         config = uvicorn.Config(
             app, log_config=None, log_level="warning", timeout_graceful_shutdown=1
         )

@@ -28,7 +28,7 @@ console = Console(highlight=False)
 
 RepositoryFolder = Annotated[Path, typer.Argument(help="Folder of the repository.")]
 KeysFolder = Annotated[Path, typer.Option("--keys", help="Folder with a key folder per role.")]
-RoleName = Annotated[str, typer.Argument(help="root, targets, policy or a device class.")]
+RoleName = Annotated[str, typer.Argument(help="root, targets, policy, agent or a device class.")]
 
 app.command("golden")(golden)
 app.command("obfuscate")(obfuscate)
@@ -113,6 +113,37 @@ def stage(
 
 
 @app.command()
+def agent(
+    repository: RepositoryFolder,
+    wheels: Annotated[
+        list[str],
+        typer.Option(help="Wheels of the agent and all it needs: 3.11-aarch64=FOLDER; repeatable."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    min_agent: Annotated[
+        str, typer.Option(help="Oldest version that may be updated to it in one step.")
+    ] = "0",
+) -> None:
+    """Bundle a version of the agent from its wheels and stage it; approve `agent` next."""
+    from agent.release.agent_release import build_agent_release
+    from agent.release.repository import Repository
+
+    places = dict(_place(one) for one in wheels)
+    manifest = build_agent_release(out, places, min_agent)
+    opened = Repository(repository)
+    asked = opened.add_agent(out)
+    console.print(f"agent {manifest.version}: {asked.agent} sha256 {asked.sha256}")
+    _show_staged(opened)
+
+
+def _place(option: str) -> tuple[str, Path]:
+    place, equals, folder = option.partition("=")
+    if not equals:
+        raise typer.BadParameter("expected <python>-<machine>=FOLDER", param_hint="--wheels")
+    return place, Path(folder)
+
+
+@app.command()
 def approve(
     repository: RepositoryFolder,
     role: RoleName,
@@ -160,11 +191,12 @@ def inspect(repository: RepositoryFolder) -> None:
     """Show what is published and what waits for approval."""
     from agent.release.charter import POLICY
     from agent.release.repository import Repository
+    from agent.schema.agent_release import AGENT_ROLE
 
     opened = Repository(repository)
     table = Table("class", "release", "counter", "manifest", "sha256")
     for role in opened.roles():
-        if role != POLICY:
+        if role not in {POLICY, AGENT_ROLE}:
             for ref in opened.releases(role):
                 table.add_row(role, ref.label, str(ref.counter), ref.path, ref.sha256)
     console.print(table)

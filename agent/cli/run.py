@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ def run(
     log_level: Annotated[str, typer.Option(help=f"One of {', '.join(LEVELS)}.")] = "info",
 ) -> None:
     """Detect, report, and take signed commands and updates until stopped."""
+    from agent.host.cgroup import settle
     from agent.host.logs import set_up_logs
 
     if log_level not in LEVELS:
@@ -30,6 +32,7 @@ def run(
     set_up_logs(log_level)
     # It says "no signature" of every key that was not needed.
     logging.getLogger("tuf").setLevel(logging.WARNING)
+    settle()
     os.umask(0o077)  # also for what SQLite creates
     sys.exit(_run(config))
 
@@ -37,13 +40,18 @@ def run(
 def _run(config: Path) -> int:
     """Run the agent; return its exit status, or begin anew in this process with other settings."""
     from agent.app import Agent
+    from agent.app.config_files import settle_config
     from agent.app.lifecycle import EXIT_RELOAD
     from agent.config.settings import Settings
+    from agent.doctor.examination import ask_doctor
+    from agent.update.selfupdate.launcher import AGAIN
+    from agent.update.selfupdate.slots import own_slots
 
+    settle_config(config)
     settings = Settings(config)
     settings.begin()
     try:
-        status = Agent(settings).run()
+        status = Agent(settings, partial(ask_doctor, config)).run()
     except VigilError as error:
         if settings.trial is None:
             raise
@@ -52,4 +60,7 @@ def _run(config: Path) -> int:
     if status == EXIT_RELOAD:
         # The same process id and no pause: for a service manager the service only reloads.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
+    slots = own_slots(os.environ)
+    if status == AGAIN and slots is not None and "VIGIL_WATCHED" not in os.environ:
+        os.execv(slots.launcher, [str(slots.launcher), *sys.argv[1:]])  # noqa: S606 - as above
     return status

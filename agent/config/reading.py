@@ -22,6 +22,7 @@ from agent.schema.config import (
     TlsConfig,
     UpdateConfig,
 )
+from agent.schema.config_versions import migrate
 from agent.schema.document import config_from_tree, config_tree
 from agent.schema.keystore import key_config, located
 from agent.schema.zones import Places, find_faults
@@ -41,12 +42,29 @@ def load_config(path: Path) -> Config:
 
 
 def read_tree(path: Path) -> Any:
-    """Return the file as plain lists and dictionaries, unchecked.
+    """Return the file as plain lists and dictionaries in this version's schema, otherwise unchecked.
+
+    An older file is brought up in memory. For a newer one the copy beside it holds (`kept_copy`).
 
     Raises:
-        ConfigError: The file is missing, unreadable or not YAML.
+        ConfigError: The file is missing, unreadable or not YAML, or no way leads to this schema.
     """
-    return config_tree(_read(path), str(path))
+    tree = config_tree(read_text(path), str(path))
+    schema = tree.get("schema") if isinstance(tree, dict) else None
+    if schema == CONFIG_SCHEMA or not isinstance(schema, int):
+        return tree
+    kept = kept_copy(path, CONFIG_SCHEMA)
+    if schema > CONFIG_SCHEMA and kept.exists():
+        return config_tree(read_text(kept), str(kept))
+    try:
+        return migrate(tree)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", code=error.code, hint=error.hint) from error
+
+
+def kept_copy(path: Path, schema: int) -> Path:
+    """Return where the configuration for another schema is kept: `vigil.schema-1.yaml`."""
+    return path.with_name(f"{path.stem}.schema-{schema}{path.suffix}")
 
 
 def config_of(tree: Any, path: Path, source: str) -> Config:
@@ -65,7 +83,12 @@ def config_of(tree: Any, path: Path, source: str) -> Config:
     return _absolute(config, path.resolve().parent)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a configuration file.
+
+    Raises:
+        ConfigError: Missing, unreadable, too long or not UTF-8.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -149,6 +172,7 @@ def _absolute_console(console: ConsoleConfig, folder: Path) -> ConsoleConfig:
     return replace(
         console,
         token_file=absolute(console.token_file),
+        operator_token_file=absolute(console.operator_token_file),
         tls_cert=absolute(console.tls_cert),
         tls_key=absolute(console.tls_key),
     )

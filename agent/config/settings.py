@@ -80,6 +80,11 @@ class Settings:
         self._config = self._fit(self._record.kept)
 
     @property
+    def path(self) -> Path:
+        """The operator's file."""
+        return self._path
+
+    @property
     def config(self) -> Config:
         """What is in force, a change on trial included once `begin` let it be."""
         return self._config

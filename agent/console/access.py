@@ -1,9 +1,10 @@
-"""Who may look: the token, sessions made from it, and how often a wrong one may be tried.
+"""Who may look and who may change something: tokens, sessions made from them, and how often a wrong one may be tried.
 
 Rules
-- The token is compared in constant time and never logged, stored or sent back.
-- A session is `<expiry>.<HMAC-SHA256 of the expiry>` under a key that lives as long as the process, so
-  there is nothing to store and a restart logs everybody out.
+- Tokens are compared in constant time and never logged, stored or sent back.
+- A session is `<expiry>.<role>.<HMAC-SHA256 of both>` under a key made of the tokens and the boot, so there is
+  nothing to store; the agent may begin anew (a change of zones does) and nobody is logged out, but a changed
+  token or a reboot logs everybody out.
 - An address that tried wrong tokens too often is refused without looking at what it sends.
 """
 
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 import stat
 from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agent.errors import ConfigError
+from agent.host.clock import boot_id
+from agent.schema.messages import Role
 
 MIN_TOKEN_CHARS = 16
 MAX_TOKEN_BYTES = 1024
@@ -24,9 +27,10 @@ SESSION_S = 12 * 3600
 MAX_FAILURES = 5
 FAILURE_WINDOW_S = 60.0
 MAX_ADDRESSES = 1024
+_ROUNDS = 100_000
 
 
-def read_token(path: Path) -> str:
+def read_token(path: Path, setting: str = "console.token_file") -> str:
     """Return the token: the file's only line.
 
     Raises:
@@ -36,15 +40,15 @@ def read_token(path: Path) -> str:
         mode = stat.S_IMODE(path.stat().st_mode)
         data = path.read_bytes()[: MAX_TOKEN_BYTES + 1]
     except OSError as error:
-        message = f"console.token_file: {path}: {error.strerror}"
+        message = f"{setting}: {path}: {error.strerror}"
         raise ConfigError(message, code="console.token", hint=_HOW_TO_MAKE_ONE) from error
     if mode & 0o077:
-        message = f"console.token_file: {path} has mode {mode:04o}, expected 0600"
+        message = f"{setting}: {path} has mode {mode:04o}, expected 0600"
         raise ConfigError(message, code="console.token", hint=f"run: chmod 600 {path}")
     token = data.decode("utf-8", "replace").strip()
     if not MIN_TOKEN_CHARS <= len(token) <= MAX_TOKEN_BYTES or not token.isprintable():
         message = (
-            f"console.token_file: {path}: expected one line of {MIN_TOKEN_CHARS} to "
+            f"{setting}: {path}: expected one line of {MIN_TOKEN_CHARS} to "
             f"{MAX_TOKEN_BYTES} characters, found {len(token)}"
         )
         raise ConfigError(message, code="console.token", hint=_HOW_TO_MAKE_ONE)
@@ -77,30 +81,56 @@ class Failures:
 
 
 class Access:
-    """Checks tokens and sessions. Times are monotonic seconds: a session dies with its process anyway."""
+    """Checks tokens and sessions. Times are monotonic seconds: a session does not outlive a boot anyway.
 
-    def __init__(self, token: str) -> None:
-        self._token_digest = _digest(token)
-        self._session_key = secrets.token_bytes(32)
+    Args:
+        tokens: The token that opens each role.
+        anonymous: What somebody without a token may do; None for nothing.
+        boot: Id of this boot.
+    """
+
+    def __init__(
+        self, tokens: Mapping[Role, str], anonymous: Role | None = None, boot: str = ""
+    ) -> None:
+        self._digests = {role: _digest(token) for role, token in tokens.items()}
+        self._session_key = _session_key(tokens.values(), boot or boot_id())
+        self.anonymous = anonymous
         self.failures = Failures()
 
-    def token_matches(self, token: str) -> bool:
-        """Compare in constant time, whatever the length."""
-        return hmac.compare_digest(_digest(token), self._token_digest)
+    @property
+    def has_tokens(self) -> bool:
+        """Whether there is anything to log in with."""
+        return bool(self._digests)
 
-    def new_session(self, now_s: float) -> str:
+    def role_of_token(self, token: str) -> Role | None:
+        """Return the role that a token opens; compares with all of them, each in constant time."""
+        digest = _digest(token)
+        found = [role for role, own in self._digests.items() if hmac.compare_digest(digest, own)]
+        return found[0] if found else None
+
+    def new_session(self, role: Role, now_s: float) -> str:
         """Return a session that is good for `SESSION_S`."""
-        expiry = str(int(now_s) + SESSION_S)
-        return f"{expiry}.{self._seal(expiry)}"
+        claim = f"{int(now_s) + SESSION_S}.{role.value}"
+        return f"{claim}.{self._seal(claim)}"
 
-    def session_valid(self, session: str, now_s: float) -> bool:
-        """Whether this process made `session` and it has not expired."""
-        expiry, _, seal = session.partition(".")
-        sealed = hmac.compare_digest(seal.encode(), self._seal(expiry).encode())
-        return sealed and int(expiry) > now_s
+    def role_of_session(self, session: str, now_s: float) -> Role | None:
+        """Return the role of a session that this process made and that has not expired."""
+        claim, _, seal = session.rpartition(".")
+        if not self._session_key or not hmac.compare_digest(
+            seal.encode(), self._seal(claim).encode()
+        ):
+            return None
+        expiry, _, role = claim.partition(".")
+        return Role(role) if int(expiry) > now_s else None
 
-    def _seal(self, expiry: str) -> str:
-        return hmac.new(self._session_key, expiry.encode(), hashlib.sha256).hexdigest()
+    def _seal(self, claim: str) -> str:
+        return hmac.new(self._session_key, claim.encode(), hashlib.sha256).hexdigest()
+
+
+def _session_key(tokens: Iterable[str], boot: str) -> bytes:
+    """Return a key that is slow to find out from a session, in case somebody chose a weak token."""
+    secret = "\n".join(tokens).encode("utf-8", "surrogatepass")
+    return hashlib.pbkdf2_hmac("sha256", secret, boot.encode(), _ROUNDS) if secret else b""
 
 
 def _digest(token: str) -> bytes:

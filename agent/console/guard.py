@@ -1,7 +1,11 @@
 """What every request must pass before any page sees it, and the headers every answer carries.
 
 Order of checks: method, body size, `Host` (against DNS rebinding: a hostile name that resolves to this
-device is not ours), then token or session. Whoever fails gets a short JSON answer that says why.
+device is not ours), which site asks, then token or session, then whether that role may change anything.
+Whoever fails gets a short JSON answer that says why.
+
+Which site asks: browsers say so in `Sec-Fetch-Site` and, for everything but GET, in `Origin`
+(https://www.w3.org/TR/fetch-metadata/). Other sites may lead a person here and nothing else.
 """
 
 from __future__ import annotations
@@ -17,14 +21,17 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.console.access import Access
+from agent.schema.messages import Role
 
 COOKIE = "vigil_session"
 MAX_BODY_BYTES = 4096
+MAX_PLACES_BYTES = 64 * 1024
 MAX_DIGITS = 9
-OPEN_PATHS = frozenset({"/login", "/healthz", "/style.css", "/icon.svg"})
+OPEN_PATHS = frozenset({"/login", "/logout", "/healthz", "/style.css", "/icon.svg"})
+PLACES_PATH = "/api/places/"
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; media-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
@@ -79,17 +86,15 @@ def refusal(status: int, code: str, message: str, **headers: str) -> Response:
 
 
 class Guard:
-    """ASGI middleware that applies the checks and adds the headers.
+    """ASGI middleware that applies the checks, notes the asker's role and adds the headers.
 
     Args:
-        app: The routes behind it.
+        app: The routes behind it; they find the role in `request.state.role`.
         host_allowed: Decides about `Host` headers.
-        access: Token check; None where the console is on loopback without a token.
+        access: Token check.
     """
 
-    def __init__(
-        self, app: ASGIApp, host_allowed: Callable[[str], bool], access: Access | None
-    ) -> None:
+    def __init__(self, app: ASGIApp, host_allowed: Callable[[str], bool], access: Access) -> None:
         self._app = app
         self._host_allowed = host_allowed
         self._access = access
@@ -104,36 +109,55 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        answer = self._refuse(scope, Headers(scope=scope)) or self._app
+        headers = Headers(scope=scope)
+        answer = self._refuse(scope, headers) or self._admit(scope, headers) or self._app
         await answer(scope, receive, send_guarded)
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
+        """Refuse what nobody may do, whoever asks."""
         path, method = scope["path"], scope["method"]
-        if method not in ("GET", "HEAD") and (method, path) != ("POST", "/login"):
-            return refusal(405, "method", "this page only answers GET and HEAD", Allow="GET, HEAD")
-        if not _body_fits(headers):
-            return refusal(413, "body", f"a body may have at most {MAX_BODY_BYTES} bytes")
+        if not _method_fits(method, path):
+            return refusal(
+                405, "method", "this address only answers GET and HEAD", Allow="GET, HEAD"
+            )
+        limit = MAX_PLACES_BYTES if path.startswith(PLACES_PATH) else MAX_BODY_BYTES
+        if not _body_fits(headers, limit):
+            return refusal(413, "body", f"a body may have at most {limit} bytes")
         if len(headers.getlist("host")) != 1 or not self._host_allowed(headers["host"]):
             message = "the Host header does not name this device; use its address"
             return refusal(421, "host", message)
-        if self._access is None or path in OPEN_PATHS:
-            return None
-        return self._refuse_stranger(self._access, scope, headers)
+        if _is_foreign(scope, headers):
+            return refusal(403, "origin", "another site may not ask this; open the page itself")
+        return None
 
-    def _refuse_stranger(self, access: Access, scope: Scope, headers: Headers) -> Response | None:
-        now_s, address = time.monotonic(), client_address(scope)
-        if access.session_valid(_session_of(headers), now_s):
+    def _admit(self, scope: Scope, headers: Headers) -> Response | None:
+        """Note the role of who asks, or refuse."""
+        role, wrong = self._role(scope, headers)
+        scope.setdefault("state", {})["role"] = role
+        if scope["path"] in OPEN_PATHS:
             return None
+        if wrong is not None:
+            return wrong
+        if role is None:
+            return _ask_to_log_in(scope)
+        if scope["method"] not in ("GET", "HEAD") and role is not Role.OPERATOR:
+            return refusal(403, "role", "a viewer may not change anything; log in as operator")
+        return None
+
+    def _role(self, scope: Scope, headers: Headers) -> tuple[Role | None, Response | None]:
+        access, now_s, address = self._access, time.monotonic(), client_address(scope)
+        if role := access.role_of_session(_session_of(headers), now_s):
+            return role, None
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            return _ask_to_log_in(scope)
+            return access.anonymous, None
         if wait_s := access.failures.wait_s(address, now_s):
             retry = {"Retry-After": str(int(wait_s) + 1)}
-            return refusal(429, "attempts", "too many wrong tokens; wait", **retry)
-        if access.token_matches(token.strip()):
-            return None
+            return None, refusal(429, "attempts", "too many wrong tokens; wait", **retry)
+        if role := access.role_of_token(token.strip()):
+            return role, None
         access.failures.add(address, now_s)
-        return refusal(401, "token", "wrong token", **{"WWW-Authenticate": "Bearer"})
+        return None, refusal(401, "token", "wrong token", **{"WWW-Authenticate": "Bearer"})
 
 
 def client_address(scope: Scope) -> str:
@@ -142,9 +166,31 @@ def client_address(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-def _body_fits(headers: Headers) -> bool:
+def _method_fits(method: str, path: str) -> bool:
+    if method == "POST":
+        return path in ("/login", "/logout")
+    return method in ("GET", "HEAD") or (method == "PUT" and path.startswith(PLACES_PATH))
+
+
+def _body_fits(headers: Headers, limit: int) -> bool:
     length = headers.get("content-length", "0")
-    return length.isascii() and length.isdigit() and int(length[:MAX_DIGITS]) <= MAX_BODY_BYTES
+    return length.isascii() and length.isdigit() and int(length[:MAX_DIGITS]) <= limit
+
+
+def _is_foreign(scope: Scope, headers: Headers) -> bool:
+    """Whether another site's page asks for more than to show this one."""
+    changes = scope["method"] not in ("GET", "HEAD")
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        leads_here = scope["path"] in ("/", "/login")
+        navigates = headers.get("sec-fetch-mode") == "navigate"
+        is_frame = headers.get("sec-fetch-dest") != "document"
+        return changes or is_frame or not (leads_here and navigates)
+    # A form of this page says `null` under its no-referrer policy; then `Sec-Fetch-Site` decides.
+    origin = headers.get("origin", "null")
+    said = origin.partition("://")[2] == headers["host"] or (
+        origin == "null" and scope["path"] == "/login"
+    )
+    return changes and "origin" in headers and not said
 
 
 def _session_of(headers: Headers) -> str:

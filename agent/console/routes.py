@@ -2,10 +2,15 @@
 
 | address | answer |
 | --- | --- |
-| `/` and the page's files | the page; a literal table, so no path can reach another file |
-| `/login` | form, and its check |
+| `/` and the page's files | the page; one route each, so no path can reach another file |
+| `/login`, `/logout` | form and its check; the way out |
 | `/api/status` | the snapshot, configured cameras, latest update reports and governor's moves |
 | `/api/events?after=N` | object events newer than number N, with the newest number |
+| `/api/history?after=N` | figures of the last hour for the charts |
+| `/api/log?after=N&level=L` | lines of the agent's log, of at least level L |
+| `/api/doctor` | what the doctor finds |
+| `/api/places`, `/api/places/<camera>` | zones, lines and masks of all cameras; PUT changes one camera's |
+| `/api/kept-events…`, `/event/<id>/…` | events that are kept, with filters; their pictures and clips |
 | `/stream/a,b` | server-sent events: pictures with boxes of these cameras |
 | `/frame/<camera>.jpg` | the newest picture |
 | `/healthz` | 200 while the worker is heard, 503 with reasons otherwise |
@@ -14,12 +19,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from importlib import resources
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,29 +28,25 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from agent.console.access import Access
+from agent.console.answers import json_answer, no_camera, number_in
+from agent.console.examination import Examination
 from agent.console.guard import refusal
+from agent.console.history import Point
+from agent.console.journal import LEVELS, LogMemory
+from agent.console.kept import KeptEvents
 from agent.console.live import LiveStream, Shared, Viewers, shared_views
 from agent.console.login import Login
 from agent.console.metrics import CONTENT_TYPE, exposition
+from agent.console.pages import page_file, page_routes
+from agent.console.places import PlaceDesk
 from agent.console.sources import Recent, Snapshot, Sources
 from agent.errors import VigilError
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
-from agent.schema.messages import UpdateReport
+from agent.schema.messages import Role, UpdateReport
 
 STATUS_INTERVAL_S = 0.5
 HEARTBEAT_FRESH_S = 5.0
-MAX_DIGITS = 15
-PAGE_FILES = {
-    "/": ("index.html", "text/html"),
-    "/style.css": ("style.css", "text/css"),
-    "/app.js": ("app.js", "text/javascript"),
-    "/dom.js": ("dom.js", "text/javascript"),
-    "/live.js": ("live.js", "text/javascript"),
-    "/panels.js": ("panels.js", "text/javascript"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
-Answer = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -59,19 +56,26 @@ class Memory:
     events: Recent[Event]
     updates: Recent[UpdateReport]
     moves: Recent[GovernorMove]
+    history: Recent[Point]
+    log: LogMemory
 
 
-def application(
-    sources: Sources, memory: Memory, viewers: Viewers, access: Access | None
-) -> Starlette:
+def application(sources: Sources, memory: Memory, viewers: Viewers, access: Access) -> Starlette:
     """Return the application; every request must still pass `agent.console.guard.Guard`."""
-    answers = _Answers(sources, memory, viewers)
-    login = Login(access, _page_file("login.html"))
+    answers = _Answers(sources, memory, viewers, access)
+    login = Login(access, page_file("login.html"))
     routes = [
-        *(Route(path, _static(*file)) for path, file in PAGE_FILES.items()),
+        *page_routes(),
         Route("/login", login.answer, methods=["GET", "POST"]),
+        Route("/logout", login.leave, methods=["POST"]),
         Route("/api/status", answers.status),
         Route("/api/events", answers.events),
+        Route("/api/history", answers.history),
+        Route("/api/log", answers.log),
+        Route("/api/doctor", Examination(sources.doctor).answer),
+        Route("/api/places", answers.places.show),
+        Route("/api/places/{camera}", answers.places.save, methods=["PUT"]),
+        *KeptEvents(sources.archive).routes(),
         Route("/stream/{cameras}", answers.stream),
         Route("/frame/{camera}.jpg", answers.frame),
         Route("/healthz", answers.health),
@@ -82,36 +86,52 @@ def application(
 
 
 class _Answers:
-    def __init__(self, sources: Sources, memory: Memory, viewers: Viewers) -> None:
-        self._cameras = sources.cameras
+    def __init__(self, sources: Sources, memory: Memory, viewers: Viewers, access: Access) -> None:
+        self._cameras = tuple(sources.cameras)
+        self.places = PlaceDesk(sources.cameras, sources.settings)
         self._memory = memory
         self._viewers = viewers
+        self._access = access
         self._status = Shared(sources.status, STATUS_INTERVAL_S)
-        self._views = shared_views(sources.cameras, sources.grab)
+        self._views = shared_views(self._cameras, sources.grab)
 
-    async def status(self, _: Request) -> Response:
+    async def status(self, request: Request) -> Response:
         snapshot = await self._status.newest()
-        return _json(
+        role: Role = request.state.role
+        return json_answer(
             {
                 "snapshot": snapshot,
                 "healthy": not reasons_degraded(snapshot),
                 "cameras": self._cameras,
                 "updates": self._memory.updates.since(0)[1][::-1],
                 "moves": self._memory.moves.since(0)[1][::-1],
+                "role": role,
+                "settings": self.places.standing,
+                "places_version": self.places.version,
+                "may_log_in": self._access.has_tokens,
+                "may_log_out": role is not self._access.anonymous,
             }
         )
 
     async def events(self, request: Request) -> Response:
-        after = request.query_params.get("after", "0")
-        if not (after.isascii() and after.isdigit() and len(after) <= MAX_DIGITS):
-            return refusal(400, "after", "expected a number in ?after=")
-        number, events = self._memory.events.since(int(after))
-        return _json({"number": number, "events": events})
+        number, events = self._memory.events.since(number_in(request, "after"))
+        return json_answer({"number": number, "events": events})
+
+    async def history(self, request: Request) -> Response:
+        number, points = self._memory.history.since(number_in(request, "after"))
+        return json_answer({"number": number, "points": points})
+
+    async def log(self, request: Request) -> Response:
+        level = request.query_params.get("level", "debug")
+        if level not in LEVELS:
+            raise HTTPException(400, f"expected one of {', '.join(LEVELS)} in ?level=")
+        number, lines = self._memory.log.since(number_in(request, "after"), level)
+        return json_answer({"number": number, "lines": lines})
 
     async def stream(self, request: Request) -> Response:
         names = set(request.path_params["cameras"].split(","))
         if unknown := sorted(names - set(self._cameras)):
-            return _no_camera(unknown[0])
+            return no_camera(unknown[0])
         if self._viewers.full:
             return refusal(503, "viewers", "too many live views are open", **{"Retry-After": "5"})
         if request.method == "HEAD":
@@ -121,7 +141,7 @@ class _Answers:
     async def frame(self, request: Request) -> Response:
         name = request.path_params["camera"]
         if name not in self._views:
-            return _no_camera(name)
+            return no_camera(name)
         picture = await self._views[name].newest()
         return Response(picture.jpeg, media_type="image/jpeg")
 
@@ -131,8 +151,8 @@ class _Answers:
         except VigilError as error:
             reasons = [error.code]
         if not reasons:
-            return _json({"status": "ok"})
-        return _json({"status": "degraded", "reasons": reasons}, 503)
+            return json_answer({"status": "ok"})
+        return json_answer({"status": "degraded", "reasons": reasons}, 503)
 
     async def metrics(self, _: Request) -> Response:
         text = exposition(await self._status.newest(), self._viewers.open)
@@ -144,31 +164,6 @@ def reasons_degraded(snapshot: Snapshot) -> list[str]:
     if snapshot.heartbeat_age_s is None:
         return ["worker.none"]
     return ["worker.silent"] if snapshot.heartbeat_age_s > HEARTBEAT_FRESH_S else []
-
-
-def _static(name: str, media_type: str) -> Answer:
-    content = _page_file(name)
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
-
-    async def answer(request: Request) -> Response:
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers=headers)
-        return Response(content, media_type=media_type, headers=headers)
-
-    return answer
-
-
-def _page_file(name: str) -> bytes:
-    return resources.files("agent.console").joinpath("page").joinpath(name).read_bytes()
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-def _no_camera(name: str) -> Response:
-    return refusal(404, "camera", f"there is no camera {name[:64]!r}")
 
 
 async def _error_answer(_: Request, error: Exception) -> Response:

@@ -23,6 +23,8 @@ from starlette.types import ASGIApp
 from agent.console.access import Access, read_token
 from agent.console.connections import BoundedListener, PromptProtocol
 from agent.console.guard import Guard, host_check, is_loopback
+from agent.console.history import POINTS, Point, point_of
+from agent.console.journal import LogMemory
 from agent.console.live import Viewers
 from agent.console.routes import Memory, application
 from agent.console.sources import Recent, Sources
@@ -30,12 +32,12 @@ from agent.errors import ConfigError
 from agent.schema.config import ConsoleConfig
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
-from agent.schema.messages import UpdateReport
+from agent.schema.messages import Role, Telemetry, UpdateReport
 
 log = logging.getLogger(__name__)
 REMEMBERED_EVENTS = 200
 REMEMBERED_UPDATES = 20
-REMEMBERED_MOVES = 5
+REMEMBERED_MOVES = 20
 STOP_S = 5.0
 
 
@@ -50,18 +52,26 @@ class Console:
         events: Object events; `add` them from any thread.
         updates: How updates ended; `add` from any thread.
         moves: Steps of the governor; `add` from any thread.
+        log: The log's newest lines; `agent.app` hangs it into the log.
     """
 
     def __init__(self, config: ConsoleConfig, sources: Sources) -> None:
         self.events: Recent[Event] = Recent(REMEMBERED_EVENTS)
         self.updates: Recent[UpdateReport] = Recent(REMEMBERED_UPDATES)
         self.moves: Recent[GovernorMove] = Recent(REMEMBERED_MOVES)
+        self.log = LogMemory()
+        self._history: Recent[Point] = Recent(POINTS)
         self._config = config
         self._sources = sources
         self._viewers = Viewers()
         self._port = config.port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+
+    def measured(self, telemetry: Telemetry) -> Telemetry:
+        """Remember a measurement for the charts and return it; from any thread."""
+        self._history.add(point_of(telemetry))
+        return telemetry
 
     @property
     def url(self) -> str:
@@ -78,7 +88,7 @@ class Console:
                 not available.
         """
         access = _access(self._config)
-        memory = Memory(self.events, self.updates, self.moves)
+        memory = Memory(self.events, self.updates, self.moves, self._history, self.log)
         app = application(self._sources, memory, self._viewers, access)
         server = _server(Guard(app, host_check(self._config.host), access), self._config)
         listener = _listen(self._config.host, self._config.port)
@@ -101,19 +111,34 @@ class Console:
             log.warning("console: still busy after %.0f s, left behind", STOP_S)
 
 
-def _access(config: ConsoleConfig) -> Access | None:
+def _access(config: ConsoleConfig) -> Access:
     if bool(config.tls_cert) != bool(config.tls_key):
         message = "console: tls_cert and tls_key are only of use together"
         raise ConfigError(message, code="console.tls", hint="set both or neither")
+    has_token = bool(config.token_file or config.operator_token_file)
     exposed = not is_loopback(config.host)
-    if exposed and not (config.token_file and config.tls_cert):
+    if exposed and not (has_token and config.tls_cert):
         raise ConfigError(
-            f"console.host: {config.host} is open to the network, which needs token_file, "
-            "tls_cert and tls_key",
+            f"console.host: {config.host} is open to the network, which needs token_file or "
+            "operator_token_file, tls_cert and tls_key",
             code="console.exposed",
             hint="set them, or use host 127.0.0.1 and reach it through ssh -L",
         )
-    return Access(read_token(Path(config.token_file))) if config.token_file else None
+    tokens = _tokens(config)
+    anonymous = None if exposed or config.token_file else Role(config.without_token.value)
+    return Access(tokens, anonymous)
+
+
+def _tokens(config: ConsoleConfig) -> dict[Role, str]:
+    files = {
+        Role.VIEWER: ("console.token_file", config.token_file),
+        Role.OPERATOR: ("console.operator_token_file", config.operator_token_file),
+    }
+    tokens = {role: read_token(Path(file), name) for role, (name, file) in files.items() if file}
+    if len(set(tokens.values())) < len(tokens):
+        message = "console.operator_token_file: expected another token than in console.token_file"
+        raise ConfigError(message, code="console.token", hint="make a new one for operators")
+    return tokens
 
 
 def _server(app: ASGIApp, config: ConsoleConfig) -> uvicorn.Server:

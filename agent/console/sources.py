@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from agent.schema.config import CameraConfig
+from agent.schema.doctor import DoctorReport
 from agent.schema.events import EventRecord
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.messages import CameraReport, State, Telemetry
+from agent.schema.settings import Verdict
 
 T = TypeVar("T")
 Grab = Callable[[str, int, int], tuple[FrameGrabbed, bytes]]
@@ -77,14 +80,49 @@ class Archive(Protocol):
         ...
 
 
+class Settings(Protocol):
+    """How the console changes the configuration; called from its threads."""
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether a change is being tried."""
+        ...
+
+    @property
+    def last(self) -> Verdict | None:
+        """How the last change ended."""
+        ...
+
+    def propose(self, changes: Mapping[str, object]) -> bool:
+        """Put a change on trial; return whether anything changes.
+
+        Raises:
+            ConfigError: The result would be no configuration.
+            CommandError: Something else is under way.
+            StorageError: It cannot be written.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Sources:
-    """Where the console gets everything: configured camera names, `status()`, `grab(…)` and kept events."""
+    """Where the console gets everything, and where the one thing that it changes goes.
 
-    cameras: tuple[str, ...]
+    Attributes:
+        cameras: As configured, by name.
+        status: The agent as it is now.
+        grab: The newest picture of a camera.
+        archive: Kept events.
+        settings: Takes changes of zones, lines and masks; None where nothing can be changed.
+        doctor: Examines the device, which takes seconds to minutes.
+    """
+
+    cameras: Mapping[str, CameraConfig]
     status: Callable[[], Snapshot]
     grab: Grab
     archive: Archive | None = None
+    settings: Settings | None = None
+    doctor: Callable[[], DoctorReport] | None = None
 
 
 class Recent(Generic[T]):

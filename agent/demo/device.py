@@ -16,6 +16,13 @@ from agent.demo.fleet import DemoFleet
 from agent.demo.releases import VIDEO
 
 CAMERA = "belt"
+# Shares of the picture: where parts are looked at on the belt, and the line behind which they count as delivered.
+PLACES = {
+    "zones": [
+        {"name": "inspection", "polygon": [[0.3, 0.1], [0.62, 0.1], [0.68, 0.9], [0.24, 0.9]]},
+    ],
+    "lines": [{"name": "delivered", "start": [0.84, 0.95], "end": [0.84, 0.05]}],
+}
 _STOP_S = 15.0
 
 
@@ -89,9 +96,10 @@ def _complete(path: Path, port: int) -> None:
     config |= {
         "state_dir": "state",
         "runtime_dir": "run",
-        "cameras": [{"name": CAMERA, "source": str(VIDEO)}],
+        "cameras": [{"name": CAMERA, "source": str(VIDEO), **PLACES}],
+        "events": {"clips": {"enabled": True}},
         "telemetry": {"interval_s": 1.0, "detections": True},
-        "console": {"port": port},
+        "console": {"port": port, "without_token": "operator"},
         "update": {
             "trial_timeout_s": 15.0,
             "probation": {"seconds": 6.0, "frames": 30, "max_p95_ms": 500.0},

@@ -29,6 +29,7 @@ from agent.release.charter import (
 )
 from agent.release.repository import Repository
 from agent.release.signers import generate, load_signers
+from agent.schema.agent_release import AGENT_ROLE
 from agent.schema.blocks import BlockReply
 from agent.schema.commands import recommended_rules
 from agent.schema.config import BrokerConfig, TlsConfig
@@ -91,7 +92,8 @@ class DemoFleet:
     def publish(self) -> None:
         """Gather two of three approvals for everything staged, and publish it."""
         for standing in self.repository.standings():
-            role = standing.role if (self.keys / standing.role).exists() else RELEASE
+            role = POLICY if standing.role == AGENT_ROLE else standing.role
+            role = role if (self.keys / role).exists() else RELEASE
             self.repository.approve(
                 standing.role, list(load_signers(self.keys / role).values())[:2]
             )

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from agent import __version__
 from agent.demo.device import DemoDevice
 from agent.demo.fleet import DemoFleet
-from agent.demo.screen import DemoView
+from agent.demo.screen import DemoView, settled
 from agent.demo.story import Story
 from agent.demo.tally import Tally
 from agent.host.disk import REAL_DISK
@@ -46,6 +46,7 @@ class Performance:
         self.fleet.controller.inbox.observe(self.tally.observe)
         self.device = DemoDevice(DEVICE, folder / DEVICE, self.fleet, console_port)
         self.story = Story(self.fleet, self.device)
+        self._moving: DemoView | None = None
         self.last_view = self.view()
         self._problem = ""
 
@@ -88,7 +89,7 @@ class Performance:
         inbox = self.fleet.controller.inbox
         state: State | None = inbox.state(self.device.name)
         telemetry: Telemetry | None = inbox.telemetry(self.device.name)
-        return DemoView(
+        view = DemoView(
             elapsed_s=self.elapsed_s,
             device=self.device.name,
             console_url=self.device.console_url,
@@ -104,10 +105,13 @@ class Performance:
             detections=self.tally.boxes,
             log=self.device.last_lines(6),
         )
+        if view.stages:
+            self._moving = view
+        return view
 
     def curtain(self) -> None:
         """Note how things stand; what comes after is only tidying up."""
-        self.last_view = self.view()
+        self.last_view = settled(self.view(), self._moving)
         self._problem = self.problem
 
     def ending(self) -> Ending:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -155,6 +155,22 @@ def picture(view: DemoView, height: int) -> RenderableType:
         log = Text("\n".join(view.log[-room:]), "dim", no_wrap=True, overflow="ellipsis")
         parts.append(Panel(log, title="log", title_align="left", border_style="dim"))
     return Group(*parts)
+
+
+def settled(view: DemoView, moving: DemoView | None) -> DemoView:
+    """Return `view` with the figures of `moving`, the last that had frames, where it has none itself.
+
+    The end may fall into a swap, in which nothing is processed and which says nothing of the device's speed.
+    """
+    if moving is None or view.stages:
+        return view
+    return replace(
+        view,
+        fps=moving.fps,
+        stages=moving.stages,
+        control_pss_mb=moving.control_pss_mb,
+        worker_pss_mb=moving.worker_pss_mb,
+    )
 
 
 def summary(view: DemoView) -> RenderableType:

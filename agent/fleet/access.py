@@ -18,19 +18,27 @@ DEVICE_WRITES = (
     "reply",
     "state",
     "telemetry",
+    "telemetry/delta",
     "event/#",
     "zone/#",
     "detections/#",
     "governor",
     "blk/req",
     "key/req",
+    "ha/update",
+    "ha/camera/#",
+    "ha/picture/#",
 )
-DEVICE_READS = ("cmd", "blk/rsp", "key/rsp")
+DEVICE_READS = ("cmd", "blk/rsp", "key/rsp", "ha/press")
+# Where Home Assistant looks for devices, unless it is told to look elsewhere.
+DISCOVERY = "homeassistant/device/{device}/config"
 
 
 def device_may_publish(device: str, topic: str, prefix: str = DEFAULT_PREFIX) -> bool:
     """Return whether `device` may publish on `topic`."""
     own = DeviceTopics(device, prefix)
+    if topic == DISCOVERY.format(device=device):
+        return True
     return any(matches(topic, own.leaf(leaf)) for leaf in DEVICE_WRITES)
 
 

@@ -16,6 +16,7 @@ from agent.errors import TransferError
 from agent.schema.document import Malformed, parse_json
 from agent.schema.events import Event, ZoneEvent
 from agent.schema.governor import GovernorMove
+from agent.schema.measures import TelemetryDelta
 from agent.schema.messages import Detections, Reply, ReplyStatus, State, Telemetry
 from agent.schema.topics import ParsedTopic
 
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Any]] = {
     "state": State,
     "reply": Reply,
     "telemetry": Telemetry,
+    "telemetry/delta": TelemetryDelta,
     "event": Event,
     "zone": ZoneEvent,
     "detections": Detections,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent.fleet.access import CONTROLLERS, DEVICE_READS, DEVICE_WRITES
+from agent.fleet.access import CONTROLLERS, DEVICE_READS, DEVICE_WRITES, DISCOVERY
 from agent.fleet.registry import DeviceRecord
 from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
@@ -70,5 +70,6 @@ def access_file(devices: Iterable[DeviceRecord], prefix: str = DEFAULT_PREFIX) -
         lines += [f"topic read {own.group_command(group)}" for group in device.groups]
         lines.append("")
     lines += [f"pattern write {own.leaf(leaf)}" for leaf in DEVICE_WRITES]
+    lines.append(f"pattern write {DISCOVERY.format(device='%u')}")
     lines += [f"pattern read {own.leaf(leaf)}" for leaf in DEVICE_READS]
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ import struct
 import time
 from pathlib import Path
 
+_BEGAN_MS = (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1_000_000
 _STA_UNSYNC = 0x40
 
 
@@ -18,6 +19,14 @@ def wall_ms() -> int:
 def monotonic_ns() -> int:
     """Return CLOCK_MONOTONIC, nanoseconds; never jumps and is the same in all processes of this boot."""
     return time.monotonic_ns()
+
+
+def steady_ms() -> int:
+    """Return Unix time as this process first knew it, carried on without jumps, milliseconds.
+
+    For ages: when the wall clock is set, what waits has not suddenly waited for years.
+    """
+    return _BEGAN_MS + time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 def boot_id(root: Path = Path("/")) -> str:

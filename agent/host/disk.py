@@ -102,36 +102,40 @@ class RealPart:
     def __init__(self, path: Path) -> None:
         self._path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _storage_errors(path):
+        with storage_errors(path):
+            is_new = not path.exists()
             self._fd = os.open(path, flags, 0o600)
+            if is_new:
+                # Without its name, what is synced of it later would be lost with the power.
+                _sync_folder(path.parent)
 
     @property
     def size(self) -> int:
         """Return the present length, bytes."""
-        with _storage_errors(self._path):
+        with storage_errors(self._path):
             return os.fstat(self._fd).st_size
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
-        with _storage_errors(self._path):
+        with storage_errors(self._path):
             return os.pread(self._fd, length, offset)
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Write all of `data` at `offset`."""
         view = memoryview(data)
-        with _storage_errors(self._path):
+        with storage_errors(self._path):
             while view:
                 written = os.pwrite(self._fd, view, offset)
                 view, offset = view[written:], offset + written
 
     def sync(self) -> None:
         """Return only when everything written so far survives a power cut."""
-        with _storage_errors(self._path):
+        with storage_errors(self._path):
             os.fsync(self._fd)
 
     def truncate(self, size: int) -> None:
         """Cut the file to `size` bytes."""
-        with _storage_errors(self._path):
+        with storage_errors(self._path):
             os.ftruncate(self._fd, size)
 
     def close(self) -> None:
@@ -144,7 +148,7 @@ class RealDisk:
 
     def read(self, path: Path, limit: int) -> bytes:
         """Return the whole file; more than `limit` bytes is `storage.too_long`."""
-        with _storage_errors(path), path.open("rb") as file:
+        with storage_errors(path), path.open("rb") as file:
             data = file.read(limit + 1)
         if len(data) > limit:
             message = f"{path}: expected at most {limit} bytes, found more"
@@ -155,7 +159,7 @@ class RealDisk:
         """Replace `path` by `data`, durably and all or nothing."""
         temporary = path.with_name(f".{path.name}.tmp")
         try:
-            with _storage_errors(path):
+            with storage_errors(path):
                 # Left over only by a power cut; removing it first keeps O_EXCL meaningful.
                 temporary.unlink(missing_ok=True)
                 _write_new(temporary, data, mode)
@@ -172,15 +176,14 @@ class RealDisk:
 
     def rename(self, source: Path, target: Path) -> None:
         """Move a file over `target` and make the move durable."""
-        with _storage_errors(source):
+        with storage_errors(source):
             source.replace(target)
+            # The old name may come back after a power cut: a second name for the same bytes harms nobody.
             _sync_folder(target.parent)
-            if source.parent != target.parent:
-                _sync_folder(source.parent)
 
     def remove(self, path: Path) -> None:
         """Remove a file or an empty folder, durably; a missing one is no error."""
-        with _storage_errors(path):
+        with storage_errors(path):
             try:
                 is_folder = stat.S_ISDIR(path.lstat().st_mode)
             except FileNotFoundError:
@@ -190,17 +193,17 @@ class RealDisk:
 
     def exists(self, path: Path) -> bool:
         """Say whether something is at `path`."""
-        with _storage_errors(path):
+        with storage_errors(path):
             return path.exists()
 
     def list(self, folder: Path) -> tuple[Path, ...]:
         """Return what lies in `folder`, sorted; nothing for a missing folder."""
-        with _storage_errors(folder):
+        with storage_errors(folder):
             return tuple(sorted(folder.iterdir())) if folder.is_dir() else ()
 
     def make_dirs(self, folder: Path) -> None:
         """Create `folder` (mode 0700) and its parents, durably; existing ones are kept."""
-        with _storage_errors(folder):
+        with storage_errors(folder):
             missing = [place for place in (folder, *folder.parents) if not place.exists()]
             for place in reversed(missing):
                 place.mkdir(mode=0o700, exist_ok=True)
@@ -208,7 +211,7 @@ class RealDisk:
 
     def free_bytes(self, folder: Path) -> int:
         """Return the bytes an ordinary user can still write to this file system."""
-        with _storage_errors(folder):
+        with storage_errors(folder):
             figures = os.statvfs(folder)
         return figures.f_bavail * figures.f_frsize
 
@@ -217,7 +220,8 @@ REAL_DISK = RealDisk()
 
 
 @contextlib.contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError about `path` into a StorageError that says what to do."""
     try:
         yield
     except OSError as error:

@@ -38,3 +38,15 @@ def cpu_s(pid: int, root: Path = Path("/")) -> float:
     except (OSError, ValueError, IndexError):
         return 0.0
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def written_bytes(who: str = "self", root: Path = Path("/")) -> int | None:
+    """Return what a process (its id, `self` or `thread-self`) had written to disks; None where nobody counts.
+
+    Whole pages that went to a block device (proc_pid_io(5), write_bytes): what wears flash out.
+    """
+    try:
+        lines = (root / "proc" / who / "io").read_text("ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+    except (OSError, ValueError, StopIteration):
+        return None

@@ -2,8 +2,8 @@
 
 RLIMIT_DATA bounds private writable memory. RLIMIT_AS is left alone on purpose: runtimes reserve far more
 address space than they use (CUDA tens of GiB, every malloc arena 64 MiB), so a bound on address space is
-either useless or kills a healthy worker. Neither counts shared maps and GPU memory; where systemd
-delegates a cgroup, its MemoryMax bounds those too.
+either useless or kills a healthy worker. Neither counts shared maps; where systemd
+delegates a control group, `agent.host.cgroup` bounds those too.
 """
 
 from __future__ import annotations

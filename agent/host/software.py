@@ -37,6 +37,7 @@ _REAL_ROOT = Path("/")
 _PYTHON_FOLDERS = (
     "usr/lib/python3*/dist-packages",
     "usr/local/lib/python3*/dist-packages",
+    "opt/vigil/current/lib/python3*/site-packages",
     "opt/vigil/lib/python3*/site-packages",
 )
 # The newest first: one that is newer than a row and older than the row above belongs to the row.

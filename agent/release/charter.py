@@ -5,6 +5,7 @@ root 2-of-3 offline, 365 d
   targets 2-of-3, 90 d
     <class>  2-of-3 release approvers, 90 d, terminating, models/<class>/<name>/<version>/<file>
     policy   2-of-3 administrators, 90 d, terminating, policy/<file>
+    agent    2-of-3 of the same administrators, 90 d, terminating, agent/<version>/<file>; from the first agent release on
   snapshot 1 online, 7 d
   timestamp 1 online, 1 d
 ```
@@ -23,6 +24,7 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from agent.errors import ConfigError
 from agent.release.signers import load_publics
+from agent.schema.agent_release import AGENT_ROLE
 
 ROOT, TARGETS, POLICY, SNAPSHOT, TIMESTAMP = "root", "targets", "policy", "snapshot", "timestamp"
 RELEASE = "release"
@@ -34,7 +36,7 @@ LIFETIMES = {
 }
 DELEGATED_LIFETIME = timedelta(days=90)
 OFFLINE_THRESHOLD = 2
-_RESERVED = {ROOT, TARGETS, POLICY, SNAPSHOT, TIMESTAMP}
+_RESERVED = {ROOT, TARGETS, POLICY, SNAPSHOT, TIMESTAMP, AGENT_ROLE}
 _CLASS = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -137,6 +139,19 @@ def new_targets(charter: Charter, now: datetime) -> Metadata[Targets]:
     }
     expires = now + lifetime(TARGETS)
     return Metadata(Targets(version=1, expires=expires, delegations=Delegations(keys, roles)))
+
+
+def delegate_agent(targets: Targets) -> bool:
+    """Let the administrators of `policy` sign releases of the agent, too; return whether that is new."""
+    delegations = targets.delegations
+    if delegations is None or delegations.roles is None or AGENT_ROLE in delegations.roles:
+        return False
+    like = delegations.roles[POLICY]
+    pattern = f"{AGENT_ROLE}/*/*"
+    delegations.roles[AGENT_ROLE] = DelegatedRole(
+        AGENT_ROLE, list(like.keyids), like.threshold, terminating=True, paths=[pattern]
+    )
+    return True
 
 
 def new_delegated(role: str, now: datetime) -> Metadata[Targets]:

@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import TargetFile, Targets
 
 from agent.errors import PackageError
 from agent.host.disk import Disk
 from agent.schema.blocks import BLOCK_BYTES
 from agent.schema.document import Malformed, parse_json
-from agent.schema.manifest import MANIFEST_FILE, Manifest, SealedFile
+from agent.schema.manifest import MANIFEST_FILE, Manifest, ReleaseRef, SealedFile
 
 FILE_LIMIT = 1 << 30
 _MANIFEST_LIMIT = 1 << 20
@@ -62,6 +62,31 @@ def release_targets(folder: Path, disk: Disk) -> tuple[Manifest, dict[str, bytes
         _match(folder / payload.file, payload, data)
         files[f"{base}/{payload.file}"] = data
     return manifest, files
+
+
+def refuse_old(targets: Targets, custom: dict[str, Any]) -> None:
+    """Refuse a release whose version is published, or whose counter does not rise.
+
+    Raises:
+        PackageError: `package.published` or `package.counter`.
+    """
+    release, counter = custom["release"], custom["release_counter"]
+    known = {t.custom["release"]: t.custom["release_counter"] for t in targets.targets.values()}
+    if release in known:
+        message = f"{release}: this version is published already"
+        raise PackageError(message, code="package.published", hint="give it a new version")
+    if known and counter <= max(known.values()):
+        message = f"{release}: expected a counter above {max(known.values())}, found {counter}"
+        raise PackageError(message, code="package.counter")
+
+
+def reference(target: TargetFile) -> ReleaseRef:
+    """Return the release whose manifest a target is."""
+    return ReleaseRef(
+        path=target.path,
+        sha256=target.hashes["sha256"],
+        counter=target.custom["release_counter"],
+    )
 
 
 def _match(path: Path, payload: SealedFile, data: bytes) -> None:

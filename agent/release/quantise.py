@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -41,6 +42,12 @@ from agent.errors import PackageError
 
 Float32 = NDArray[np.float32]
 _JUDGED_PICTURES = 8
+_UNREADABLE = (
+    DecodeError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    ValueError,
+)
 _ACTIVATIONS = frozenset({"Sigmoid", "Mul", "Relu", "LeakyRelu", "HardSwish", "Clip"})
 
 
@@ -164,7 +171,7 @@ def _prepare(model: Path, out: Path) -> dict[str, str]:
         onnx.checker.check_model(read)
         with _quiet():
             quant_pre_process(str(model), str(out), skip_symbolic_shape=True)
-    except Exception as error:  # the library raises whatever a file makes it trip over
+    except _UNREADABLE as error:
         raise PackageError(
             f"{model}: cannot be read as ONNX: {error}", code="package.model"
         ) from error

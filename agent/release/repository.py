@@ -28,6 +28,7 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 from agent.errors import PackageError
 from agent.host.disk import REAL_DISK, Disk
 from agent.release import documents, online
+from agent.release.agent_release import agent_targets
 from agent.release.charter import (
     POLICY,
     ROOT,
@@ -35,13 +36,15 @@ from agent.release.charter import (
     TARGETS,
     TIMESTAMP,
     Charter,
+    delegate_agent,
     lifetime,
     new_delegated,
     new_root,
     new_targets,
 )
-from agent.release.listing import release_targets, target_of
+from agent.release.listing import reference, refuse_old, release_targets, target_of
 from agent.release.shelf import Shelf, kind_of
+from agent.schema.agent_release import AGENT_ROLE, UpdateAgentArgs, manifest_path
 from agent.schema.document import to_json
 from agent.schema.manifest import MANIFEST_FILE, ReleaseRef
 from agent.schema.messages import Policy
@@ -112,7 +115,7 @@ class Repository:
             "class": role,
             "release_counter": manifest.release_counter,
         }
-        _refuse_old(draft.signed, custom)
+        refuse_old(draft.signed, custom)
         for path, data in files.items():
             self._add_target(draft, target_of(path, data, custom), data)
         self._shelf.stage(role, draft)
@@ -122,6 +125,31 @@ class Repository:
             sha256=draft.signed.targets[path].hashes["sha256"],
             counter=manifest.release_counter,
         )
+
+    def add_agent(self, folder: Path) -> UpdateAgentArgs:
+        """Stage the agent release in `folder`, as `agent.release.agent_release` made it.
+
+        The first one also stages `targets` with the new role, which must be approved, too.
+
+        Returns:
+            What an `update-agent` command must name once it is published.
+
+        Raises:
+            PackageError: Not as its manifest says, or published before.
+        """
+        manifest, files = agent_targets(folder, self._disk)
+        targets = self._draft(TARGETS)
+        if delegate_agent(targets.signed):
+            self._shelf.stage(TARGETS, targets)
+            self._shelf.stage(AGENT_ROLE, new_delegated(AGENT_ROLE, self._now()))
+        draft, path = self._draft(AGENT_ROLE), manifest_path(manifest.version)
+        if path in draft.signed.targets:
+            message = f"agent {manifest.version}: this version is published already"
+            raise PackageError(message, code="package.published", hint="give it a new version")
+        for name, data in files.items():
+            self._add_target(draft, target_of(name, data, {"agent": manifest.version}), data)
+        self._shelf.stage(AGENT_ROLE, draft)
+        return UpdateAgentArgs(agent=path, sha256=draft.signed.targets[path].hashes["sha256"])
 
     def set_policy(self, policy: Policy) -> None:
         """Stage the policy that says who may command what.
@@ -228,9 +256,9 @@ class Repository:
         """Return the published releases of a class by rising counter."""
         targets: Targets = self._shelf.published(device_class).signed
         found = [
-            _reference(target)
+            reference(target)
             for path, target in targets.targets.items()
-            if path.endswith(f"/{MANIFEST_FILE}")
+            if path.endswith(f"/{MANIFEST_FILE}") and path.startswith("models/")
         ]
         return sorted(found, key=lambda ref: ref.counter)
 
@@ -260,22 +288,3 @@ class Repository:
         if renew_snapshot:
             online.write_snapshot(folder, root, snapshot, self._now(), self._disk)
         online.write_timestamp(folder, root, timestamp, self._now(), self._disk)
-
-
-def _refuse_old(targets: Targets, custom: dict[str, Any]) -> None:
-    release, counter = custom["release"], custom["release_counter"]
-    known = {t.custom["release"]: t.custom["release_counter"] for t in targets.targets.values()}
-    if release in known:
-        message = f"{release}: this version is published already"
-        raise PackageError(message, code="package.published", hint="give it a new version")
-    if known and counter <= max(known.values()):
-        message = f"{release}: expected a counter above {max(known.values())}, found {counter}"
-        raise PackageError(message, code="package.counter")
-
-
-def _reference(target: TargetFile) -> ReleaseRef:
-    return ReleaseRef(
-        path=target.path,
-        sha256=target.hashes["sha256"],
-        counter=target.custom["release_counter"],
-    )

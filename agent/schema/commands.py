@@ -34,6 +34,7 @@ COMMANDS: dict[str, CommandKind] = {
         Role.ADMIN, 2, "install a release that is older than the newest"
     ),
     "rotate-keys": CommandKind(Role.ADMIN, 2, "make a new device key and let it take over"),
+    "update-agent": CommandKind(Role.ADMIN, 2, "install another version of the agent, on trial"),
     "set-config": CommandKind(Role.DEPLOYER, 1, "change settings, on trial"),
     "set-config-protected": CommandKind(
         Role.ADMIN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 import msgspec
@@ -144,6 +145,22 @@ class MeteredConfig(Struct):
     hours: list[DayWindow] = []
 
 
+class AgentUpdateConfig(Struct):
+    """What a new version of the agent must show; all times in seconds.
+
+    Attributes:
+        health_s: How long broker and detection must be well without a break.
+        deadline_s: When it is given up.
+        ready_s: How long its start may take.
+        silence_s: How long it may show no sign of life.
+    """
+
+    health_s: PositiveFloat = 120.0
+    deadline_s: PositiveFloat = 900.0
+    ready_s: PositiveFloat = 120.0
+    silence_s: PositiveFloat = 60.0
+
+
 class UpdateConfig(Struct):
     """How updates are fetched and tried.
 
@@ -159,6 +176,7 @@ class UpdateConfig(Struct):
     min_rate_kib_s: PositiveFloat = 4.0
     worker_memory_mb: Positive = 2048
     fallback_variants: Counter = 1
+    agent: AgentUpdateConfig = AgentUpdateConfig()
 
 
 class GovernorConfig(Struct):
@@ -188,11 +206,44 @@ class OutboxConfig(Struct):
 
 
 class TelemetryConfig(Struct):
-    """What is reported and how often; `detections` adds a message for every processed frame."""
+    """What is reported and how often.
 
-    interval_s: PositiveFloat = 10.0
+    Attributes:
+        interval_s: Seconds between two measurements; null for the profile's.
+        detections: Adds a message for every processed frame.
+        deltas: Sends mostly what changed; for links that are paid by volume.
+    """
+
+    interval_s: PositiveFloat | None = None
     detections: bool = False
+    deltas: bool = False
     outbox: OutboxConfig = OutboxConfig()
+
+
+class HomeAssistantConfig(Struct):
+    """Home Assistant by MQTT discovery; see `docs/home-assistant.md`.
+
+    Attributes:
+        prefix: Home Assistant's discovery prefix.
+        labels: Labels that get a counter for each camera; empty for the first `max_labels` of the model.
+        pictures: Sends a picture of each camera every `picture_s` seconds.
+        local_control: Whether whoever may write to the broker may ask for reports and pictures, unsigned.
+    """
+
+    enabled: bool = False
+    prefix: Identifier = "homeassistant"
+    labels: list[str] = []
+    max_labels: Counter = 8
+    pictures: bool = False
+    picture_s: PositiveFloat = 10.0
+    local_control: bool = False
+
+
+class ConsoleRole(str, enum.Enum):
+    """What somebody may do on the page: look, or also change zones, lines and masks."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
 
 
 class ConsoleConfig(Struct):
@@ -201,6 +252,8 @@ class ConsoleConfig(Struct):
     Attributes:
         port: 0 picks a free one.
         token_file: The secret that opens the page, one line of at least 16 characters, mode 0600.
+        operator_token_file: Another one, whose bearer may also change zones, lines and masks.
+        without_token: What anybody on this machine may do while no `token_file` is set; off loopback, nothing.
         tls_cert: Certificate chain (PEM); with `tls_key`, the page is served over https.
         tls_key: Private key (PEM) of `tls_cert`.
     """
@@ -209,6 +262,8 @@ class ConsoleConfig(Struct):
     host: str = "127.0.0.1"
     port: Port = 8088
     token_file: str | None = None
+    operator_token_file: str | None = None
+    without_token: ConsoleRole = ConsoleRole.VIEWER
     tls_cert: str | None = None
     tls_key: str | None = None
 
@@ -239,3 +294,4 @@ class Config(Struct):
     governor: GovernorConfig = GovernorConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
+    home_assistant: HomeAssistantConfig = HomeAssistantConfig()

@@ -73,6 +73,11 @@ def parse_yaml(text: str, kind: type[T]) -> T:
     return _convert(_yaml_tree(text), kind)
 
 
+def to_yaml(tree: dict[str, Any]) -> str:
+    """Write a mapping as YAML, keys in their order."""
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
 def parse_msgpack(data: bytes | memoryview, kind: Any) -> Any:
     """Decode MessagePack `data` as `kind` (a struct or a union of tagged structs).
 

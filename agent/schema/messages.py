@@ -13,6 +13,7 @@ import msgspec
 
 from agent.schema.events import LineReport, StoreReport, ZoneReport
 from agent.schema.governor import GovernorReport
+from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.values import (
     Box,
     Counter,
@@ -125,7 +126,10 @@ class CameraReport(Struct):
 
 
 class Telemetry(Struct):
-    """Measurements since the last message, at `…/telemetry`."""
+    """Measurements since the last message, at `…/telemetry`.
+
+    `seq` counts since the agent started. Frames a second: `fps_in` came, `fps` were processed, `fps_dropped` were not.
+    """
 
     v: int
     device: Identifier
@@ -138,10 +142,18 @@ class Telemetry(Struct):
     worker_restarts: Counter
     control_pss_mb: float
     worker_pss_mb: float
-    temperature_c: float | None
     outbox_messages: Counter
     outbox_dropped: Counter
     link_reconnects: Counter
+    temperature_c: float | None = None
+    seq: Counter = 0
+    fps_in: float = 0.0
+    fps_dropped: float = 0.0
+    board: BoardReport = BoardReport()
+    outbox: OutboxReport = OutboxReport()
+    link: LinkQuality = LinkQuality()
+    model: ModelReport = ModelReport()
+    totals: Totals = Totals()
     governor: GovernorReport | None = None
     progress: Progress | None = None
     events: StoreReport | None = None

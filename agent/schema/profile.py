@@ -94,6 +94,12 @@ class RuntimeDefaults(Struct):
     workspace_mb: Positive = 1024
 
 
+class TelemetryDefaults(Struct):
+    """How often the board reports its measurements, seconds."""
+
+    interval_s: PositiveFloat = 10.0
+
+
 class Prior(Struct):
     """A published latency: `ms` per inference for a backend, precision and size, with its `source`.
 
@@ -120,6 +126,7 @@ class DeviceProfile(Struct):
     limits: Limits = Limits()
     camera: CameraDefaults = CameraDefaults()
     runtime: RuntimeDefaults = RuntimeDefaults()
+    telemetry: TelemetryDefaults = TelemetryDefaults()
     priors: list[Prior] = []
     reserve: Fraction = 0.1
 

@@ -15,6 +15,7 @@ DEVICE_LEAVES = frozenset(
         "reply",
         "state",
         "telemetry",
+        "telemetry/delta",
         "event",
         "zone",
         "detections",
@@ -63,6 +64,11 @@ class DeviceTopics:
         return self.leaf("telemetry")
 
     @property
+    def telemetry_delta(self) -> str:
+        """What changed of them, on metered links."""
+        return self.leaf("telemetry/delta")
+
+    @property
     def governor(self) -> str:
         """Steps of this device's governor."""
         return self.leaf("governor")
@@ -83,6 +89,26 @@ class DeviceTopics:
     def detections(self, camera: str) -> str:
         """Return the topic of one camera's per-frame detections."""
         return self.leaf(f"detections/{camera}")
+
+    # for Home Assistant, where configured
+
+    @property
+    def ha_update(self) -> str:
+        """How the update is, retained."""
+        return self.leaf("ha/update")
+
+    @property
+    def ha_press(self) -> str:
+        """Presses of buttons, where local control is allowed."""
+        return self.leaf("ha/press")
+
+    def ha_camera(self, camera: str) -> str:
+        """Return the topic of a camera's counts, retained."""
+        return self.leaf(f"ha/camera/{camera}")
+
+    def ha_picture(self, camera: str) -> str:
+        """Return the topic of a camera's pictures (JPEG)."""
+        return self.leaf(f"ha/picture/{camera}")
 
 
 @dataclass(frozen=True)

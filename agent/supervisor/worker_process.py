@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from agent import errors
 from agent.errors import ModelError, StorageError, VigilError
+from agent.host.cgroup import confine_worker
 from agent.host.clock import monotonic_ns
 from agent.host.memfd import bytes_of
 from agent.host.seqpacket import Wire, WireClosedError, WireFaultError
@@ -48,7 +49,7 @@ class WorkerProcess:
     """A running worker.
 
     Args:
-        memory_mb: Address space the worker may use, MiB.
+        memory_mb: Memory the worker may use, MiB.
         on_message: Called from the reader thread with everything that is not an answer.
         on_death: Called once from the reader thread when the worker is gone.
         command: Program that speaks `agent.schema.ipc` on the socket given as `--socket-fd`.
@@ -252,6 +253,7 @@ def _spawn(command: Sequence[str], memory_mb: int) -> tuple[subprocess.Popen[byt
         raise ModelError(f"worker cannot be started: {error}", code="model.spawn") from error
     finally:
         theirs.close()
+    confine_worker(process.pid, memory_mb)
     return process, Wire(ours)
 
 

@@ -50,6 +50,13 @@ class _Sample:
         return max(0.0, self.whole_ms - self.stages_ms.get("queue", 0.0))
 
 
+@dataclass(frozen=True)
+class _Counts:
+    at_ns: int
+    captured: int
+    dropped: int
+
+
 class Meters:
     """Collects frame results and heartbeats; `now_ns` is a monotonic clock."""
 
@@ -59,7 +66,9 @@ class Meters:
         self._samples: deque[_Sample] = deque(maxlen=SAMPLES)
         self._cameras: dict[str, CameraReport] = {}
         self._last_ns: dict[str, int] = {}
+        self._counts: deque[_Counts] = deque(maxlen=SAMPLES)
         self._restarts = 0
+        self._frames = self._failed = 0
         self._lock = threading.Lock()
 
     def frame(self, result: FrameResult) -> None:
@@ -68,6 +77,8 @@ class Meters:
         sample = _Sample(self._now_ns(), result.stages_ms, bool(result.error), whole_ms)
         with self._lock:
             self._samples.append(sample)
+            self._frames += not sample.failed
+            self._failed += sample.failed
             if not result.error:
                 self._last_ns[result.camera] = result.finished_ns
 
@@ -75,6 +86,11 @@ class Meters:
         """Remember what the worker says of its cameras."""
         with self._lock:
             self._cameras = {report.name: report for report in beat.cameras}
+            captured = sum(report.captured for report in beat.cameras)
+            dropped = sum(report.dropped for report in beat.cameras)
+            if self._counts and captured < self._counts[-1].captured:
+                self._counts.clear()  # another worker counts from nought
+            self._counts.append(_Counts(self._now_ns(), captured, dropped))
 
     def restarted(self) -> None:
         """Count one unplanned restart of the worker."""
@@ -85,6 +101,25 @@ class Meters:
     def restarts(self) -> int:
         """Unplanned restarts of the worker since the agent started."""
         return self._restarts
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Frames with a result, and frames that failed, since the agent started."""
+        with self._lock:
+            return self._frames, self._failed
+
+    def intake(self, window_s: float = WINDOW_S) -> tuple[float, float]:
+        """Return frames a second that came from all cameras, and those that were not processed."""
+        with self._lock:
+            counts = list(self._counts)
+        begin_ns = self._now_ns() - int(window_s * 1e9)
+        recent = [one for one in counts if one.at_ns >= begin_ns]
+        seconds = (recent[-1].at_ns - recent[0].at_ns) / 1e9 if recent else 0.0
+        if seconds <= 0:
+            return 0.0, 0.0
+        came = recent[-1].captured - recent[0].captured
+        dropped = recent[-1].dropped - recent[0].dropped
+        return round(came / seconds, 2), round(dropped / seconds, 2)
 
     @property
     def last_frames_ns(self) -> dict[str, int]:

@@ -3,9 +3,11 @@
 Rules
 - The state is sent when it changed (retained, never spooled: an old state is worth nothing).
 - A batch of the outbox is in flight at a time, and nobody waits for it: state and measurements go on.
+- A batch is small in bytes, so that an alert never waits long behind it on a slow line.
 - What the broker refuses for good is dropped and counted. An unacknowledged batch is repeated; after a
   failure one message goes alone, so that one which breaks the connection every time (a broker that
-  speaks 3.1.1 does not tell its limit) is found and dropped.
+  speaks 3.1.1 does not tell its limit) is found and dropped. A broker that acknowledges nothing else
+  either proves nothing against a message.
 
     reporter = Reporter(topics, link, outbox, Sources(state, telemetry), interval_s=10.0)
     reporter.run(stop)
@@ -24,6 +26,7 @@ from msgspec.structs import replace
 from agent.errors import TransferError
 from agent.schema.document import to_json
 from agent.schema.messages import State, Telemetry
+from agent.telemetry.delta import Deltas
 from agent.telemetry.spool import Priority, Spooled
 
 if TYPE_CHECKING:
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BATCH = 32
+BATCH_BYTES = 128 * 1024
 TICK_S = 0.2
-ACK_TIMEOUT_S = 60.0
 POISON_TRIES = 5
 # No broker's limit is below this; a smaller message is never taken for one that breaks connections.
 POISON_BYTES = 16 * 1024
@@ -68,6 +71,10 @@ class Line(Protocol):
     def connected(self) -> bool:
         """Whether messages are taken now."""
 
+    @property
+    def acknowledged(self) -> int:
+        """How many messages the broker acknowledged so far."""
+
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> Receipt:
         """Send one message; raises `TransferError` when it is too large for the broker."""
 
@@ -93,7 +100,10 @@ class _Refused:
 
 
 class Reporter:
-    """Sends until stopped; `interval_s` is the time between two `Telemetry` messages, seconds."""
+    """Sends until stopped; `interval_s` is the time between two measurements, seconds.
+
+    Without `deltas` every one is sent in full.
+    """
 
     def __init__(
         self,
@@ -102,18 +112,21 @@ class Reporter:
         outbox: Outbox,
         sources: Sources,
         interval_s: float,
+        deltas: Deltas | None = None,
     ) -> None:
         self._topics = topics
         self._line = line
         self._outbox = outbox
         self._sources = sources
         self._interval_s = interval_s
+        self._deltas = deltas or Deltas(full_every=1)
         self._measured_s = time.monotonic()
         self._state: State | None = None
         self._state_receipt: Receipt | None = None
         self._flying: list[tuple[Spooled, Receipt]] = []
-        self._sent_s = 0.0
+        self._acknowledged = 0
         self._failures = 0
+        self._convictions = 0
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop`; what is left then is on disk."""
@@ -126,6 +139,7 @@ class Reporter:
             self._report_measurements()
             self._collect()
             self._send_batch()
+            self._outbox.commit_due()
         self._outbox.commit()
 
     def _report_state(self) -> None:
@@ -141,49 +155,47 @@ class Reporter:
     def _report_measurements(self) -> None:
         if time.monotonic() - self._measured_s >= self._interval_s:
             self._measured_s = time.monotonic()
-            payload = to_json(self._sources.telemetry())
-            self._outbox.put(self._topics.telemetry, payload, Priority.METRIC)
+            message = self._deltas.next(self._sources.telemetry())
+            full = isinstance(message, Telemetry)
+            topic = self._topics.telemetry if full else self._topics.telemetry_delta
+            self._outbox.put(topic, to_json(message), Priority.METRIC)
 
     def _collect(self) -> None:
         """Settle the batch in flight as far as its outcome is known."""
         flying = self._flying
         if not flying:
             return
-        late = time.monotonic() - self._sent_s > ACK_TIMEOUT_S
-        self._flying = [pair for pair in flying if not pair[1].settled and not late]
+        self._flying = [pair for pair in flying if not pair[1].settled]
         acked = [message.id for message, receipt in flying if receipt.acked]
-        refused = [message.id for message, receipt in flying if receipt.refused]
+        refused = [message for message, receipt in flying if receipt.refused]
         if acked:
             self._outbox.done(acked)
         if refused:
-            logger.error(
-                "broker refuses %d messages for good: %s", len(refused), flying[0][0].topic
-            )
+            logger.error("broker refuses %d messages for good: %s", len(refused), refused[0].topic)
             self._outbox.drop(refused)
         if not self._flying:
             self._judge(flying, failed=len(flying) > len(acked) + len(refused))
 
     def _judge(self, batch: list[tuple[Spooled, Receipt]], *, failed: bool) -> None:
         self._failures = self._failures + 1 if failed else 0
+        others_passed = self._line.acknowledged > self._acknowledged
+        self._acknowledged = self._line.acknowledged
+        self._convictions = self._convictions + others_passed if failed else 0
         first = batch[0][0]
-        if self._failures >= POISON_TRIES and len(first.payload) > POISON_BYTES:
+        if self._convictions >= POISON_TRIES and len(first.payload) > POISON_BYTES:
             logger.error(
                 "message for %s (%d bytes) ended %d connections and is dropped",
                 first.topic,
                 len(first.payload),
                 self._failures,
             )
-            self._outbox.drop([first.id])
-            self._failures = 0
+            self._outbox.drop([first])
+            self._failures = self._convictions = 0
 
     def _send_batch(self) -> None:
-        if self._flying:
+        if self._flying or not self._line.connected:
             return
-        if not self._line.connected:
-            self._outbox.commit()
-            return
-        batch = self._outbox.batch(1 if self._failures else BATCH)
-        self._sent_s = time.monotonic()
+        batch = self._outbox.batch(1 if self._failures else BATCH, BATCH_BYTES)
         self._flying = [(one, self._publish(one.topic, one.payload)) for one in batch]
 
     def _publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Receipt:

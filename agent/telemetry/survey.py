@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import time
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.host.clock import boot_id, wall_ms
-from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
 from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
+from agent.schema.measures import LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.messages import MESSAGE_VERSION, Progress, Telemetry
+from agent.telemetry.watch import Watch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.telemetry.meters import Meters
     from agent.telemetry.outbox import Outbox
-
-
-# Adding up a process's pages takes the kernel milliseconds, and memory does not change faster.
-_MEMORY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -30,65 +28,85 @@ class Ports:
 
     Attributes:
         worker_pid: Process id of the worker, 0 for none.
-        reconnects: Links made again.
+        link: How the connection to the broker is.
+        model: Which model runs.
         governor: Where the governor stands; None while nothing serves.
         progress: How far a transfer is; None while there is none.
         events: How full the event store is.
     """
 
     worker_pid: Callable[[], int]
-    reconnects: Callable[[], int]
+    link: Callable[[], LinkQuality] = LinkQuality
+    model: Callable[[], ModelReport] = ModelReport
     governor: Callable[[], GovernorReport | None] = lambda: None
     progress: Callable[[], Progress | None] = lambda: None
     events: Callable[[], StoreReport | None] = lambda: None
 
 
-class Survey:
-    """Measures when called; rates and percentiles look back `interval_s` seconds."""
+@dataclass(frozen=True)
+class Subject:
+    """Whose measurements they are: the device, where it keeps its state, and the time between two messages."""
 
-    def __init__(
-        self, device: str, interval_s: float, meters: Meters, outbox: Outbox, ports: Ports
-    ) -> None:
-        self._device = device
+    device: str
+    folder: Path
+    interval_s: float
+
+
+class Survey:
+    """Measures when called; rates and percentiles look back over one interval."""
+
+    def __init__(self, subject: Subject, meters: Meters, outbox: Outbox, ports: Ports) -> None:
+        self._subject = subject
         self._boot = boot_id()
-        self._interval_s = interval_s
+        self._began_ms = wall_ms()
+        self._numbers = itertools.count()
         self._meters = meters
         self._outbox = outbox
         self._ports = ports
-        self._memory_mb = (0.0, 0.0)
-        self._weighed_s = -_MEMORY_S
-        self._weighed_worker = 0
+        self._watch = Watch(subject.folder)
 
     def __call__(self) -> Telemetry:
         """Return the measurements of the last interval."""
-        reading = self._meters.read(self._interval_s)
-        control_mb, worker_mb = self._weigh()
+        interval_s = self._subject.interval_s
+        reading, link = self._meters.read(interval_s), self._ports.link()
+        fps_in, fps_dropped = self._meters.intake(interval_s)
+        look = self._watch.look(self._ports.worker_pid())
+        outbox = self._outbox_report(look.written_mb_day)
+        frames, failed = self._meters.totals
         return Telemetry(
             v=MESSAGE_VERSION,
-            device=self._device,
+            device=self._subject.device,
             boot=self._boot,
             at_ms=wall_ms(),
-            interval_ms=int(self._interval_s * 1000),
+            seq=next(self._numbers),
+            interval_ms=int(interval_s * 1000),
             fps=reading.fps,
+            fps_in=fps_in,
+            fps_dropped=fps_dropped,
             stages=reading.stages,
             cameras=self._meters.cameras,
             worker_restarts=self._meters.restarts,
-            control_pss_mb=control_mb,
-            worker_pss_mb=worker_mb,
+            control_pss_mb=look.control_mb,
+            worker_pss_mb=look.worker_mb,
             temperature_c=temperature_c(),
-            outbox_messages=self._outbox.size,
-            outbox_dropped=self._outbox.dropped,
-            link_reconnects=self._ports.reconnects(),
+            board=look.board,
+            outbox=outbox,
+            outbox_messages=outbox.messages,
+            outbox_dropped=sum(outbox.dropped.values()),
+            link=link,
+            link_reconnects=link.reconnects,
+            model=self._ports.model(),
+            totals=Totals(since_ms=self._began_ms, frames=frames, failed=failed),
             governor=self._ports.governor(),
             progress=self._ports.progress(),
             events=self._ports.events(),
         )
 
-    def _weigh(self) -> tuple[float, float]:
-        worker = self._ports.worker_pid()
-        is_due = time.monotonic() - self._weighed_s >= _MEMORY_S
-        if is_due or worker != self._weighed_worker:
-            self._weighed_s, self._weighed_worker = time.monotonic(), worker
-            worker_mb = pss_mb(worker) if worker else 0.0
-            self._memory_mb = (round(pss_mb(os.getpid()), 1), round(worker_mb, 1))
-        return self._memory_mb
+    def _outbox_report(self, process_mb_day: float | None) -> OutboxReport:
+        return OutboxReport(
+            messages=self._outbox.size,
+            oldest_s=round(self._outbox.oldest_s, 1),
+            dropped={one.name.lower(): count for one, count in self._outbox.drops.items()},
+            written_mb_day=self._watch.per_day(self._outbox.written_bytes),
+            process_written_mb_day=process_mb_day,
+        )

@@ -47,7 +47,7 @@ def admit(manifest: Manifest, ref: ReleaseRef, facts: Facts) -> ReleaseRef:
             f"{ref.path}: manifest schema {manifest.schema}, this agent reads {MANIFEST_SCHEMA}"
         )
         raise PackageError(message, code="package.schema", hint="update the agent")
-    if _numbers(manifest.min_agent) > _numbers(facts.agent_version):
+    if version_numbers(manifest.min_agent) > version_numbers(facts.agent_version):
         message = f"{ref.path}: needs agent {manifest.min_agent}, this is {facts.agent_version}"
         raise PackageError(message, code="package.min_agent", hint="update the agent")
     return ReleaseRef(
@@ -57,7 +57,7 @@ def admit(manifest: Manifest, ref: ReleaseRef, facts: Facts) -> ReleaseRef:
     )
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def version_numbers(version: str) -> tuple[int, ...]:
     """Return the leading numbers of a version, without trailing zeros: 1.0 equals 1.0.0."""
     leading = re.match(r"\d+(\.\d+)*", version)
     numbers = [int(part) for part in leading.group().split(".")] if leading else []

@@ -147,11 +147,22 @@ class Trusted:
         if not checked_path(path).startswith(f"models/{self._class}/"):
             message = f"{path}: not a path of this device's class {self._class}"
             raise TrustError(message, code="trust.wrong_class")
+        return self._exactly(path, sha256)
+
+    def _exactly(self, path: str, sha256: str) -> Target:
         target = self._listed(path)
         if target.sha256 != sha256:
             message = f"{path}: asked for {sha256[:12]}, the repository lists {target.sha256[:12]}"
             raise TrustError(message, code="trust.other_digest")
         return target
+
+    def agent_file(self, path: str, sha256: str) -> Target:
+        """Return the target at `path` of the agent's own releases with this digest; raises as `release`."""
+        if not checked_path(path).startswith("agent/"):
+            raise TrustError(
+                f"{path}: not a path of the agent's releases", code="trust.wrong_class"
+            )
+        return self._exactly(path, sha256)
 
     def policy(self) -> Target:
         """Return the target of the command policy; raises as `release`."""

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from agent.schema.events import PictureKind, SnapshotFacts
+from agent.vision.events import rounded
 from agent.vision.picture import encode_jpeg
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class Album:
         snapshot = encode_jpeg(picture, self._config.max_width, self._config.quality)
         self._best[track] = _Best(value, now_ms, snapshot, thumbnail(picture, life.sighting.box))
         life.snapshot = SnapshotFacts(
-            at_ms=picture.captured_ms, score=round(life.sighting.score, 4), box=life.sighting.box
+            at_ms=picture.captured_ms,
+            score=round(life.sighting.score, 4),
+            box=rounded(life.sighting.box),
         )
 
     def unsent(self, life: Life) -> list[tuple[PictureKind, bytes]]:

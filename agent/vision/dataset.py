@@ -16,6 +16,7 @@ import msgspec
 from agent.errors import ConfigError
 from agent.schema.document import Malformed, parse_json
 from agent.vision.gallery import open_source
+from agent.vision.tracking_accuracy import Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,7 @@ class _Annotation(msgspec.Struct, frozen=True):
     bbox: tuple[_Corner, _Corner, _Side, _Side]
     area: float | None = None
     iscrowd: int = 0
+    track_id: int | None = None
 
 
 class _Category(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class Dataset:
         files: File names by image id.
         names: Class names by category id.
         truth: The labels as pycocotools takes them.
+        tracks: Labelled objects of every image, by its id, where the labels say which are the same.
     """
 
     path: Path
@@ -68,6 +71,7 @@ class Dataset:
     files: dict[int, str]
     names: dict[int, str]
     truth: dict[str, Any]
+    tracks: dict[int, list[Tracked]] | None = None
 
     def pictures(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield image id and BGR picture, shape (H, W, 3), of every image.
@@ -136,7 +140,7 @@ def load_dataset(path: Path, images: Path) -> Dataset:
         _require_known(path, f"$.annotations[{number}].category_id", one.category_id, names)
     if not images.is_file():
         _require_pictures(images, files)
-    return Dataset(path, images, files, names, _truth(instances))
+    return Dataset(path, images, files, names, _truth(instances), _tracks(instances))
 
 
 def _truth(instances: _Instances) -> dict[str, Any]:
@@ -156,6 +160,18 @@ def _truth(instances: _Instances) -> dict[str, Any]:
             for number, one in enumerate(instances.annotations, 1)
         ],
     }
+
+
+def _tracks(instances: _Instances) -> dict[int, list[Tracked]] | None:
+    tracks: dict[int, list[Tracked]] = {image.id: [] for image in instances.images}
+    for one in instances.annotations:
+        if one.track_id is None:
+            return None
+        x, y, width, height = one.bbox
+        # Track numbers are positive, whatever the labels count from.
+        box = (x, y, x + width, y + height)
+        tracks[one.image_id].append(Tracked(one.track_id + 1, one.category_id, box))
+    return tracks
 
 
 def _require_unique(path: Path, field: str, ids: Sequence[int]) -> None:

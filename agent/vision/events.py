@@ -192,7 +192,7 @@ class EventBook:
             label=self.label(life),
             score=round(life.sighting.score, 4),
             top_score=round(life.top_score, 4),
-            box=_rounded(box),
+            box=rounded(box),
             start_ms=life.start_ms,
             at_ms=now.wall_ms,
             end_ms=life.seen.wall_ms if kind == "end" else None,
@@ -235,7 +235,8 @@ def _before(told: Event) -> Before:
     )
 
 
-def _rounded(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+def rounded(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Return a box as messages give it: tenths of a pixel."""
     x_min, y_min, x_max, y_max = (round(side, 1) for side in box)
     return x_min, y_min, x_max, y_max
 

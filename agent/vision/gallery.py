@@ -91,6 +91,19 @@ def open_source(source: Path) -> tuple[int, Iterator[Picture]]:
     return frames, _read_video(source, video)
 
 
+def frame_rate(video: Path) -> float:
+    """Return the frames a second of a video.
+
+    Raises:
+        CameraError: It is none.
+    """
+    fps = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FPS)
+    if not fps > 0:
+        message = f"{video}: expected a video, found none that can be read"
+        raise CameraError(message, code="camera.unreadable")
+    return fps
+
+
 def read_picture(path: Path) -> Picture:
     """Return the picture in a file.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 _HOLD_MS = 700.0
+_HELD_EVERY_MS = 200.0
 # An object of any size is left with so many blocks along its longer side: no face, no number plate.
 _BLOCKS = 6
 
@@ -77,13 +78,19 @@ class Redactor:
         chosen = detected.boxes[np.isin(detected.labels, self._blurred)]
         self._held = [(at, boxes) for at, boxes in self._held if now_ms - at <= _HOLD_MS]
         if len(chosen):
-            self._held.append((now_ms, chosen))
+            self._hold(now_ms, chosen)
         if not self._held:
             return SafePicture(frame.image, frame.index, frame.captured_ms)
         image = frame.image.copy()
         for box in np.concatenate([boxes for _, boxes in self._held]):
             _coarsen(image, box, self._margin)
         return SafePicture(image, frame.index, frame.captured_ms)
+
+    def _hold(self, now_ms: float, boxes: NDArray[np.float32]) -> None:
+        """Remember where objects are: the newest places always, older ones only a few times a second."""
+        if len(self._held) > 1 and self._held[-1][0] - self._held[-2][0] < _HELD_EVERY_MS:
+            self._held.pop()
+        self._held.append((now_ms, boxes))
 
 
 def _stencil(polygons: Sequence[NDArray[np.float64]], width: int, height: int) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ _MIN_IOU = 0.1
 _LOST_AFTER_NS = 1_500_000_000
 # Weight of the newest box in the track's motion. The library's 0.25 loses whatever moves a third of its
 # own width from frame to frame.
-_FOLLOW = 0.9
+_FOLLOW = 0.8
 
 
 class Sighting(NamedTuple):

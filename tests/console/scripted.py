@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
 from agent.console.server import Console
-from agent.console.sources import Snapshot, Sources
+from agent.console.sources import Archive, Settings, Snapshot, Sources
 from agent.errors import CameraError
-from agent.schema.config import ConsoleConfig
+from agent.schema.config import CameraConfig, ConsoleConfig
+from agent.schema.doctor import DoctorReport
 from agent.schema.events import Event
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.messages import CameraReport, Phase, StageMs, State, Telemetry
 from agent.schema.values import Box
 
 LABELS = ("bolt", "nut", "washer")
+CAMERAS = {name: CameraConfig(name=name, source="pattern:") for name in ("belt", "door")}
 BOXES = [
     Box(label=0, score=0.93, x_min=40.0, y_min=60.0, x_max=180.0, y_max=150.0, track=7),
     Box(label=2, score=0.71, x_min=300.0, y_min=120.0, x_max=390.0, y_max=210.0, track=12),
@@ -111,6 +114,10 @@ class Device:
     broken: frozenset[str] = frozenset({"door"})
     picture: bytes = field(default_factory=jpeg)
     boxes: list[Box] = field(default_factory=lambda: list(BOXES))
+    configured: dict[str, CameraConfig] = field(default_factory=lambda: dict(CAMERAS))
+    archive: Archive | None = None
+    settings: Settings | None = None
+    doctor: Callable[[], DoctorReport] | None = None
     grabs: dict[str, int] = field(default_factory=dict)
     asked: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -151,4 +158,9 @@ class Device:
     def console(self, **config: object) -> Console:
         """A console of this device on a free port, not started."""
         settings = ConsoleConfig(**({"port": 0} | config))  # type: ignore[arg-type]
-        return Console(settings, Sources(("belt", "door"), self.status, self.grab))
+        return Console(
+            settings,
+            Sources(
+                self.configured, self.status, self.grab, self.archive, self.settings, self.doctor
+            ),
+        )

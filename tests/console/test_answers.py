@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,22 @@ from agent.console.server import REMEMBERED_EVENTS, Console
 from agent.schema.messages import Outcome, Phase, UpdateReport
 from tests.console.scripted import Device, event, state
 
+ADDRESSES = (
+    "/login",
+    "/logout",
+    "/api/status",
+    "/api/events",
+    "/api/kept-events",
+    "/api/history",
+    "/api/log",
+    "/api/doctor",
+    "/api/places",
+    "/event/",
+    "/stream/",
+    "/frame/",
+    "/metrics",
+    "/healthz",
+)
 ROOT = Path(__file__).parents[2]
 
 
@@ -43,8 +60,11 @@ def test_the_page_and_its_files_are_served_with_their_types(client: httpx.Client
 
 
 def test_every_file_that_the_page_asks_for_is_there(client: httpx.Client) -> None:
-    for path in ("/style.css", "/app.js", "/live.js", "/panels.js", "/dom.js", "/icon.svg"):
-        assert client.get(path).status_code == 200, path
+    asked = {"/", "/login"}
+    while asked:
+        text = client.get(asked.pop()).text
+        for path in set(re.findall(r"""(?:href|src|from)[= ]"(/[\w.-]+)\"""", text)):
+            assert client.get(path).status_code in (200, 303), path
 
 
 def test_an_unchanged_file_is_not_sent_again(client: httpx.Client) -> None:
@@ -242,5 +262,5 @@ def test_every_metric_and_address_is_documented(client: httpx.Client) -> None:
     document = (ROOT / "docs" / "console.md").read_text()
     names = {family.name for family in text_string_to_metric_families(client.get("/metrics").text)}
     assert {name for name in names if f"`{name}" not in document} == set()
-    for address in ("/api/status", "/api/events", "/stream/", "/frame/", "/metrics", "/healthz"):
+    for address in ADDRESSES:
         assert f"`{address}" in document, address

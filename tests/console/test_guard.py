@@ -12,10 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.console import connections, login
+from agent.console import bodies, connections
 from agent.console.access import FAILURE_WINDOW_S, MAX_FAILURES, SESSION_S, Access, Failures
 from agent.console.guard import host_check
 from agent.console.server import Console
+from agent.schema.messages import Role
 from tests.console.conftest import EVERYWHERE, TOKEN
 from tests.console.scripted import Device
 
@@ -180,7 +181,7 @@ def test_a_live_view_is_not_dropped_for_sending_nothing(
 def test_a_form_that_never_arrives_is_given_up(
     locked: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(login, "BODY_S", 0.2)
+    monkeypatch.setattr(bodies, "BODY_S", 0.2)
     with dial(locked) as connection:
         head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
         connection.sendall(head)
@@ -267,11 +268,12 @@ def test_failures_are_forgotten_after_the_window_and_counted_by_address() -> Non
 
 
 def test_a_session_ends_and_does_not_outlive_its_process() -> None:
-    access = Access(TOKEN)
-    session = access.new_session(now_s=100.0)
-    assert access.session_valid(session, 100.0 + SESSION_S - 1)
-    assert not access.session_valid(session, 100.0 + SESSION_S + 1)
-    assert not Access(TOKEN).session_valid(session, 101.0)
+    tokens = {Role.VIEWER: TOKEN}
+    access = Access(tokens)
+    session = access.new_session(Role.VIEWER, now_s=100.0)
+    assert access.role_of_session(session, 100.0 + SESSION_S - 1) is Role.VIEWER
+    assert access.role_of_session(session, 100.0 + SESSION_S + 1) is None
+    assert Access(tokens).role_of_session(session, 101.0) is None
 
 
 def test_the_token_is_never_logged(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from agent.console.server import Console
+from agent.schema.governor import GovernorMove, GovernorReport
 from agent.schema.messages import Outcome, Phase, UpdateReport
 from tests.console.browser import browser, missing
 from tests.console.conftest import TOKEN
-from tests.console.scripted import Device, event, state
+from tests.console.scripted import Device, event, report, state, telemetry
+from tests.parts.processes import until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here")
+
+
+# In one step, because every new picture brings new boxes.
+WHERE = """() => {
+    const box = document.querySelector("svg.boxes rect.box").getBoundingClientRect();
+    const picture = document.querySelector(".picture canvas").getBoundingClientRect();
+    return [box.x - picture.x, box.y - picture.y, box.width, picture.width / 640];
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +50,10 @@ def test_the_page_shows_the_boxes_of_the_picture_and_nothing_is_refused(
     page.goto(console.url)
     page.wait_for_selector("svg.boxes g[data-track='12']")
     assert page.locator("svg.boxes text").all_text_contents() == ["bolt 93% #7", "washer 71% #12"]
-    where = "e => { const { x, y, width } = e.getBoundingClientRect(); return { x, y, width } }"
-    drawn = page.locator("svg.boxes rect.box").first.evaluate(where)
-    shown = page.locator(".picture canvas").first.evaluate(where)
-    scale = shown["width"] / 640
-    assert drawn["x"] - shown["x"] == pytest.approx(40 * scale, abs=3)
-    assert drawn["y"] - shown["y"] == pytest.approx(60 * scale, abs=3)
-    assert drawn["width"] == pytest.approx(140 * scale, abs=4)
+    left, top, width, scale = page.evaluate(WHERE)
+    assert left == pytest.approx(40 * scale, abs=3)
+    assert top == pytest.approx(60 * scale, abs=3)
+    assert width == pytest.approx(140 * scale, abs=4)
     middle = "c => [...c.getContext('2d').getImageData(320, 180, 1, 1).data]"
     assert page.locator(".picture canvas").first.evaluate(middle)[:3] == pytest.approx(
         [90] * 3, abs=2
@@ -53,41 +61,62 @@ def test_the_page_shows_the_boxes_of_the_picture_and_nothing_is_refused(
     assert page.complaints == []
 
 
-def test_the_page_says_what_runs_how_fast_and_what_became_of_updates(
-    page: Any, console: Console, device: Device
-) -> None:
-    device.state = state(phase=Phase.PROBATION, problem="outbox is full")
-    console.events.add(event(1, "end"))
-    console.updates.add(
-        UpdateReport(
-            release="parts 9.9.9",
-            path="p",
-            outcome=Outcome.ROLLED_BACK,
-            code="model.errors",
-            reason="<b>every</b> frame failed",
-        )
-    )
-    page.goto(console.url)
-    page.get_by_text("line-3").wait_for()
-    text = page.locator("body").inner_text()
-    for fact in (
+PARTS: dict[str, tuple[str, ...]] = {
+    "live": (
         "parts 1.2.0 · onnx-fp32-320",
         "probation",
         "broker connected",
-        "connected by MQTT 5",
         "vision running",
-        "49.8 fps",
-        "outbox is full",
-        "rolled back",
-        "<b>every</b> frame failed [model.errors]",
-        "washer",
-        "camera door: no frame yet",
-        "11.0",
-        "61.5 °C",
-    ):
-        assert fact in text, fact
-    assert page.locator("[aria-current='step']").inner_text() == "probation"
+        "49.8",
+    ),
+    "model-view": ("rolled back", "<b>every</b> frame failed [model.errors]", "outbox is full"),
+    "speed": ("11.0", "full (2 of 3)", "p95 120 ms, limit 100 ms"),
+    "system": ("camera door: stalled", "connected by MQTT 5", "61.5 °C", "the belt stands still"),
+}
+
+
+def test_every_part_of_the_page_shows_what_it_is_for(
+    page: Any, console: Console, device: Device
+) -> None:
+    device.state = state(phase=Phase.PROBATION, problem="outbox is full", rung="full")
+    governor = GovernorReport(rung="full", index=1, rungs=3)
+    device.telemetry = telemetry(governor=governor)
+    device.cameras = (report("belt", fps=49.8), report("door", problem="camera door: stalled"))
+    console.events.add(event(1, "end"))
+    reason = "<b>every</b> frame failed"
+    failed = UpdateReport(
+        release="parts 9", path="p", outcome=Outcome.ROLLED_BACK, code="model.errors", reason=reason
+    )
+    console.updates.add(failed)
+    why = "p95 120 ms, limit 100 ms"
+    console.moves.add(
+        GovernorMove(
+            v=1, device="d", at_ms=1, origin="best", rung="full", cause="queue", reason=why
+        )
+    )
+    console.log.handle(
+        logging.LogRecord("agent.x", logging.WARNING, "", 1, "the belt stands still", None, None)
+    )
+    page.goto(console.url)
+    for part, facts in PARTS.items():
+        page.goto(f"{console.url}#{part}")
+        assert page.locator(".places [aria-current]").get_attribute("href") == f"#{part}"
+        for fact in facts:
+            page.get_by_text(fact).locator("visible=true").first.wait_for()
     assert page.complaints == []
+
+
+def test_the_live_stream_is_open_only_while_the_live_view_is_seen(
+    page: Any, console: Console, device: Device
+) -> None:
+    page.goto(f"{console.url}#system")
+    page.get_by_text("line-3").wait_for()
+    page.get_by_text("streaming").locator("visible=true").first.wait_for()
+    assert device.grabs == {}
+    page.goto(f"{console.url}#live")
+    page.wait_for_selector("svg.boxes g")
+    page.goto(f"{console.url}#system")
+    until(lambda: console._viewers.open == 0, 10, "the stream is closed")
 
 
 def test_the_page_says_when_the_agent_is_gone_and_goes_on_when_it_is_back(
@@ -121,4 +150,11 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page: Any, console: Console
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(console.url)
     page.wait_for_selector("svg.boxes g")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    lowest = page.locator(".tile figcaption").first.evaluate(
+        "e => e.parentElement.getBoundingClientRect().bottom - e.getBoundingClientRect().bottom"
+    )
+    assert lowest >= 0, "the caption is inside its tile"
+    for part in ("live", "events", "zones", "speed", "model-view", "system"):
+        page.goto(f"{console.url}#{part}")
+        page.locator(f"#{part}").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, part

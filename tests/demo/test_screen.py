@@ -15,6 +15,7 @@ from agent.demo.screen import (
     DemoView,
     Screen,
     picture,
+    settled,
     summary,
 )
 from agent.schema.messages import Phase, Progress, StageMs
@@ -130,3 +131,15 @@ def test_on_a_terminal_the_picture_is_drawn_in_place_and_taken_away_again() -> N
     assert "\x1b[?25l" in drawn  # hides the cursor
     assert drawn.rstrip().endswith("\x1b[2K")  # and leaves no line behind
     assert "\x1b[?25h" in drawn
+
+
+def test_a_story_that_ends_during_a_swap_tells_the_last_speed_with_frames() -> None:
+    resting = replace(VIEW, elapsed_s=110.0, fps=0.0, stages={}, worker_pss_mb=0.0)
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(summary(settled(resting, VIEW)))
+    text = console.export_text()
+    assert "24.9 fps" in text
+    assert "11.0 ms, p95 15.4" in text
+    assert "48 + 121 MB" in text
+    assert settled(resting, VIEW).elapsed_s == 110.0
+    assert settled(resting, None) is resting

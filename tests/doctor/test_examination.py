@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import load_config
+from agent.config.settings import Settings
 from agent.doctor.examination import Probe, _Running, ask_doctor, examine
 from agent.doctor.findings import good
 from agent.doctor.patient import admit
@@ -204,3 +205,11 @@ def test_a_machine_broken_in_ten_ways_has_each_named_with_its_fix(
         assert named, f"{breakage}: not found in {[one.code for one in report.findings]}"
         assert fix in named[0].fix, f"{breakage}: {named[0].fix}"
         assert named[0].why, breakage
+
+
+def test_cameras_that_were_added_from_afar_are_examined_too(stopped: Device) -> None:
+    change = {"cameras": {"second": {"source": "nowhere.mp4"}}}
+    Settings(stopped.config).amend(change)
+    shown = vigil("doctor", "--json", "--config", str(stopped.config))
+    report = parse_json(shown.stdout.encode(), DoctorReport)
+    assert by_check(report)["camera.second"].code == "camera.missing"

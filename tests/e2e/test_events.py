@@ -89,6 +89,25 @@ def check_pictures(device: Device) -> None:
         assert (store.snapshot(record.event.id) or b"")[:2] == b"\xff\xd8"
 
 
+def test_a_new_model_ends_what_the_old_one_left_open_and_begins_anew(site: Site) -> None:
+    device = watched(site, "swapped")
+    until(lambda: open_events(site, device), 30, "something is on the belt")
+    reply = site.install(device, site.release("2.0.0"))
+    assert reply.status.value == "succeeded", reply
+
+    def of_the_old() -> set[str]:
+        ids = {one.id for one in site.messages(device, Event) if one.release.endswith("/1.0.0")}
+        return ids & open_events(site, device)
+
+    until(lambda: not of_the_old(), 15, "the old model's events end")
+    new = "/2.0.0"
+    until(
+        lambda: any(one.release.endswith(new) for one in site.messages(device, Event)),
+        30,
+        "the new model's events begin",
+    )
+
+
 def test_every_new_has_one_end_through_worker_death_and_agent_death(site: Site) -> None:
     device = watched(site, "interrupted")
     until(lambda: open_events(site, device), 30, "something is on the belt")

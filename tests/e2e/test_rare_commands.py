@@ -24,6 +24,11 @@ def test_two_administrators_send_a_device_below_its_floor(site: Site) -> None:
     reply = ordered(site, Order("force-downgrade", args, f"d/{device.name}"))
     assert reply.code == "trust.other_digest"
 
+    device.kill()
+    rows = audit(device)
+    for end in ("refused trust.rollback", "committed", "refused trust.other_digest"):
+        assert f"{old.path} {end}" in rows
+
 
 def test_a_device_key_is_replaced_by_command_and_updates_go_on(site: Site) -> None:
     device = site.serving("rekeyed")

@@ -47,10 +47,10 @@ class Authority:
         _write_public(self.certificate, own.sign(self._key, hashes.SHA256()))
         self.revoke()
 
-    def server(self, name: str = "localhost") -> Credentials:
-        """A server certificate for `name` and the loopback address."""
+    def server(self, name: str = "localhost", valid: dt.timedelta = 7 * _DAY) -> Credentials:
+        """A server certificate for `name` and the loopback address; a negative `valid` has run out."""
         names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        return self._issue(f"server-{name}", name, ExtendedKeyUsageOID.SERVER_AUTH, names)
+        return self._issue(f"server-{name}", name, ExtendedKeyUsageOID.SERVER_AUTH, names, valid)
 
     def client(self, name: str, valid: dt.timedelta = 7 * _DAY) -> Credentials:
         """A client certificate whose common name is `name`; a negative `valid` has run out."""

@@ -14,6 +14,7 @@ system too, so that code which maps files finds them.
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,17 @@ class Inode:
     is_folder: bool = False
 
 
+# Every fsync in the code (`agent.host.disk`, `agent.update.fetch`), by what calls it.
+SYNCS = (
+    "write_atomic: the file",
+    "write_atomic: its folder",
+    "rename: the new folder",
+    "remove: its folder",
+    "make_dirs: the parent",
+    "open_part: its folder",
+    "part: now and then",
+    "part: at the end",
+)
 Entry = tuple[Path, "Inode | None"]  # what a name shall refer to; None: removed
 
 
@@ -45,15 +57,15 @@ class PowerCutDisk:
 
     Args:
         root: Folder on the real file system that mirrors the living state.
-        syncs_files: Whether fsync of a file does anything.
-        syncs_folders: Whether fsync of a folder does anything.
+        missing: The sync, one of `SYNCS`, that was left out of the code; empty for none.
     """
 
-    def __init__(self, root: Path, *, syncs_files: bool = True, syncs_folders: bool = True) -> None:
+    def __init__(self, root: Path, missing: str = "") -> None:
         self.root = root
         self.steps = 0
         self._cut_at: int | None = None
-        self._syncs = (syncs_files, syncs_folders)
+        self.missing = missing
+        self.synced: set[str] = set()
         self._live: dict[Path, Inode] = {}
         self._safe: dict[Path, Inode] = {}
         self._pending: list[Entry] = []
@@ -65,9 +77,9 @@ class PowerCutDisk:
         """Cut the power before the step after the next `steps`; None: never."""
         self._cut_at = None if steps is None else self.steps + steps
 
-    def clone(self, root: Path, *, syncs_files: bool, syncs_folders: bool) -> PowerCutDisk:
+    def clone(self, root: Path, missing: str = "") -> PowerCutDisk:
         """Return a copy of this disk, all of it safe, in another folder."""
-        copy = PowerCutDisk(root, syncs_files=syncs_files, syncs_folders=syncs_folders)
+        copy = PowerCutDisk(root, missing)
         for path, inode in self._live.items():
             copy._settle(
                 root / path.relative_to(self.root), bytes(inode.live), is_folder=inode.is_folder
@@ -81,7 +93,7 @@ class PowerCutDisk:
             entries = [entry for entry in self._pending if entry[0].parent == folder]
             for path, inode in entries[: chance.randint(0, len(entries))]:
                 _rename(names, path, inode)
-        disk = PowerCutDisk(self.root, syncs_files=self._syncs[0], syncs_folders=self._syncs[1])
+        disk = PowerCutDisk(self.root, self.missing)
         for path in self._live.keys() | names.keys():
             if not self._live.get(path, Inode()).is_folder:
                 path.unlink(missing_ok=True)
@@ -113,14 +125,16 @@ class PowerCutDisk:
         _rename(self._live, path, inode)
         self._pending.append((path, inode))
 
-    def sync_file(self, inode: Inode) -> None:
+    def sync_file(self, inode: Inode, what: str) -> None:
         self._step()
-        if self._syncs[0]:
+        self.synced.add(what)
+        if self.missing != what:
             inode.safe = bytes(inode.live)
 
-    def sync_folder(self, folder: Path) -> None:
+    def sync_folder(self, folder: Path, what: str) -> None:
         self._step()
-        if self._syncs[1]:
+        self.synced.add(what)
+        if self.missing != what:
             for path, inode in self._pending:
                 if path.parent == folder:
                     _rename(self._safe, path, inode)
@@ -148,16 +162,22 @@ class PowerCutDisk:
         temporary, inode = path.with_name(f".{path.name}.tmp"), Inode()
         self._name(temporary, inode)
         self.put(temporary, inode, 0, data)
-        self.sync_file(inode)
-        self.rename(temporary, path)
+        self.sync_file(inode, "write_atomic: the file")
+        self._move(temporary, path)
+        self.sync_folder(path.parent, "write_atomic: its folder")
 
     def open_part(self, path: Path) -> PowerCutPart:
         if path not in self._live:
             self._name(path, Inode())
             path.touch()
+            self.sync_folder(path.parent, "open_part: its folder")
         return PowerCutPart(self, path, self._live[path])
 
     def rename(self, source: Path, target: Path) -> None:
+        self._move(source, target)
+        self.sync_folder(target.parent, "rename: the new folder")
+
+    def _move(self, source: Path, target: Path) -> None:
         inode = self._inode(source)
         self._step()
         _rename(self._live, target, inode)
@@ -165,9 +185,6 @@ class PowerCutDisk:
         # One change: a rename is lost or kept as a whole within a folder.
         self._pending += [(target, inode), (source, None)]
         source.replace(target)
-        self.sync_folder(target.parent)
-        if source.parent != target.parent:
-            self.sync_folder(source.parent)
 
     def remove(self, path: Path) -> None:
         if path not in self._live:
@@ -175,7 +192,7 @@ class PowerCutDisk:
         is_folder = self._live[path].is_folder
         self._name(path, None)
         path.rmdir() if is_folder else path.unlink()
-        self.sync_folder(path.parent)
+        self.sync_folder(path.parent, "remove: its folder")
 
     def exists(self, path: Path) -> bool:
         return path in self._live
@@ -189,7 +206,7 @@ class PowerCutDisk:
             if place not in self._live:
                 self._name(place, Inode(is_folder=True))
                 place.mkdir(exist_ok=True)
-                self.sync_folder(place.parent)
+                self.sync_folder(place.parent, "make_dirs: the parent")
 
     def free_bytes(self, folder: Path) -> int:  # noqa: ARG002
         return 1 << 40
@@ -217,7 +234,8 @@ class PowerCutPart:
         self._disk.put(self._path, self._inode, offset, data)
 
     def sync(self) -> None:
-        self._disk.sync_file(self._inode)
+        is_end = sys._getframe(1).f_code.co_name == "fetch_file"
+        self._disk.sync_file(self._inode, f"part: {'at the end' if is_end else 'now and then'}")
 
     def truncate(self, size: int) -> None:
         self._disk.cut_short(self._path, self._inode, size)

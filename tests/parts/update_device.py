@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -154,6 +156,7 @@ class UpdateDevice:
         limits: ProbationLimits | None = None,
         fallback_variants: int = 0,
         meter: Meter | None = None,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self.disk = disk
         self.host = ScriptedHost()
@@ -165,7 +168,9 @@ class UpdateDevice:
         self.store = ModelStore(folder / "models", disk)
         self.floor = Floor(folder / "journal" / "floor", disk)
         self.opener = Opener(device_key(), "cam-1", "pi5")
-        self.trust = TrustClient(folder / "metadata", repository.root_bytes, self.floor, "pi5")
+        self.trust = TrustClient(
+            folder / "metadata", repository.root_bytes, self.floor, "pi5", now_s
+        )
         self.stager = Stager(
             trust=self.trust,
             sources=sources or signed_roads(repository),

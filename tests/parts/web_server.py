@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,10 +74,13 @@ class WebServer:
     files: dict[str, bytes]
     script: Answer = honest
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    context: ssl.SSLContext | None = None
 
     def __enter__(self) -> Self:
         self._server = _QuietServer(("127.0.0.1", 0), Handler)
         self._server.web = self  # type: ignore[attr-defined]
+        if self.context:
+            self._server.socket = self.context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         return self
@@ -88,4 +92,5 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        scheme = "https" if self.context else "http"
+        return f"{scheme}://127.0.0.1:{self._server.server_port}"

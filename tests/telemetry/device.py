@@ -12,7 +12,7 @@ from agent.schema.messages import State
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import Reporter, Sources
-from agent.telemetry.survey import Ports, Survey
+from agent.telemetry.survey import Ports, Subject, Survey
 from tests.control.world import DEVICE, TOPICS, plain
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Device:
         self.outbox = Outbox(folder / "outbox.db", OutboxConfig())
         self.meters = Meters()
         self.link = Link(plain(broker), TOPICS)
-        ports = Ports(worker_pid=os.getpid, reconnects=lambda: self.link.reconnects)
-        survey = Survey(DEVICE, interval_s, self.meters, self.outbox, ports)
+        ports = Ports(worker_pid=os.getpid, link=lambda: self.link.quality)
+        survey = Survey(Subject(DEVICE, folder, interval_s), self.meters, self.outbox, ports)
         self._stop = threading.Event()
         sources = Sources(lambda: self.state, survey)
         self.reporter = Reporter(TOPICS, self.link, self.outbox, sources, interval_s)

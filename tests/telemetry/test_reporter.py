@@ -159,9 +159,11 @@ class _Fragile:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.acknowledged = 0
 
     def publish(self, _topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> _Fate:
         broken = len(payload) > POISON_BYTES
+        self.acknowledged += 1  # as of the presence that goes out with every connection
         if not retain and not broken and qos:
             self.sent.append(payload)
         return _Fate(acked=not broken)

@@ -7,9 +7,12 @@ Whatever happens, the device finds exactly its old or its new model, never none,
 from __future__ import annotations
 
 import contextlib
+import inspect
+import itertools
 import logging
 import os
 import random
+import re
 import shutil
 from collections import Counter, deque
 from dataclasses import dataclass, replace
@@ -18,18 +21,22 @@ from pathlib import Path
 import pytest
 
 from agent.errors import VigilError
+from agent.host import disk as disk_module
+from agent.models.store import ModelStore
 from agent.schema.messages import Phase
 from agent.update import fetch
-from tests.parts.power_cut_disk import PowerCutDisk, PowerCutError
+from tests.parts.power_cut_disk import SYNCS, PowerCutDisk, PowerCutError
+from tests.parts.releases import delivery
 from tests.parts.signed_repository import (
     MadeRelease,
     SignedRepository,
     make_release,
     with_fallback,
 )
-from tests.parts.update_device import GOOD, UpdateDevice
+from tests.parts.update_device import GOOD, UpdateDevice, device_key
 
 logger = logging.getLogger(__name__)
+REMOVAL = "remove: its folder"
 SEEDS = int(os.environ.get("VIGIL_CRASH_SEEDS", "1"))
 RELEASES = {counter: with_fallback(make_release(counter, size=40_000)) for counter in (1, 2, 3)}
 PLAINTEXTS = {f"1.{counter}": release.plaintext for counter, release in RELEASES.items()}
@@ -43,14 +50,12 @@ class Story:
     repository: SignedRepository
     old: str | None = "1.1"
     is_sick: bool = False
-    syncs_files: bool = True
-    syncs_folders: bool = True
+    missing: str = ""
     fallback_variants: int = 0
 
     def begin(self, folder: Path) -> PowerCutDisk:
         shutil.copytree(self.baseline.root / "metadata", folder / "metadata")
-        syncs = {"syncs_files": self.syncs_files, "syncs_folders": self.syncs_folders}
-        return self.baseline.clone(folder, **syncs)
+        return self.baseline.clone(folder, self.missing)
 
     def device(self, disk: PowerCutDisk) -> UpdateDevice:
         device = UpdateDevice(
@@ -100,18 +105,37 @@ def violation(story: Story, folder: Path, cut: int, seed: int) -> str:
     disk.cut_after(cut)
     with contextlib.suppress(PowerCutError):
         device.deploy(RELEASES[2])
-    told = device.seen[-1].phase if device.seen else Phase.IDLE
+    told = Told(device.seen[-1].phase if device.seen else Phase.IDLE, come_so_far(device))
     try:
         return recover(story, after_cut(disk, chance), told, chance)
     except VigilError as error:
         return f"the device does not start: {error.code}"
 
 
-def recover(story: Story, disk: PowerCutDisk, told: Phase, chance: random.Random) -> str:
-    """Start again with a second cut somewhere, then start to the end and update once more.
+@dataclass(frozen=True)
+class Told:
+    """What the fleet was told last: a decision must stand, and bytes that came are not fetched again.
 
-    `told` is the last phase that the fleet was told of: a decision that was reported must stand.
+    Attributes:
+        phase: The last phase.
+        come: For each file, how many of its bytes had come.
     """
+
+    phase: Phase
+    come: dict[str, int]
+
+
+def come_so_far(device: UpdateDevice) -> dict[str, int]:
+    return {one.file: one.done for one in device.progress}
+
+
+def begun_at(device: UpdateDevice) -> dict[str, int]:
+    """For each file that was fetched on, the byte at which that began."""
+    return {one.file: one.done for one in reversed(device.progress)}
+
+
+def recover(story: Story, disk: PowerCutDisk, told: Told, chance: random.Random) -> str:
+    """Start again with a second cut somewhere, then start to the end and update once more."""
     disk.cut_after(chance.randint(0, 60))
     try:
         story.device(disk).start()
@@ -119,19 +143,34 @@ def recover(story: Story, disk: PowerCutDisk, told: Phase, chance: random.Random
         disk = after_cut(disk, chance)
     disk.cut_after(None)
     device = story.device(disk)
+    if damaged := damaged_of(device.store):
+        return f"{damaged} is listed as installed and is not whole"
     release = device.updater.resume()
     found = release.ref.version if release else None
     decided = {Phase.COMMITTED: "1.2", Phase.ROLLED_BACK: story.old}
-    if found != decided.get(told, found):
-        return f"{told.value} was reported, {found} is found"
+    if found != decided.get(told.phase, found):
+        return f"{told.phase.value} was reported, {found} is found"
     if release and device.plaintext(release.ref) != PLAINTEXTS[release.ref.version]:
         return f"{found} is not what was signed"
     device.host.serve(release)
     device.updater.work()
+    for file, begin in begun_at(device).items():
+        if told.come.get(file, 0) - begin >= fetch.SYNC_BYTES:
+            return f"{told.come[file]} bytes had come, the transfer goes on at {begin}"
     if {found, device.host.serving} - {story.old, "1.2"}:
         return f"{found}, then {device.host.serving} served after recovery"
     device.host.healths = deque([GOOD])
     return "" if is_served(device, RELEASES[3]) else "the next update does not work"
+
+
+def damaged_of(store: ModelStore) -> str:
+    """Name a release that is listed as installed and is not whole."""
+    for ref in store.installed():
+        try:
+            store.load(ref)
+        except VigilError:
+            return ref.version
+    return ""
 
 
 def is_served(device: UpdateDevice, release: MadeRelease) -> bool:
@@ -149,11 +188,13 @@ def after_cut(disk: PowerCutDisk, chance: random.Random) -> PowerCutDisk:
     return disk.after_cut(chance)
 
 
-def violations(story: Story, folder: Path, stride: int, enough: int) -> tuple[int, Counter[str]]:
+def violations(
+    story: Story, folder: Path, stride: int, enough: int, first_seed: int = 0
+) -> tuple[int, Counter[str]]:
     """Cut at every step (every `stride`-th with one seed) until `enough` violations were found."""
     steps, found, cases = steps_of(story, folder / "count"), Counter[str](), 0
     for cut in range(0, steps + 1, stride if SEEDS == 1 else 1):
-        for seed in range(SEEDS):
+        for seed in range(first_seed, first_seed + SEEDS):
             place = folder / f"{cut}-{seed}"
             found[violation(story, place, cut, seed)] += 1
             shutil.rmtree(place)
@@ -184,8 +225,54 @@ def test_a_power_cut_while_fallbacks_come_too(good: Story, tmp_path: Path) -> No
     assert not found
 
 
-@pytest.mark.parametrize("broken", ["files", "folders"])
-def test_the_model_finds_a_missing_sync(good: Story, tmp_path: Path, broken: str) -> None:
-    story = replace(good, syncs_files=broken != "files", syncs_folders=broken != "folders")
-    _, found = violations(story, tmp_path, stride=1, enough=1 if SEEDS == 1 else 10**9)
+@pytest.mark.parametrize("missing", sorted(set(SYNCS) - {REMOVAL}))
+def test_without_any_one_sync_the_model_finds_a_violation(
+    good: Story, tmp_path: Path, missing: str
+) -> None:
+    story, found = replace(good, missing=missing), Counter[str]()
+    for seed in range(6):
+        place = tmp_path / str(seed)
+        found += violations(story, place, stride=1, enough=1, first_seed=100 * seed)[1]
+        if found:
+            break
     assert found
+
+
+def listed_but_damaged_after_a_cut(folder: Path, missing: str, seed: int) -> bool:
+    """Cut the power while an old release is removed; say whether half a release is found then."""
+    disk = PowerCutDisk(folder, missing)
+    store, key, chance = ModelStore(disk.root / "models", disk), device_key(), random.Random(seed)  # noqa: S311
+    for counter in (1, 2):
+        brought = delivery(key, b"weights", f"1.{counter}")
+        for digest, content in brought.files.items():
+            disk.write_atomic(store.blob_path(digest), content)
+        store.install(brought.ref, brought.manifest_bytes, "onnxruntime-fp32-320", brought.grant)
+    disk.cut_after(chance.randint(0, 20))
+    with contextlib.suppress(PowerCutError):
+        store.keep_only(store.installed()[:1])
+    again = ModelStore(disk.root / "models", disk.after_cut(chance))
+    return bool(damaged_of(again))
+
+
+def test_a_cut_while_a_release_is_removed_leaves_no_half_of_it(tmp_path: Path) -> None:
+    def found(missing: str) -> int:
+        places = [(tmp_path / f"{missing[:6]}{seed}", missing, seed) for seed in range(60)]
+        return sum(itertools.starmap(listed_but_damaged_after_a_cut, places))
+
+    assert found("") == 0
+    assert found(REMOVAL) > 0
+
+
+def test_the_model_knows_every_sync_of_the_code(good: Story, tmp_path: Path) -> None:
+    disk = good.begin(tmp_path)
+    device = good.device(disk)
+    device.start()
+    device.deploy(RELEASES[2])
+    device.deploy(RELEASES[3])
+    assert disk.synced == set(SYNCS)
+    code = [inspect.getsource(module) for module in (disk_module, fetch)]
+    calls = sum(
+        len(re.findall(r"_sync_folder\(|os\.fsync\(file|file\.sync\(", one)) for one in code
+    )
+    definitions = 1
+    assert calls - definitions == len(SYNCS)

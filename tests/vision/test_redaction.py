@@ -19,6 +19,9 @@ from agent.schema.document import parse_msgpack
 from agent.schema.events import PictureKind
 from agent.schema.recording import ClipConfig, EventConfig, SnapshotConfig
 from agent.schema.zones import MaskConfig, PrivacyConfig
+from agent.vision.cameras import Frame
+from agent.vision.detector import Detected
+from agent.vision.privacy import Redactor
 from tests.vision import models
 from tests.vision.peer import ROOT, Peer
 
@@ -155,6 +158,29 @@ def test_a_class_to_blur_that_the_model_does_not_know_leaves_no_picture(
     assert {refusal.code for refusal in refusals} == {"camera.no_picture"}
     beats = [one for one in escaped.messages if isinstance(one, ipc.Heartbeat)]
     assert "face" in beats[-1].cameras[0].problem
+
+
+def test_a_frame_in_which_the_object_was_missed_shows_it_no_more_than_the_others() -> None:
+    redactor = Redactor(PrivacyConfig(blur=["blue"]), models.LABELS)
+    seen, missed = found((80, 0, 240, 80)), found()
+    for number in range(20):
+        shown = redactor.show(still(number), missed if number % 3 else seen)
+        assert shown is not None
+        assert contrast(shown.image, BOX) < 15
+    shown = redactor.show(still(60), missed)
+    assert shown is not None
+    assert contrast(shown.image, BOX) > 40
+
+
+def still(number: int) -> Frame:
+    """A frame of secrets, one each 50 ms."""
+    return Frame(secret(), number, number * 50, number * 50_000_000, 0.0)
+
+
+def found(*boxes: tuple[int, int, int, int]) -> Detected:
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    labels = np.full(len(boxes), models.LABELS.index("blue"), np.int32)
+    return Detected(corners, np.full(len(boxes), 0.3, np.float32), labels, {})
 
 
 def test_a_frame_whose_inference_failed_is_shown_to_nobody(peer: Peer, film: Path) -> None:

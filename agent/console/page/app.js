@@ -1,21 +1,24 @@
-// The page's loop: ask for the status every second, draw it, and say so when the agent does not answer.
+// The page's loop: ask for the status every second, draw it, and say so when the agent does not answer. The part of
+// the page that is shown is named in the address (#events), so that it can be linked to and gone back from.
 
-import { byId } from "/dom.js";
+import { ask, byId, modelName, toneOf, words } from "/dom.js";
+import { EventList } from "/events.js";
+import { drawFigures, drawRecent } from "/glance.js";
 import { LiveView } from "/live.js";
-import { drawCameras, drawEvents, drawGovernor, drawHeader, drawHistory, drawLatency, drawSystem, drawUpdate } from "/panels.js";
+import { drawLatest, drawModel } from "/model.js";
+import { SpeedView } from "/speed.js";
+import { SystemView } from "/system.js";
+import { ZoneEditor } from "/zones.js";
 
 const PERIOD_MS = 1000;
-const TIMEOUT_MS = 4000;
 const live = new LiveView();
+const events = new EventList();
+const zones = new ZoneEditor();
+const speed = new SpeedView();
+const system = new SystemView();
+const VIEWS = { live, events, zones, speed, "model-view": null, system };
 let newestEvent = 0;
-
-async function ask(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store" });
-  if (answer.status === 401) location.assign("/login");
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.message ?? `answer ${answer.status}`);
-  return body;
-}
+let placesVersion = "";
 
 function banner(text) {
   byId("banner").hidden = !text;
@@ -23,16 +26,50 @@ function banner(text) {
   document.body.classList.toggle("offline", Boolean(text));
 }
 
+function chip(id, tone, text) {
+  const element = byId(id);
+  element.className = `chip ${tone}`;
+  element.textContent = text;
+}
+
+function drawHeader({ snapshot, healthy, role, may_log_in, may_log_out }) {
+  const { state } = snapshot;
+  byId("device").textContent = state.device;
+  document.title = `${state.device} · Vigil`;
+  const model = state.release ? modelName(state.release) : "no model loaded";
+  byId("model").textContent = state.variant ? `${model} · ${state.variant}` : model;
+  chip("phase", toneOf(state.phase), words(state.phase));
+  chip("link", snapshot.link_connected ? "good" : "bad", snapshot.link_connected ? "broker connected" : "broker offline");
+  chip("worker", healthy ? "good" : "bad", healthy ? "vision running" : "no vision");
+  chip("role", "plain", role);
+  byId("log-in").hidden = !may_log_in || role === "operator";
+  byId("log-out").hidden = !may_log_out;
+}
+
 async function refresh() {
   const status = await ask("/api/status");
   const { snapshot } = status;
-  live.labels = snapshot.labels;
-  live.setCameras(status.cameras);
-  live.setReports(snapshot.cameras);
-  for (const draw of [drawHeader, drawUpdate, drawLatency, drawGovernor, drawHistory, drawCameras, drawSystem]) draw(status);
-  const { number, events } = await ask(`/api/events?after=${newestEvent}`);
+  drawHeader(status);
+  live.show(status);
+  zones.show(status);
+  system.show(status);
+  speed.show(status);
+  events.show(status);
+  drawLatest(status);
+  drawModel(status);
+  const { number, events: news } = await ask(`/api/events?after=${newestEvent}`);
   newestEvent = number;
-  drawEvents(events, snapshot.labels);
+  drawRecent(news, snapshot.labels);
+  if (news.length) events.stir();
+  if ((status.places_version ?? "") !== placesVersion) {
+    placesVersion = status.places_version;
+    const { cameras } = await ask("/api/places");
+    live.setPlaces(cameras);
+    zones.setPlaces(cameras);
+    events.setPlaces(cameras);
+  }
+  await Promise.all([speed.refresh(), system.refresh()]);
+  drawFigures(status, speed.points);
 }
 
 async function loop() {
@@ -47,4 +84,25 @@ async function loop() {
   setTimeout(loop, PERIOD_MS);
 }
 
+function route() {
+  const [wanted] = location.hash.slice(1).split("/");
+  if (wanted === "main") return;
+  const name = wanted in VIEWS ? wanted : "live";
+  for (const [view, part] of Object.entries(VIEWS)) {
+    byId(view).hidden = view !== name;
+    part?.setShown(view === name);
+  }
+  for (const link of document.querySelectorAll(".places a")) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  window.scrollTo(0, 0);
+}
+
+byId("log-out").addEventListener("click", async () => {
+  await fetch("/logout", { method: "POST" });
+  location.reload();
+});
+addEventListener("hashchange", route);
+route();
 loop();

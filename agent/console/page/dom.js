@@ -1,13 +1,17 @@
-// Small ways to build elements without ever parsing text as HTML.
+// Small ways to build elements without ever parsing text as HTML, to show figures, and to ask the agent.
 
 const SVG = "http://www.w3.org/2000/svg";
+const TIMEOUT_MS = 4000;
 
 export const byId = (id) => document.getElementById(id);
 
 /** Make an HTML element with properties and children (text or elements). */
 export function html(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
-  Object.assign(element, properties);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
   element.append(...children);
   return element;
 }
@@ -30,10 +34,60 @@ export function onChange(element, value, draw) {
   draw();
 }
 
+/** An answer that is no success: `body` is what the agent said. */
+export class Refused extends Error {
+  constructor(status, body) {
+    super(body.message ?? `answer ${status}`);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/** Ask the agent for JSON; whoever is not logged in is led to the form. */
+export async function ask(path, options = {}) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(options.patience_ms ?? TIMEOUT_MS), cache: "no-store", ...options });
+  if (answer.status === 401) location.assign("/login");
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refused(answer.status, body);
+  return body;
+}
+
 /** A colour for a class id: hues a golden angle apart, light enough for dark text on it. */
 export const colourOf = (id) => `hsl(${Math.round(id * 137.508 + 145) % 360} 85% 64%)`;
 
 export const time = (ms) => new Date(ms).toLocaleTimeString([], { hour12: false });
+
+/** The time, and the day too where it is not today. */
+export function moment(ms) {
+  const date = new Date(ms);
+  const today = date.toDateString() === new Date().toDateString();
+  return today ? time(ms) : `${date.toLocaleDateString([], { day: "numeric", month: "short" })} ${time(ms)}`;
+}
+
+export const words = (name) => name.replaceAll("_", " ");
+
+/** `<class>/<name>/<version>` as people say it. */
+export const modelName = (id) => id.split("/").slice(-2).join(" ");
+
+const TONES = {
+  committed: "good", streaming: "good", idle: "good", ok: "good", recovered: "good",
+  refused: "bad", rejected: "bad", rolled_back: "bad", failed: "bad", stalled: "bad", problem: "bad", error: "bad", critical: "bad",
+  opening: "warn", ended: "warn", warning: "warn", heat: "warn", throttled: "warn", latency: "warn", queue: "warn", memory: "warn",
+  downloading: "busy", staged: "busy", verified: "busy", trial: "busy", probation: "busy",
+};
+export const toneOf = (name) => TONES[name] ?? "";
+export const badge = (name) => html("span", { className: `badge ${toneOf(name)}`, textContent: words(name) });
+export const nothing = (text) => html("li", { className: "empty", textContent: text });
+
+/** Fill a list with rows, or with one that says why there are none. */
+export const fill = (list, rows, empty) => list.replaceChildren(...(rows.length ? rows : [nothing(empty)]));
+
+/** Fill a description list with pairs of a name and a value. */
+export function fillFacts(list, facts) {
+  onChange(list, facts, () => {
+    list.replaceChildren(...facts.map(([name, value]) => html("div", {}, html("dt", { textContent: name }), html("dd", { textContent: value }))));
+  });
+}
 
 export function bytes(count) {
   if (count < 1024) return `${count} B`;

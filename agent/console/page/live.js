@@ -1,29 +1,33 @@
-// Live view: one stream for all cameras; every picture is drawn together with the boxes found in it.
+// Live view: one stream for all cameras; every picture is drawn together with the boxes found in it. The stream is
+// open only while the live view can be seen, because pictures are encoded only for those who look.
 
-import { byId, colourOf, html, svg } from "/dom.js";
+import { badge, byId, html, svg } from "/dom.js";
+import { drawBox, drawPlaces, scaleOf, Trails } from "/overlay.js";
 
 const RETRY_MS = 3000;
-const SMALL_PX = 480;
-const ruler = document.createElement("canvas").getContext("2d");
-
-/** Width of a box's label in CSS pixels at `size` CSS pixels. */
-function widthOf(text, size) {
-  ruler.font = `600 ${size}px ${getComputedStyle(document.body).fontFamily}`;
-  return ruler.measureText(text).width;
-}
+const LAYERS = ["boxes", "tracks", "zones"];
+const NO_PLACES = { zones: [], lines: [], masks: [] };
 
 class Tile {
-  constructor(name) {
+  constructor(name, view) {
     this.name = name;
+    this.view = view;
+    this.trails = new Trails();
+    this.report = null;
+    this.last = null;
     this.canvas = html("canvas", { width: 640, height: 360 });
     this.boxes = svg("svg", { class: "boxes", viewBox: "0 0 640 360", role: "img" });
     this.note = html("p", { className: "note", textContent: "waiting for a picture…" });
+    this.status = html("span", { className: "badge", textContent: "unknown" });
     this.rate = html("span", { className: "rate" });
+    const large = html("button", { type: "button", className: "quiet", title: "Full screen", ariaLabel: `${name} on the full screen` },
+      svg("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, svg("path", { d: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5" })));
+    large.addEventListener("click", () => (document.fullscreenElement ? document.exitFullscreen() : this.element.requestFullscreen()));
     this.element = html(
       "figure",
       { className: "tile" },
       html("div", { className: "picture" }, this.canvas, this.boxes, this.note),
-      html("figcaption", {}, html("strong", { textContent: name }), this.rate),
+      html("figcaption", {}, html("strong", { textContent: name }), this.status, this.rate, large),
     );
     this.busy = false;
   }
@@ -35,7 +39,7 @@ class Tile {
     this.element.classList.add("dim");
   }
 
-  async frame(shown, labels) {
+  async frame(shown) {
     if (this.busy) return; // decoding is slower than the stream: skip to a newer picture
     this.busy = true;
     try {
@@ -45,7 +49,9 @@ class Tile {
       this.canvas.height = bitmap.height;
       this.canvas.getContext("2d").drawImage(bitmap, 0, 0);
       bitmap.close();
-      this.drawBoxes(shown, labels);
+      this.trails.add(shown.boxes, performance.now());
+      this.last = shown;
+      this.draw();
       this.note.hidden = true;
       this.element.classList.remove("dim");
     } catch (error) {
@@ -55,55 +61,76 @@ class Tile {
     }
   }
 
-  drawBoxes(shown, labels) {
-    const unit = shown.width / Math.max(1, this.boxes.clientWidth); // picture pixels per CSS pixel
-    const labelPx = this.boxes.clientWidth < SMALL_PX ? 10 : 12;
-    const draw = (box) => drawBox(box, labels, shown.width, unit, labelPx);
-    this.boxes.setAttribute("viewBox", `0 0 ${shown.width} ${shown.height}`);
-    this.boxes.setAttribute("aria-label", `${shown.boxes.length} objects on ${this.name}`);
-    this.boxes.replaceChildren(...shown.boxes.map(draw));
+  draw() {
+    if (!this.last) return;
+    const { width, height, boxes } = this.last;
+    const { layers, labels, places } = this.view;
+    const scale = scaleOf(this.boxes, width, height);
+    this.boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.boxes.setAttribute("aria-label", `${boxes.length} objects on ${this.name}`);
+    this.boxes.replaceChildren(
+      ...(layers.has("zones") ? drawPlaces(places[this.name] ?? NO_PLACES, this.report, scale) : []),
+      ...(layers.has("tracks") ? this.trails.draw() : []),
+      ...(layers.has("boxes") ? boxes.map((box) => drawBox(box, labels, scale)) : []),
+    );
   }
-}
 
-/** Draw `[class, score, x_min, y_min, x_max, y_max, track]`. */
-function drawBox([label, score, left, top, right, bottom, track], labels, width, unit, labelPx) {
-  const colour = colourOf(label);
-  const name = labels[label] ?? `class ${label}`;
-  const text = `${name} ${Math.round(score * 100)}%${track ? ` #${track}` : ""}`;
-  const size = labelPx * unit;
-  const plateWidth = widthOf(text, labelPx) * unit + size * 0.9;
-  const plateHeight = size * 1.5;
-  const plateTop = top >= plateHeight ? top - plateHeight : top;
-  const plateLeft = Math.max(0, Math.min(left, width - plateWidth));
-  return svg(
-    "g",
-    { "data-label": name, "data-track": track },
-    svg("rect", {
-      class: "box", x: left, y: top, width: right - left, height: bottom - top, rx: 3 * unit, stroke: colour,
-    }),
-    svg("rect", {
-      x: plateLeft, y: plateTop, width: plateWidth, height: plateHeight, rx: 3 * unit, fill: colour,
-    }),
-    svg("text", { x: plateLeft + size * 0.45, y: plateTop + size * 1.08, "font-size": size }, text),
-  );
+  setReport(report) {
+    this.report = report;
+    const status = badge(report.status);
+    this.status.replaceWith(status);
+    this.status = status;
+    this.rate.textContent = `${report.fps.toFixed(1)} fps`;
+  }
 }
 
 export class LiveView {
   constructor() {
     this.tiles = new Map();
     this.labels = [];
+    this.places = {};
+    this.layers = new Set(LAYERS);
     this.source = null;
     this.retry = 0;
+    this.shown = false;
     document.addEventListener("visibilitychange", () => this.connect());
+    for (const layer of LAYERS) {
+      const button = byId(`layer-${layer}`);
+      button.addEventListener("click", () => this.toggle(layer, button));
+    }
+  }
+
+  toggle(layer, button) {
+    if (!this.layers.delete(layer)) this.layers.add(layer);
+    button.setAttribute("aria-pressed", String(this.layers.has(layer)));
+    for (const tile of this.tiles.values()) tile.draw();
+  }
+
+  setShown(shown) {
+    if (this.shown === shown) return;
+    this.shown = shown;
+    this.connect();
+  }
+
+  setPlaces(places) {
+    this.places = places;
+    for (const tile of this.tiles.values()) tile.draw();
+  }
+
+  show({ cameras, snapshot }) {
+    this.labels = snapshot.labels;
+    this.setCameras(cameras);
+    for (const report of snapshot.cameras) this.tiles.get(report.name)?.setReport(report);
   }
 
   /** Show exactly these cameras. */
   setCameras(names) {
-    if (names.join() === [...this.tiles.keys()].join()) return;
-    this.tiles = new Map(names.map((name) => [name, new Tile(name)]));
+    if (this.tiles.size && names.join() === [...this.tiles.keys()].join()) return;
+    this.tiles = new Map(names.map((name) => [name, new Tile(name, this)]));
     const tiles = [...this.tiles.values()].map((tile) => tile.element);
     const nothing = html("p", { className: "empty", textContent: "No camera is configured." });
-    byId("live").replaceChildren(...(tiles.length ? tiles : [nothing]));
+    byId("tiles").replaceChildren(...(tiles.length ? tiles : [nothing]));
+    byId("tiles").classList.toggle("single", tiles.length === 1);
     this.connect();
   }
 
@@ -112,11 +139,11 @@ export class LiveView {
     clearTimeout(this.retry);
     this.source?.close();
     this.source = null;
-    if (document.hidden || !this.tiles.size) return;
+    if (document.hidden || !this.shown || !this.tiles.size) return;
     this.source = new EventSource(`/stream/${[...this.tiles.keys()].join(",")}`);
     this.source.addEventListener("frame", (event) => {
       const shown = JSON.parse(event.data);
-      this.tiles.get(shown.camera)?.frame(shown, this.labels);
+      this.tiles.get(shown.camera)?.frame(shown);
     });
     this.source.addEventListener("problem", (event) => {
       const { camera, message } = JSON.parse(event.data);
@@ -131,13 +158,5 @@ export class LiveView {
     const text = refused ? "The live view was refused; perhaps too many are open." : "The live view was interrupted.";
     for (const tile of this.tiles.values()) tile.problem(`${text} Trying again…`);
     if (refused) this.retry = setTimeout(() => this.connect(), RETRY_MS);
-  }
-
-  /** Say each camera's rate under its picture. */
-  setReports(reports) {
-    for (const report of reports) {
-      const tile = this.tiles.get(report.name);
-      if (tile) tile.rate.textContent = `${report.status} · ${report.fps.toFixed(1)} fps`;
-    }
   }
 }

@@ -12,8 +12,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agent.schema.config import BrokerConfig
+    from agent.schema.topics import DeviceTopics
 
 STABLE_S = 10.0
 _PATIENCE = 3
@@ -44,6 +49,7 @@ class Ending(str, enum.Enum):
     UNTRUSTED = "TLS handshake failed"
     REFUSED = "broker refuses this device"
     TAKEN_OVER = "another client connected with this device's client id"
+    MUTE = "broker acknowledges nothing"
 
 
 # Seconds before the second attempt, and the most that doubling leads to.
@@ -56,6 +62,7 @@ _WAITS_S = {
     Ending.UNTRUSTED: (10.0, 600.0),
     Ending.REFUSED: (10.0, 600.0),
     Ending.TAKEN_OVER: (10.0, 600.0),
+    Ending.MUTE: (2.0, 300.0),
 }
 _WRONG_PROTOCOL = frozenset({Ending.SILENT, Ending.CLOSED, Ending.UNSUPPORTED})
 
@@ -108,3 +115,21 @@ def first_dial(protocol: str) -> Dial:
         message = f"broker.protocol: expected one of {', '.join(_CANDIDATES)}, found {protocol!r}"
         raise ConfigError(message, hint="leave it out for auto")
     return Dial(_CANDIDATES[protocol])
+
+
+def check_address(broker: BrokerConfig, topics: DeviceTopics) -> None:
+    """Refuse what would make every attempt fail.
+
+    Raises:
+        ConfigError: Host, port or prefix cannot be right.
+    """
+    wrong = [character for character in "+#$\0" if character in topics.prefix]
+    levels = topics.prefix.split("/")
+    problems = (
+        ("host", "a host name or address", broker.host, not broker.host.strip()),
+        ("port", "1 to 65535", broker.port, not broker.port),
+        ("prefix", "a topic without wildcards", topics.prefix, wrong or "" in levels),
+    )
+    for place, expected, found, is_wrong in problems:
+        if is_wrong:
+            raise ConfigError(f"broker.{place}: expected {expected}, found {found!r}")

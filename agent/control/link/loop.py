@@ -4,6 +4,8 @@ Rules
 - A broker that is away at start is no error, and no fault ends the thread but a bug.
 - A message is taken only while connected; what is not acknowledged is its sender's to repeat (the
   outbox does). Oversized ones are refused: sending them would end the connection, again and again.
+- A broker that answers nothing is left; a ticket is therefore settled sooner or later, always.
+- A replaced certificate takes a new connection, made when all that was sent is acknowledged.
 - The broker keeps the session for a day, the longest life of a command.
 - The last will is the offline presence; the online one is sent after every connect.
 
@@ -23,17 +25,22 @@ import os
 import random
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
+from agent.control.link.answers import RoundTrips
 from agent.control.link.channels import RequestChannel
-from agent.control.link.dialling import Ending, first_dial
+from agent.control.link.dialling import Ending, check_address, first_dial
 from agent.control.link.session import MAX_PACKET_BYTES, Ended, Session, Setup
-from agent.control.link.tls import client_context
+from agent.control.link.tls import Credentials
 from agent.control.link.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
-from agent.errors import ConfigError, TransferError
+from agent.errors import TransferError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.schema.config import BrokerConfig
+    from agent.schema.measures import LinkQuality
     from agent.schema.topics import DeviceTopics
 
 logger = logging.getLogger(__name__)
@@ -42,6 +49,7 @@ SESSION_S = 24 * 3600
 QUEUE_MESSAGES = 1000
 FAREWELL_S = 2.0
 _TURN_S = 0.25
+_LOOK_S = 1.0
 
 
 class Link:
@@ -70,10 +78,11 @@ class Link:
         self.connections = 0
         self.problem = ""
         self.protocol = ""
-        _check(broker, topics)
+        check_address(broker, topics)
         self._topics = topics
-        tls = client_context(broker)
-        self._setup = Setup(broker, client_id or topics.device, tls, presence, session_s)
+        self._credentials = Credentials(broker)
+        self._looked_s = time.monotonic()
+        self._setup = Setup(broker, client_id or topics.device, presence, session_s)
         self._dial = first_dial(broker.protocol)
         self._subscriptions: dict[str, Subscription] = {}
         self._queue: collections.deque[Outgoing] = collections.deque()
@@ -81,7 +90,10 @@ class Link:
         self._stop = threading.Event()
         self._farewell_s = FAREWELL_S
         self._max_packet_bytes = MAX_PACKET_BYTES
+        self._refusals: Mapping[str, str] = {}
+        self._trips = RoundTrips()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._wake)
         self._thread: threading.Thread | None = None
 
     @property
@@ -92,9 +104,25 @@ class Link:
     @property
     def description(self) -> str:
         """How the link is, for people."""
-        if self.connected:
-            return f"connected by MQTT {self.protocol}"
-        return self.problem or "connecting"
+        if not self.connected:
+            return self.problem or "connecting"
+        refused = [f"; may not subscribe to {topic}: {why}" for topic, why in self.refusals.items()]
+        return f"connected by MQTT {self.protocol}{''.join(refused)}"
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """Why the broker does not let this device subscribe, by topic; asked for again every minute."""
+        return dict(self._refusals)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many messages the broker acknowledged so far."""
+        return self._trips.count
+
+    @property
+    def quality(self) -> LinkQuality:
+        """Protocol, reconnects and round trips."""
+        return self._trips.quality(self.reconnects, self.protocol)
 
     def start(self) -> None:
         """Start a thread of its own for `run`; returns at once."""
@@ -116,7 +144,10 @@ class Link:
         Connecting may take CONNECT_TIMEOUT_S + CONNACK_TIMEOUT_S without a look at `stop`.
         """
         while not stop.is_set():
-            ended, lasted_s = self._connection(stop)
+            ending = self._connection(stop)
+            if ending is None:
+                continue
+            ended, lasted_s = ending
             self._dial = self._dial.ended(ended.ending, lasted_s)
             if not stop.is_set():
                 self._report(ended)
@@ -157,9 +188,16 @@ class Link:
             message.ticket.settle(acked=False)
         return message.ticket
 
-    def _connection(self, stop: threading.Event) -> tuple[Ended, float]:
-        """Live through one connection; return how it ended and how long it lasted, seconds."""
-        session = Session(self._setup, self._dial.protocol, self._deliver)
+    def _connection(self, stop: threading.Event) -> tuple[Ended, float] | None:
+        """Live through one connection; return how it ended and how long it lasted, seconds.
+
+        None means that it was left for a new certificate.
+        """
+        self._credentials.renew()
+        setup, protocol = self._setup, self._dial.protocol
+        session = Session(
+            setup, self._credentials.context, protocol, self._deliver, self._trips.add
+        )
         accepted_s = time.monotonic()
         try:
             session.connect()
@@ -167,6 +205,9 @@ class Link:
             self._welcome(session)
             while not stop.is_set():
                 self._turn(session, _TURN_S)
+                if self._certificate_is_new():
+                    self._leave(session)
+                    return None
             self._farewell(session, time.monotonic() + self._farewell_s)
         except Ended as ended:
             return ended, time.monotonic() - accepted_s if session.accepted else 0.0
@@ -181,6 +222,7 @@ class Link:
             session.send(Outgoing(presence.topic, presence.online(), 1, retain=True))
         self._dial = self._dial.accepted()
         self._max_packet_bytes = session.max_packet_bytes
+        self._refusals = session.refusals
         self.protocol = self._dial.protocol.value
         self.problem = ""
         self.connections += 1
@@ -193,6 +235,23 @@ class Link:
         while self._queue and session.ready:
             session.send(self._queue.popleft())
         session.turn(self._wake, timeout_s)
+
+    def _certificate_is_new(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_S:
+            return False
+        self._looked_s = now_s
+        return self._credentials.renew()
+
+    def _leave(self, session: Session) -> None:
+        """Take no more messages, wait for what is in flight, and say goodbye without a word of the state."""
+        logger.info("the certificate was replaced: connecting anew")
+        with self._lock:
+            self.connected = False
+        deadline_s = time.monotonic() + FAREWELL_S
+        while not session.idle and time.monotonic() < deadline_s:
+            session.turn(self._wake, 0.05)
+        session.disconnect()
 
     def _farewell(self, session: Session, deadline_s: float) -> None:
         while self._queue and time.monotonic() < deadline_s:
@@ -235,17 +294,3 @@ class Link:
         # The counter of an eventfd that nobody reads is full only after 2**64 messages.
         with contextlib.suppress(BlockingIOError):
             os.eventfd_write(self._wake, 1)
-
-
-def _check(broker: BrokerConfig, topics: DeviceTopics) -> None:
-    """Refuse what would make every attempt fail."""
-    wrong = [character for character in "+#$\0" if character in topics.prefix]
-    levels = topics.prefix.split("/")
-    problems = (
-        ("host", "a host name or address", broker.host, not broker.host.strip()),
-        ("port", "1 to 65535", broker.port, not broker.port),
-        ("prefix", "a topic without wildcards", topics.prefix, wrong or "" in levels),
-    )
-    for place, expected, found, is_wrong in problems:
-        if is_wrong:
-            raise ConfigError(f"broker.{place}: expected {expected}, found {found!r}")

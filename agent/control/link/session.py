@@ -6,6 +6,7 @@ thread alone uses it, so there is nothing to lock.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import select
@@ -22,6 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from agent.control.link.answers import Answers
 from agent.control.link.dialling import Ending, Mqtt
 from agent.control.link.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
 
@@ -41,6 +43,7 @@ MAX_INCOMING_BYTES = 320 * 1024
 # Unacknowledged QoS 1 messages; fewer than brokers allow by themselves (mosquitto: 20).
 WINDOW = 16
 _TAKEN_OVER, _UNSUPPORTED = 142, 132
+ASK_AGAIN_S = 60.0
 # What paho lets through when a packet makes no sense or the socket breaks under it.
 _BROKEN = (MQTTException, OSError, ValueError, IndexError, KeyError, struct.error)
 
@@ -60,27 +63,42 @@ class Setup:
 
     broker: BrokerConfig
     client_id: str
-    tls: ssl.SSLContext | None
     presence: Presence | None
     session_s: int
 
 
 class Session:
-    """One connection, used by the network thread only; most methods raise `Ended`."""
+    """One connection, used by the network thread only; most methods raise `Ended`.
 
-    def __init__(self, setup: Setup, protocol: Mqtt, deliver: Callable[[Incoming], None]) -> None:
+    Attributes:
+        refusals: Why the broker does not let this device subscribe, by topic.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        tls: ssl.SSLContext | None,
+        protocol: Mqtt,
+        deliver: Callable[[Incoming], None],
+        took: Callable[[float], None],
+    ) -> None:
         self.max_packet_bytes = MAX_PACKET_BYTES
         self.accepted = False
         self._setup = setup
         self._protocol = protocol
         self._deliver = deliver
+        self._took = took
         self._ended: Ended | None = None
         self._complaint = ""
         self._window = WINDOW
+        self.refusals: dict[str, str] = {}
         self._flying: dict[int, Ticket] = {}
         self._asked: dict[int, list[Subscription]] = {}
-        self._subscribed: set[str] = set()
+        self._asked_s: dict[str, float] = {}
+        self._answers = Answers()
         self._client = self._new_client()
+        if tls is not None:
+            self._client.tls_set_context(tls)
 
     def connect(self) -> None:
         """Open the socket, shake hands and wait for the CONNACK."""
@@ -123,6 +141,8 @@ class Session:
             ending = Ending.LOST if self.accepted else Ending.CLOSED
             raise Ended(ending, f"broken packet or socket: {error}") from error
         self._open_socket()
+        if self._answers.overdue:
+            raise Ended(Ending.MUTE)
 
     @property
     def ready(self) -> bool:
@@ -139,17 +159,20 @@ class Session:
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
         if message.qos and info.rc == paho.MQTT_ERR_SUCCESS:
             self._flying[info.mid] = message.ticket
+            self._answers.expect(info.mid)
         else:
             message.ticket.settle(acked=info.rc == paho.MQTT_ERR_SUCCESS)
 
     def subscribe(self, wanted: Sequence[Subscription]) -> None:
-        """Subscribe to whatever of `wanted` this connection has not asked for yet."""
-        missing = [one for one in wanted if one.topic not in self._subscribed]
+        """Subscribe to what this connection has not asked for yet, and again to what was refused."""
+        now_s = time.monotonic()
+        missing = [one for one in wanted if self._is_due(one.topic, now_s)]
         if missing:
             _, mid = self._client.subscribe([(one.topic, one.qos) for one in missing])
-            self._subscribed.update(one.topic for one in missing)
+            self._asked_s.update((one.topic, now_s) for one in missing)
             if mid is not None:
                 self._asked[mid] = missing
+                self._answers.expect(mid)
 
     def disconnect(self) -> None:
         """Say goodbye, which keeps the broker from sending the last will."""
@@ -163,6 +186,10 @@ class Session:
             ticket.settle(acked=False)
         self._flying.clear()
 
+    def _is_due(self, topic: str, now_s: float) -> bool:
+        asked_s = self._asked_s.get(topic)
+        return asked_s is None or (topic in self.refusals and now_s - asked_s > ASK_AGAIN_S)
+
     def _new_client(self) -> paho.Client:
         setup, version_5 = self._setup, self._protocol is Mqtt.V5
         client = paho.Client(
@@ -173,8 +200,6 @@ class Session:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        if setup.tls is not None:
-            client.tls_set_context(setup.tls)
         if setup.presence is not None:
             client.will_set(setup.presence.topic, setup.presence.offline, qos=1, retain=True)
         client.on_socket_open = _without_delay
@@ -233,16 +258,24 @@ class Session:
     def _on_subscribe(
         self, _client: Any, _user: Any, mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
-        for subscription, reason in zip(self._asked.pop(mid, []), reasons, strict=False):
-            if reason.is_failure:
-                logger.error("broker refuses subscription to %s: %s", subscription.topic, reason)
-            else:
+        self._answers.came(mid)
+        answers = itertools.zip_longest(self._asked.pop(mid, []), reasons)
+        for subscription, reason in answers:
+            if subscription is None:
+                return
+            if reason is not None and not reason.is_failure:
+                self.refusals.pop(subscription.topic, None)
                 subscription.ready()
+                continue
+            if subscription.topic not in self.refusals:
+                logger.error("broker refuses subscription to %s: %s", subscription.topic, reason)
+            self.refusals[subscription.topic] = str(reason or "no answer")
 
     def _on_publish(
         self, _client: Any, _user: Any, mid: int, reason: ReasonCode, _properties: Any
     ) -> None:
         if (ticket := self._flying.pop(mid, None)) is not None:
+            self._took(self._answers.came(mid) or 0.0)
             refused = str(reason) if reason.is_failure else ""
             ticket.settle(acked=not refused, refused=refused)
 

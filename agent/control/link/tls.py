@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,50 @@ from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from agent.schema.config import BrokerConfig, TlsConfig
+
+logger = logging.getLogger(__name__)
+
+
+class Credentials:
+    """The context for the next connection, made anew when a certificate or key file was replaced.
+
+    Files that cannot be used, or do not belong together because only one was replaced so far, are
+    looked at again later; until then the context that worked is kept.
+
+    Attributes:
+        context: None where plaintext is meant.
+
+    Raises:
+        ConfigError: As `client_context`.
+    """
+
+    def __init__(self, broker: BrokerConfig) -> None:
+        self._broker = broker
+        self._stamp = self._look()
+        self._fault = ""
+        self.context = client_context(broker)
+
+    def renew(self) -> bool:
+        """Return whether there is a new context since the last call."""
+        stamp = self._look()
+        if stamp == self._stamp:
+            return False
+        try:
+            self.context = client_context(self._broker)
+        except ConfigError as error:
+            if str(error) != self._fault:
+                logger.warning("the replaced certificate is not used yet: %s", error)
+            self._fault = str(error)
+            return False
+        self._stamp, self._fault = stamp, ""
+        return True
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        """Return what changes when a file is replaced; files that are absent are left out."""
+        tls = self._broker.tls
+        paths = [Path(name) for name in (tls.ca, tls.cert, tls.key)] if tls else []
+        found = [path.stat() for path in paths if path.is_file()]
+        return [(one.st_ino, one.st_size, one.st_mtime_ns) for one in found]
 
 
 def client_context(broker: BrokerConfig) -> ssl.SSLContext | None:

@@ -1,0 +1,71 @@
+"""Every message of a device's life, byte for byte, against the published AsyncAPI document."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+
+from agent.schema.asyncapi import channel_of
+from tests.parts.listener import fleet_listener
+from tests.parts.processes import until
+
+if TYPE_CHECKING:
+    from tests.parts.listener import Listener
+    from tests.parts.site import Site
+
+DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "asyncapi.json").read_text())
+ALWAYS = {
+    "state",
+    "telemetry",
+    "telemetryDelta",
+    "event",
+    "detections",
+    "command",
+    "reply",
+    "blockRequest",
+    "block",
+    "keyRequest",
+    "keyReply",
+    "hint",
+    "haCamera",
+    "haDiscovery",
+    "haPicture",
+    "haUpdate",
+}
+
+
+def test_every_message_of_a_whole_run_is_as_the_document_says(site: Site) -> None:
+    listener = fleet_listener(site)
+    telemetry = {"interval_s": 0.5, "detections": True, "deltas": True}
+    home = {"enabled": True, "pictures": True, "picture_s": 0.5}
+    device = site.serving("spoken", telemetry=telemetry, home_assistant=home)
+    seen: Counter[str] = Counter()
+    until(lambda: _names(listener) >= ALWAYS, 60.0, "every kind of message")
+    device.kill()
+    until(lambda: any(b'"online":false' in body for _, body in list(listener.heard)), 10.0, "will")
+    listener.close()
+    for topic, payload in listener.heard:
+        channel = channel_of(topic)
+        assert channel is not None, f"{topic} is not described"
+        seen[channel.name] += 1
+        _validate(channel.name, payload)
+    assert set(seen) >= ALWAYS
+
+
+def _names(listener: Listener) -> set[str]:
+    channels = [channel_of(topic) for topic, _ in list(listener.heard)]
+    return {one.name for one in channels if one is not None}
+
+
+def _validate(channel: str, payload: bytes) -> None:
+    (reference,) = DOCUMENT["channels"][channel]["messages"].values()
+    message = DOCUMENT["components"]["messages"][reference["$ref"].rpartition("/")[2]]
+    if message["contentType"] != "application/json":
+        assert payload
+        return
+    schema: dict[str, Any] = {**message["payload"], "components": DOCUMENT["components"]}
+    jsonschema.Draft202012Validator(schema).validate(json.loads(payload))

@@ -1,0 +1,184 @@
+"""The service under a real systemd: watchdog, crashes, crash loops, mistakes, two at once."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.nspawn import Machine
+from tests.parts.processes import until
+from tests.parts.provisioned import Provisioned, copy_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+UNIT = "vigil.service"
+# The tests' patience is shorter than a device's; nothing else differs from the unit that is shipped.
+QUICK = """\
+[Unit]
+StartLimitBurst=4
+[Service]
+WatchdogSec=3
+TimeoutAbortSec=2
+RestartSec=200ms
+"""
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000  # linux/ptrace.h, linux/wait.h
+
+
+@pytest.fixture(scope="module")
+def machine(
+    provisioned: Provisioned, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    machine = copy_of(provisioned, tmp_path_factory.mktemp("service") / "machine")
+    units = machine.root / "etc/systemd/system"
+    (units / "vigil.service.d/90-test.conf").write_text(QUICK)
+    (units / "vigil-revive.timer.d").mkdir()
+    (units / "vigil-revive.timer.d/90-test.conf").write_text(
+        "[Timer]\nOnActiveSec=\nOnActiveSec=2s\nAccuracySec=100ms\n"
+    )
+    machine.boot()
+    yield machine
+    machine.destroy()
+
+
+@pytest.fixture
+def service(machine: Machine) -> Machine:
+    """The machine with its service freshly started."""
+    machine.run("systemctl", "stop", "vigil-revive.timer", UNIT)
+    machine.run("systemctl", "reset-failed", UNIT)
+    machine.run("systemctl", "start", UNIT)
+    is_active(machine)
+    return machine
+
+
+def is_active(machine: Machine) -> None:
+    until(
+        lambda: machine.show(UNIT, "ActiveState") == "active", 60, "the service runs", every_s=0.2
+    )
+
+
+def main_pid(machine: Machine) -> int:
+    return int(machine.show(UNIT, "MainPID"))
+
+
+def restarts(machine: Machine) -> int:
+    return int(machine.show(UNIT, "NRestarts"))
+
+
+def test_it_runs_as_its_own_user_and_tells_systemd_when_it_is_ready(service: Machine) -> None:
+    assert service.show(UNIT, "Type") == "notify"
+    pid = main_pid(service)
+    status = service.run("cat", f"/proc/{pid}/status").stdout
+    own = service.run("id", "-u", "vigil").stdout.strip()
+    assert f"Uid:\t{own}\t{own}" in status
+    assert "NoNewPrivs:\t1" in status
+    assert "CapEff:\t0000000000000000" in status
+
+
+def test_a_killed_agent_is_started_again(service: Machine) -> None:
+    before = main_pid(service)
+    service.run("systemctl", "kill", "-s", "KILL", UNIT)
+    until(lambda: restarts(service) == 1, 30, "one restart", every_s=0.2)
+    is_active(service)
+    assert main_pid(service) != before
+
+
+def test_loops_that_hang_trip_the_watchdog(service: Machine) -> None:
+    stopped = stop_threads(service.host_pid(main_pid(service)))
+
+    def barked() -> bool:
+        reap(stopped)
+        return "Watchdog timeout" in service.journal(UNIT)
+
+    until(barked, 90, "the watchdog barks", every_s=0.5)
+    assert "no sign of life from:" in service.journal(UNIT)
+
+    def restarted() -> bool:
+        reap(stopped)
+        return restarts(service) == 1
+
+    until(restarted, 30, "it is started again", every_s=0.2)
+    is_active(service)
+
+
+def stop_threads(pid: int) -> list[int]:
+    """Halt every thread but the main one, as if each hung in a call that never returns."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    others = [task for task in tasks if task != pid]
+    assert others
+    for thread in others:
+        assert libc.ptrace(PTRACE_SEIZE, thread, None, None) == 0, ctypes.get_errno()
+        assert libc.ptrace(PTRACE_INTERRUPT, thread, None, None) == 0
+    return others
+
+
+def reap(threads: list[int]) -> None:
+    """Let killed threads go: who halted them must take note of their end."""
+    for thread in threads:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(thread, os.WNOHANG | WALL)
+
+
+def test_a_crash_loop_ends_and_is_tried_again_later(service: Machine) -> None:
+    def killed() -> bool:
+        service.run("systemctl", "kill", "-s", "KILL", UNIT)
+        return service.show(UNIT, "ActiveState") == "failed"
+
+    until(killed, 60, "no more restarts", every_s=0.5)
+    assert "Start request repeated too quickly" in service.journal(UNIT)
+    is_active(service)
+    assert "vigil-revive.service" in service.run("journalctl", "-o", "cat", "-n", "80").stdout
+
+
+def test_a_mistake_in_the_configuration_is_not_tried_again(service: Machine) -> None:
+    config = service.root / "etc/vigil/vigil.yaml"
+    right = config.read_text()
+    config.write_text(right + "colour: blue\n")
+    try:
+        service.run("systemctl", "restart", UNIT)
+        until(lambda: service.show(UNIT, "ActiveState") == "failed", 30, "it gave up", every_s=0.2)
+        assert service.show(UNIT, "ExecMainStatus") == "78"
+        assert restarts(service) == 0
+        assert "colour" in service.journal(UNIT)
+        revive = "vigil-revive.service"
+        until(lambda: service.show(revive, "Result") == "exec-condition", 30, "nor by the timer")
+        assert service.show(UNIT, "ActiveState") == "failed"
+    finally:
+        config.write_text(right)
+
+
+def test_a_second_agent_on_the_same_state_is_refused(service: Machine) -> None:
+    command = ["setpriv", "--reuid=vigil", "--regid=vigil", "--clear-groups"]
+    key = "/run/credentials/vigil.service"
+    second = service.run(
+        *command,
+        "env",
+        f"CREDENTIALS_DIRECTORY={key}",
+        "vigil",
+        "run",
+        "--config",
+        "/etc/vigil/vigil.yaml",
+    )
+    assert second.returncode == 75, second.stderr
+    assert f"another agent uses it, process {main_pid(service)}" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert service.show(UNIT, "ActiveState") == "active"
+
+
+def test_after_a_power_cut_it_starts_by_itself(service: Machine) -> None:
+    service.power_off()
+    service.boot()
+    is_active(service)
+
+
+def test_it_stops_when_asked(service: Machine) -> None:
+    service.run("systemctl", "stop", UNIT)
+    assert service.show(UNIT, "ActiveState") == "inactive"
+    assert service.show(UNIT, "Result") == "success"
+    assert service.show(UNIT, "ExecMainStatus") in {"0", str(int(signal.SIGTERM))}
