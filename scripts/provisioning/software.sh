@@ -31,7 +31,9 @@ fingerprint() { # FOLDER: of everything there that is installed
 
 has_kept() {
     find_source
-    [ "$folder" = "$kept" ] || { [ -e "$kept/complete" ] && [ "$(cat "$kept/complete")" = "$(fingerprint "$folder")" ] && [ -e "$state/options" ]; }
+    [ "$folder" = "$kept" ] || {
+        [ "$(options_text)" = "$(cat "$state/options" 2>/dev/null)" ] && [ -e "$kept/complete" ] && [ "$(cat "$kept/complete")" = "$(fingerprint "$folder")" ]
+    }
 }
 
 keep_source() {
@@ -57,7 +59,7 @@ keep_source() {
     mv "$kept.new" "$kept"
     rm -rf "$kept.old"
     source=$kept folder=$kept
-    save_options
+    options_text | write_file "$state/options" 600
     : >"$state/pending"
 }
 

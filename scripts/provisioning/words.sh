@@ -113,11 +113,14 @@ begin_alone() {
 
 saved='bundle source wheels cameras key_store key_options mode force_os'
 
-save_options() {
-    # Paths and names only; the token stays in the bundle.
+# Paths and names only; the token stays in the bundle. A later boot finds the source where it was kept.
+options_text() {
     for name in $saved; do
-        eval "printf '%s\n' \"$name=\$$name\""
-    done | write_file "$state/options" 600
+        case $name in
+        source) printf 'source=%s\n' "$kept" ;;
+        *) eval "printf '%s\n' \"$name=\$$name\"" ;;
+        esac
+    done
 }
 
 read_options() {
