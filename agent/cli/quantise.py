@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ from agent.cli.detect import Family, read_labels
 from agent.cli.output import write_file
 from agent.cli.progress import with_progress
 from agent.errors import PackageError
-from agent.release.quantise import Calibration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,13 @@ _LEAST_CONFIDENCE, _IOU = 0.005, 0.6
 # How many convolutions stay in float, from try to try.
 _STEPS = (0, 12, 20, 32, 48)
 _WORST_CLASSES = 5
+
+
+class Calibration(str, enum.Enum):
+    """How an activation's range is found: all of it, or all but its outliers (slower)."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
 
 
 def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
@@ -69,7 +76,7 @@ def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     baseline = _measure(detector, truth, model.name)
     inputs = list(_inputs(detector, calibrate, pictures))
     tries: list[tuple[str, int, EvalReport]] = [("float", model.stat().st_size, baseline)]
-    with Quantiser(model, inputs, method) as quantiser:
+    with Quantiser(model, inputs, method.value) as quantiser:
         worst_first: list[str] = []
         for kept in _STEPS:
             worst_first = worst_first or (quantiser.by_harm() if kept else [])

@@ -8,7 +8,6 @@ it costs little and decodes boxes, which eight bits cannot.
 from __future__ import annotations
 
 import contextlib
-import enum
 import io
 import logging
 import math
@@ -51,17 +50,8 @@ _UNREADABLE = (
 _ACTIVATIONS = frozenset({"Sigmoid", "Mul", "Relu", "LeakyRelu", "HardSwish", "Clip"})
 
 
-class Calibration(str, enum.Enum):
-    """How an activation's range is found: all of it, or all but its outliers (slower)."""
-
-    MINMAX = "minmax"
-    PERCENTILE = "percentile"
-
-
-_METHODS = {
-    Calibration.MINMAX: CalibrationMethod.MinMax,
-    Calibration.PERCENTILE: CalibrationMethod.Percentile,
-}
+# How an activation's range is found: all of it, or all but its outliers (slower).
+METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
 
 
 class Quantiser:
@@ -70,17 +60,17 @@ class Quantiser:
     Args:
         model: The float ONNX file.
         inputs: What its input tensor holds for each calibration picture, each of the input's own shape, float32.
-        calibration: How ranges are found.
+        method: A key of `METHODS`.
 
     Raises:
         PackageError: It is no ONNX model, has no convolution, or there are no inputs.
     """
 
-    def __init__(self, model: Path, inputs: Sequence[Float32], calibration: Calibration) -> None:
+    def __init__(self, model: Path, inputs: Sequence[Float32], method: str) -> None:
         if not inputs:
             raise PackageError("calibration: expected pictures, found none")
         self._inputs = inputs
-        self._method = _METHODS[calibration]
+        self._method = METHODS[method]
         self._folder = tempfile.TemporaryDirectory(prefix="vigil-quantise-")
         self._plain = Path(self._folder.name) / "plain.onnx"
         self._metadata = _prepare(model, self._plain)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from agent.errors import PackageError
-from agent.release.quantise import Calibration, Quantiser
+from agent.release.quantise import Quantiser
 from tests.parts.processes import vigil
 
 BUNDLED = Path(__file__).parents[2] / "agent/demo/bundled"
@@ -84,7 +84,7 @@ def test_calibration_on_darkness_is_refused_with_the_classes_that_lost_most(
 
 def test_layers_kept_in_float_are_not_quantised_and_final_ones_come_first() -> None:
     noise = np.random.default_rng(1).random((2, 1, 3, 320, 320), np.float32)
-    with Quantiser(MODEL, list(noise), Calibration.MINMAX) as quantiser:
+    with Quantiser(MODEL, list(noise), "minmax") as quantiser:
         worst = quantiser.by_harm()
         assert sorted(worst) == sorted(quantiser.convolutions)
         whole, spared = (onnx.load_from_string(quantiser.quantise(worst[:n])) for n in (0, 12))
@@ -102,11 +102,11 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(PackageError) as refused:
-        Quantiser(path, [np.zeros((1, 3, 32, 32), np.float32)], Calibration.MINMAX)
+        Quantiser(path, [np.zeros((1, 3, 32, 32), np.float32)], "minmax")
     assert refused.value.code == "package.model"
     assert str(path) in refused.value.message
 
 
 def test_without_pictures_there_is_nothing_to_calibrate_on() -> None:
     with pytest.raises(PackageError, match="expected pictures"):
-        Quantiser(MODEL, [], Calibration.MINMAX)
+        Quantiser(MODEL, [], "minmax")
