@@ -82,7 +82,7 @@ class Agent:
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
         self._engines = make_engines(device)
-        self._supervisor = make_supervisor(device, self._listeners(), self._engines)
+        self._supervisor = make_supervisor(device, self._listeners(), self._engines, self._held)
         self._governor = make_governor(
             device, self._supervisor, self._meters, self._held, self._on_move
         )

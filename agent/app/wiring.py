@@ -49,9 +49,15 @@ def make_engines(device: Device) -> Engines | None:
 
 
 def make_supervisor(
-    device: Device, listeners: Listeners, engines: Engines | None = None
+    device: Device,
+    listeners: Listeners,
+    engines: Engines | None = None,
+    held: Callable[[], str] = lambda: "",
 ) -> Supervisor:
-    """Return the supervisor of the workers; it starts them once its loop runs."""
+    """Return the supervisor of the workers; it starts them once its loop runs.
+
+    Motion gates may keep frames from the model only while `held` names no reason against it.
+    """
     config, profile = device.config, device.profile
     settings = WorkerSettings(
         device=device.id,
@@ -68,7 +74,12 @@ def make_supervisor(
         trial_timeout_s=config.update.trial_timeout_s,
     )
     conversation = Conversation(
-        settings, device.opener.payload, device.opener.golden, engines, device.record_trial
+        settings,
+        device.opener.payload,
+        device.opener.golden,
+        engines,
+        device.record_trial,
+        lambda: not held(),
     )
     return Supervisor(settings, conversation, listeners, temperature_c)
 

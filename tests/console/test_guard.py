@@ -267,13 +267,16 @@ def test_failures_are_forgotten_after_the_window_and_counted_by_address() -> Non
     assert failures.wait_s("10.0.0.1", FAILURE_WINDOW_S + 0.1) == 0
 
 
-def test_a_session_ends_and_does_not_outlive_its_process() -> None:
+def test_a_session_ends_by_time_by_a_reboot_and_by_a_changed_token() -> None:
     tokens = {Role.VIEWER: TOKEN}
     access = Access(tokens)
     session = access.new_session(Role.VIEWER, now_s=100.0)
     assert access.role_of_session(session, 100.0 + SESSION_S - 1) is Role.VIEWER
     assert access.role_of_session(session, 100.0 + SESSION_S + 1) is None
-    assert Access(tokens).role_of_session(session, 101.0) is None
+    assert Access(tokens).role_of_session(session, 101.0) is Role.VIEWER
+    assert Access(tokens, boot="another").role_of_session(session, 101.0) is None
+    assert Access({Role.VIEWER: TOKEN + "x"}).role_of_session(session, 101.0) is None
+    assert Access({}).role_of_session(session, 101.0) is None
 
 
 def test_the_token_is_never_logged(

@@ -1,5 +1,5 @@
 // Plays a clip: JPEGs one after the other in an AVI file, which no browser plays by itself.
-// Format: https://learn.microsoft.com/en-us/windows/win32/directshow/avi-riff-file-reference
+// Format: "AVI RIFF File Reference" of DirectShow; agent/schema/avi.py writes it.
 
 import { html } from "/dom.js";
 
