@@ -11,8 +11,9 @@ from agent import __version__
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
+from agent.app.head_seal import HeadSeal
 from agent.app.home import make_home
-from agent.app.lifecycle import EXIT_RELOAD, Lifecycle, Part
+from agent.app.lifecycle import Lifecycle, Part
 from agent.app.page import Doctor, make_page
 from agent.app.policy_keeper import PolicyKeeper
 from agent.app.self_update import Surroundings, make_self_updater
@@ -31,6 +32,7 @@ from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
+from agent.host.logbook import Logbook
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
 from agent.schema.document import to_json
@@ -59,6 +61,7 @@ class Agent:
 
     Args:
         settings: The configuration in force, and the change of it that may be on trial.
+        logbook: The last lines of the log.
         doctor: Examines this device for its page, without holding up anything here.
 
     Raises:
@@ -67,7 +70,7 @@ class Agent:
         KeyUnavailableError: The device key cannot be read.
     """
 
-    def __init__(self, settings: Settings, doctor: Doctor | None = None) -> None:
+    def __init__(self, settings: Settings, logbook: Logbook, doctor: Doctor | None = None) -> None:
         config = settings.config
         self._settings = settings
         self._life = Lifecycle()
@@ -82,13 +85,13 @@ class Agent:
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._on_report)
         self._engines = make_engines(device)
-        self._supervisor = make_supervisor(device, self._listeners(), self._engines)
+        self._supervisor = make_supervisor(device, self._listeners(), self._engines, self._held)
         self._governor = make_governor(
             device, self._supervisor, self._meters, self._held, self._on_move
         )
         self._survey = self._make_survey()
         self._connect_updates()
-        self._connect_commands()
+        self._connect_commands(logbook)
         grab, desk = self._supervisor.grab, self._commands.settings
         self._page = make_page(config, self._snapshot, grab, self._events, desk, doctor)
         self._home = make_home(self._standing, self._streams, self._survey)
@@ -132,10 +135,10 @@ class Agent:
             policy=self._policy,
             link=self._links.control,
             governor=self._governor,
+            seal=HeadSeal(device.config),
         )
 
-    def _connect_commands(self) -> None:
-        reply_topic = self._topics.reply
+    def _connect_commands(self, logbook: Logbook) -> None:
         self._commands = Commands(
             self._device,
             CommandPorts(
@@ -143,14 +146,13 @@ class Agent:
                 standing=self._standing,
                 updater=self._updater,
                 self_updater=self._self_updater,
-                publish=lambda body: self._outbox.put(reply_topic, body, Priority.ALERT),
+                publish=lambda body: self._outbox.put(self._topics.reply, body, Priority.ALERT),
                 telemetry=self._survey,
-                reload=lambda: self._life.finish(EXIT_RELOAD),
+                end=self._life.finish,
+                logbook=logbook,
             ),
         )
-        commander = self._commands.commander
-        for topic in commander.topics(self._topics):
-            self._links.control.subscribe(Subscription(topic, commander.receive))
+        self._commands.listen(self._links.control, self._topics)
         self._links.control.subscribe(Subscription(self._topics.hint, self._policy.hint))
 
     def _listeners(self) -> Listeners:
@@ -165,7 +167,7 @@ class Agent:
     def _make_survey(self) -> Survey:
         subject = Subject(self._device.id, self._device.folder, self._device.interval_s)
         ports = Ports(
-            worker_pid=self._worker_pid,
+            worker_pid=lambda: self._supervisor.worker_pid or 0,
             link=lambda: self._links.control.quality,
             model=lambda: self._standing.model,
             governor=self._governor.report,
@@ -195,7 +197,7 @@ class Agent:
             folder=device.runtime_folder,
             state=self._standing.state,
             telemetry=self._survey,
-            worker_pid=self._worker_pid,
+            worker_pid=lambda: self._supervisor.worker_pid or 0,
             link=lambda: self._links.control.description,
             last_frames_ns=lambda: self._meters.last_frames_ns,
             disk=device.disk,
@@ -227,6 +229,7 @@ class Agent:
             *(self._loop("home", body, 60) for body in self._home.bodies),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
+            self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
             self._loop("self-update", self._self_updater, 30),
         ]
@@ -291,9 +294,6 @@ class Agent:
         """Say why the governor must rest: a release on trial or probation is judged at its best."""
         phase = self._updater.record.phase
         return f"an update is on {phase.value}" if phase in _JUDGED else ""
-
-    def _worker_pid(self) -> int:
-        return self._supervisor.worker_pid or 0
 
     def _snapshot(self) -> Snapshot:
         return self._standing.snapshot(self._survey())

@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.app.config_files import prepare_for
 from agent.app.device import Device
 from agent.app.lifecycle import Lifecycle
+from agent.config.reading import filmed
 from agent.control.commander import Handler
 from agent.control.link import Link
 from agent.control.replies import Replier, Replies, arguments
@@ -48,7 +49,7 @@ class Surroundings:
         read = self.meters.read(_LATELY_S)
         return Vitals(
             connected=self.link.connected,
-            expects_frames=bool(device.config.cameras) and self.updater.record.current is not None,
+            expects_frames=bool(filmed(device.config)) and self.updater.record.current is not None,
             frames=read.frames,
             errors=read.errors,
         )

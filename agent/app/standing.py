@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent import __version__
 from agent.app.device import Device
+from agent.app.head_seal import HeadSeal
 from agent.app.policy_keeper import PolicyKeeper
 from agent.config.trial import Sight
 from agent.console.sources import Snapshot
@@ -69,10 +70,11 @@ class Standing:
     policy: PolicyKeeper
     link: Link
     governor: Governor
+    seal: HeadSeal
 
     def state(self) -> State:
         """Return the state as it is now."""
-        record = self.updater.record
+        record, head = self.updater.record, self.device.ledger.head
         release, rung = self.supervisor.release, self.governor.rung
         return State(
             v=MESSAGE_VERSION,
@@ -89,10 +91,12 @@ class Standing:
             last_update=record.last,
             floor=self.device.floor.stored_counter,
             policy_ver=self.policy.version,
-            audit_head=self.device.ledger.head,
+            audit_head=head,
+            audit_signature=self.seal.of(head),
             pipeline=self.supervisor.pipeline,
             problem=self.supervisor.problem,
             groups=self.device.config.device.groups,
+            paused=[camera.name for camera in self.device.config.cameras if camera.paused],
             rung=rung.name if rung else "",
             rung_reason=self.governor.reason if rung else "",
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent import __version__
 from agent.app.device import Device
 from agent.app.standing import UpdateWatch
+from agent.config.reading import filmed
 from agent.control.link.links import Links
 from agent.governor.governor import Governor, Ports, Rules
 from agent.governor.ladder import Rates
@@ -49,14 +50,20 @@ def make_engines(device: Device) -> Engines | None:
 
 
 def make_supervisor(
-    device: Device, listeners: Listeners, engines: Engines | None = None
+    device: Device,
+    listeners: Listeners,
+    engines: Engines | None = None,
+    held: Callable[[], str] = lambda: "",
 ) -> Supervisor:
-    """Return the supervisor of the workers; it starts them once its loop runs."""
+    """Return the supervisor of the workers; it starts them once its loop runs.
+
+    Motion gates may keep frames from the model only while `held` names no reason against it.
+    """
     config, profile = device.config, device.profile
     settings = WorkerSettings(
         device=device.id,
         boot=boot_id(),
-        cameras=config.cameras,
+        cameras=filmed(config),
         detect=config.detect,
         events=config.events,
         default_fps=profile.camera.fps,
@@ -68,7 +75,12 @@ def make_supervisor(
         trial_timeout_s=config.update.trial_timeout_s,
     )
     conversation = Conversation(
-        settings, device.opener.payload, device.opener.golden, engines, device.record_trial
+        settings,
+        device.opener.payload,
+        device.opener.golden,
+        engines,
+        device.record_trial,
+        lambda: not held(),
     )
     return Supervisor(settings, conversation, listeners, temperature_c)
 
@@ -122,7 +134,7 @@ def make_governor(
         queue_ms = queue.p95 if queue else 0.0
         return Speed(found.frames, found.whole.p95, found.work.p95, queue_ms)
 
-    cameras = device.config.cameras
+    cameras = filmed(device.config)
     full = max((camera.fps or profile.camera.fps for camera in cameras), default=1.0)
     rules = Rules(
         Limits(
@@ -151,7 +163,7 @@ def make_updater(
         limits = limits_for(
             config.update.probation, manifest.probation, device.profile.limits.latency_ms
         )
-        return limits if config.cameras else ProbationLimits(seconds=limits.seconds, frames=0)
+        return limits if filmed(config) else ProbationLimits(seconds=limits.seconds, frames=0)
 
     return Updater(
         Journal(device.folder, device.disk),

@@ -12,9 +12,11 @@ from rich.console import Console
 from agent import __version__
 from agent.cli import (
     asyncapi,
+    audit,
     bench,
     demo,
     detect,
+    diagnostics,
     doctor,
     enroll,
     eval,  # noqa: A004 - the command's name
@@ -47,6 +49,8 @@ app.add_typer(profile.app)
 app.add_typer(provision.app)
 app.add_typer(release.app)
 app.add_typer(fleet.app)
+app.add_typer(audit.app)
+app.command("diagnostics")(diagnostics.diagnostics)
 
 
 def _print_version(asked: bool) -> None:

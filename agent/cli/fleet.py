@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from agent.cli.fleet_commands import add_to
+
 if TYPE_CHECKING:
-    from agent.fleet.controller import Controller
-    from agent.fleet.home import FleetHome
-    from agent.fleet.operators import Order, SignedCommand
+    pass
 
 app = typer.Typer(
     name="fleet", help="Enrol, serve and command devices (controller).", no_args_is_help=True
@@ -26,14 +25,6 @@ app = typer.Typer(
 console = Console(highlight=False)
 
 Home = Annotated[Path, typer.Argument(help="The controller's folder.")]
-Audience = Annotated[str, typer.Argument(help="d/<device> or g/<group>.")]
-Issuer = Annotated[str, typer.Option("--as", help="Your name in the policy.")]
-Keys = Annotated[list[Path], typer.Option("--key", help="Private key of an approver; repeatable.")]
-PolicyVersion = Annotated[int, typer.Option(help="Oldest policy a device must have to obey.")]
-Counters = Annotated[Path, typer.Option(help="File that keeps your command counters.")]
-Wait = Annotated[float, typer.Option(help="Seconds to wait for the outcome.")]
-_HEARD_WITHIN_S = 10.0
-COUNTERS = Path("~/.local/state/vigil/counters.json")
 
 
 @app.command()
@@ -191,104 +182,7 @@ def add_key(
     console.print(f"{release}: key kept")
 
 
-@app.command()
-def send(  # noqa: PLR0913, PLR0917 - one option each
-    home: Home,
-    audience: Audience,
-    cmd: Annotated[str, typer.Argument(help="The command.")],
-    issuer: Issuer,
-    key: Keys,
-    args: Annotated[str, typer.Option(help="Arguments as a JSON object.")] = "{}",
-    policy_version: PolicyVersion = 0,
-    counters: Counters = COUNTERS,
-    wait: Wait = 30.0,
-) -> None:
-    """Sign a command with the keys of its approvers, send it and wait for the outcome."""
-    from agent.fleet.home import open_home
-    from agent.fleet.operators import Order
-
-    order = Order(cmd, _json_object(args), audience)
-    _relay(open_home(home), _sign(order, issuer, key, policy_version, counters), wait)
-
-
-@app.command()
-def deploy(  # noqa: PLR0913, PLR0917 - one option each
-    home: Home,
-    audience: Audience,
-    release: Annotated[str, typer.Argument(help="Published: <class>/<name>/<version>.")],
-    issuer: Issuer,
-    key: Keys,
-    policy_version: PolicyVersion = 0,
-    counters: Counters = COUNTERS,
-    wait: Wait = 900.0,
-) -> None:
-    """Order devices to install a published release and wait for the outcome."""
-    from agent.errors import ConfigError
-    from agent.fleet.home import open_home
-    from agent.fleet.operators import deploy_order
-    from agent.release.repository import Repository
-
-    opened = open_home(home)
-    published = Repository(opened.repository).releases(release.split("/", 1)[0])
-    wanted = [ref for ref in published if ref.path.startswith(f"models/{release}/")]
-    if not wanted:
-        labels = ", ".join(ref.label for ref in published) or "nothing"
-        raise ConfigError(f"{release}: not published", hint=f"published in its class: {labels}")
-    order = deploy_order(wanted[0], audience)
-    _relay(opened, _sign(order, issuer, key, policy_version, counters), wait)
-
-
-def _sign(
-    order: Order, issuer: str, keys: list[Path], policy_version: int, counters: Path
-) -> SignedCommand:
-    from agent.fleet.operators import CommandDesk
-    from agent.release.signers import load_signer
-
-    signers = [load_signer(path) for path in keys]
-    return CommandDesk(counters.expanduser()).issue(order, issuer, signers, policy_version)
-
-
-def _relay(opened: FleetHome, command: SignedCommand, wait_s: float) -> None:
-    from agent.errors import CommandError
-    from agent.fleet.access import DESK
-    from agent.fleet.controller import Controller
-    from agent.schema.messages import ReplyStatus
-
-    controller = Controller(opened.broker(DESK), services=None)
-    controller.start()
-    try:
-        _hear_from(controller, command.audience)
-        reply = controller.ask(command, wait_s)
-    finally:
-        controller.stop()
-    if reply.status is ReplyStatus.FAILED:
-        raise CommandError(f"{reply.device}: {reply.cmd}: {reply.message}", code=reply.code)
-    console.print(f"{reply.device}: {reply.cmd} {reply.status.value} {reply.data or ''}")
-
-
-def _hear_from(controller: Controller, audience: str) -> None:
-    """Wait a little for a device that has just been started: the broker keeps nothing for one it never saw."""
-    from agent.errors import TransferError
-
-    kind, _, device = audience.partition("/")
-    if kind != "d":
-        return
-    try:
-        controller.inbox.wait_state(
-            device, lambda state: not state.online or state.policy_ver > 0, _HEARD_WITHIN_S
-        )
-    except TransferError:
-        console.print(f"{device}: not heard of yet, or without a policy; sending all the same")
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"expected JSON, found {error}", param_hint="--args") from error
-    if not isinstance(value, dict):
-        raise typer.BadParameter("expected a JSON object", param_hint="--args")
-    return value
+add_to(app)
 
 
 def _until_stopped() -> None:

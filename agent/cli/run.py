@@ -13,6 +13,7 @@ import typer
 
 from agent.config import DEFAULT_PATH
 from agent.errors import VigilError
+from agent.host.logbook import Logbook
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -34,10 +35,12 @@ def run(
     logging.getLogger("tuf").setLevel(logging.WARNING)
     settle()
     os.umask(0o077)  # also for what SQLite creates
-    sys.exit(_run(config))
+    logbook = Logbook()
+    logging.getLogger().addHandler(logbook)
+    sys.exit(_run(config, logbook))
 
 
-def _run(config: Path) -> int:
+def _run(config: Path, logbook: Logbook) -> int:
     """Run the agent; return its exit status, or begin anew in this process with other settings."""
     from agent.app import Agent
     from agent.app.config_files import settle_config
@@ -51,7 +54,7 @@ def _run(config: Path) -> int:
     settings = Settings(config)
     settings.begin()
     try:
-        status = Agent(settings, partial(ask_doctor, config)).run()
+        status = Agent(settings, logbook, partial(ask_doctor, config)).run()
     except VigilError as error:
         if settings.trial is None:
             raise

@@ -107,6 +107,11 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def filmed(config: Config) -> list[CameraConfig]:
+    """Return the cameras that are not paused."""
+    return [camera for camera in config.cameras if not camera.paused]
+
+
 def _check(config: Config, source: str) -> None:
     if config.schema != CONFIG_SCHEMA:
         _fail(source, "$.schema", str(CONFIG_SCHEMA), config.schema)
@@ -114,6 +119,10 @@ def _check(config: Config, source: str) -> None:
         _fail(source, "$.broker.protocol", " or ".join(PROTOCOLS), config.broker.protocol)
     if config.broker.tls is None and not config.broker.allow_plaintext:
         _fail(source, "$.broker.tls", "ca, cert and key (or allow_plaintext: true)", "nothing")
+    for index, camera in enumerate(config.cameras):
+        if camera.password_file is not None and "://" not in camera.source:
+            place = f"$.cameras[{index}].password_file"
+            _fail(source, place, "a source that is a URL beside it", camera.source)
     counts = Counter(camera.name for camera in config.cameras)
     for index, camera in enumerate(config.cameras):
         if counts[camera.name] > 1:
@@ -162,7 +171,12 @@ def _absolute_broker(broker: BrokerConfig, folder: Path) -> BrokerConfig:
 
 def _absolute_camera(camera: CameraConfig, folder: Path) -> CameraConfig:
     is_url = ":" in camera.source.split("/", 1)[0]
-    return camera if is_url else replace(camera, source=str(folder / camera.source))
+    secret = camera.password_file
+    return replace(
+        camera,
+        source=camera.source if is_url else str(folder / camera.source),
+        password_file=None if secret is None else str(folder / secret),
+    )
 
 
 def _absolute_console(console: ConsoleConfig, folder: Path) -> ConsoleConfig:

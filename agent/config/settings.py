@@ -25,7 +25,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agent.config.reading import config_of, read_tree
+from agent.config.reading import config_of, filmed, read_tree
 from agent.errors import CommandError, ConfigError, StorageError, VigilError
 from agent.host.clock import wall_ms
 from agent.host.disk import REAL_DISK, Disk
@@ -95,6 +95,11 @@ class Settings:
         return self._record.kept
 
     @property
+    def record(self) -> SettingsRecord:
+        """All of it, as on disk."""
+        return self._record
+
+    @property
     def trial(self) -> Trial | None:
         """The change on trial."""
         return self._record.trial
@@ -146,8 +151,8 @@ class Settings:
             after, config = self._checked(changes, origin)
             if after == self._record.kept:
                 return False
-            filmed = {camera.name for camera in config.cameras}
-            needed = [name for name in needs.cameras if name in filmed]
+            seen = {camera.name for camera in filmed(config)}
+            needed = [name for name in needs.cameras if name in seen]
             trial = Trial(
                 changes=after,
                 command=origin.command,
@@ -238,6 +243,23 @@ def _check_sections(changes: Mapping[str, Any], origin: Origin) -> None:
             hint = "ask somebody who may give set-config-protected"
             message = f"settings: {section} is protected"
             raise ConfigError(message, code="config.protected", hint=hint)
+    if not origin.may_change_protected:
+        _check_reach(changes)
+
+
+def _check_reach(changes: Any) -> None:
+    """Refuse what would let a camera read any file of the agent's and send it anywhere."""
+    if isinstance(changes, list):
+        for one in changes:
+            _check_reach(one)
+    if not isinstance(changes, dict):
+        return
+    for name, value in changes.items():
+        if name == "password_file" or (name == "source" and str(value).startswith("gst:")):
+            message = f"settings: {name} {str(value)[:40]!r} is protected"
+            hint = "ask somebody who may give set-config-protected"
+            raise ConfigError(message, code="config.protected", hint=hint)
+        _check_reach(value)
 
 
 def _verdict(trial: Trial, error: VigilError | None) -> Verdict:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig
 from agent.schema.doctor import DoctorReport
 from agent.schema.events import EventRecord
 from agent.schema.ipc import FrameGrabbed
-from agent.schema.messages import CameraReport, State, Telemetry
+from agent.schema.messages import State, Telemetry
 from agent.schema.settings import Verdict
 
 T = TypeVar("T")

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.control.replies import arguments
+from agent.schema.actions import NoArgs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,10 +22,12 @@ def builtin_handlers(
 ) -> dict[str, Handler]:
     """Return `status` (the reply's data is the state) and `self-report` (fresh measurements)."""
 
-    def status(_body: CommandBody, replier: Replier) -> None:
+    def status(body: CommandBody, replier: Replier) -> None:
+        arguments(body, NoArgs)
         replier.succeeded(**msgspec.to_builtins(state()))
 
-    def self_report(_body: CommandBody, replier: Replier) -> None:
+    def self_report(body: CommandBody, replier: Replier) -> None:
+        arguments(body, NoArgs)
         replier.succeeded(**msgspec.to_builtins(telemetry()))
 
     return {"status": status, "self-report": self_report}

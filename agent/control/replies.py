@@ -68,17 +68,17 @@ class Replier:
         """Say that the command is admitted and will be carried out."""
         self._tell(ReplyStatus.ACCEPTED)
 
-    def running(self, message: str) -> None:
-        """Say how far it is."""
-        self._tell(ReplyStatus.RUNNING, message=message)
+    def running(self, message: str, **data: Any) -> None:
+        """Say how far it is; `data` is a part of the result."""
+        self._tell(ReplyStatus.RUNNING, message=message, data=data)
 
     def succeeded(self, **data: Any) -> None:
         """Say that it is done; `data` is the result, as JSON can hold it."""
         self._tell(ReplyStatus.SUCCEEDED, data=data)
 
-    def failed(self, error: VigilError) -> None:
-        """Say why it could not be done."""
-        self._tell(ReplyStatus.FAILED, code=error.code, message=str(error))
+    def failed(self, error: VigilError, **data: Any) -> None:
+        """Say why it could not be done; `data` is what was found all the same."""
+        self._tell(ReplyStatus.FAILED, code=error.code, message=str(error), data=data)
 
     def _tell(self, status: ReplyStatus, **content: Any) -> None:
         with self._lock:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from agent.doctor.findings import good, problem, warning
 from agent.doctor.patient import Patient
 from agent.host.clock import monotonic_ns
+from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig
 from agent.schema.doctor import CameraLook, Finding
 from agent.schema.document import Malformed, parse_json, to_json
-from agent.schema.messages import CameraReport
 from agent.telemetry.status_file import Status
 
 LOOK_S = 20.0

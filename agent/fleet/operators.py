@@ -6,9 +6,11 @@ no key that could command a device.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,21 @@ def read_command(envelope: bytes) -> SignedCommand:
     payload = trusted_json(envelope, _Envelope, "command").payload
     body = trusted_json(payload, CommandBody, "command")
     return SignedCommand(body.id, body.aud, envelope)
+
+
+def describe(command: SignedCommand) -> str:
+    """Return what a command says, for the person who is to approve it; the signatures are for the device.
+
+    Raises:
+        TrustError: It is no envelope of a command.
+    """
+    envelope = trusted_json(command.envelope, _Envelope, "command")
+    body = trusted_json(envelope.payload, CommandBody, "command")
+    until = datetime.fromtimestamp(body.exp, timezone.utc)
+    return (
+        f"{body.cmd} {json.dumps(body.args)}\n  for {body.aud}, issued by {body.iss}, "
+        f"{len(envelope.signatures)} signatures so far, void after {until:%Y-%m-%d %H:%M} UTC"
+    )
 
 
 def approve_command(command: SignedCommand, signer: Signer) -> SignedCommand:

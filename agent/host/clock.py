@@ -6,6 +6,10 @@ import ctypes
 import struct
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BEGAN_MS = (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1_000_000
 _STA_UNSYNC = 0x40
@@ -35,6 +39,43 @@ def boot_id(root: Path = Path("/")) -> str:
         return (root / "proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return ""
+
+
+# A time server's corrections of less than this are not worth a word; below, time stands rather than runs back.
+_JUMP_MS = 1000
+
+
+class CaptureClock:
+    """Wall and monotonic time of one instant, for one thread.
+
+    Wall time never runs backwards by less than `_JUMP_MS`; a greater jump is followed at once and counted, so
+    that dates are right as soon as the clock is, and whoever measures durations uses the monotonic time.
+
+    Args:
+        wall: Unix time, milliseconds.
+        monotonic: CLOCK_MONOTONIC, nanoseconds.
+    """
+
+    def __init__(
+        self, wall: Callable[[], int] = wall_ms, monotonic: Callable[[], int] = monotonic_ns
+    ) -> None:
+        self.jumps = 0
+        self._wall = wall
+        self._monotonic = monotonic
+        self._last: tuple[int, int] | None = None
+
+    def stamp(self) -> tuple[int, int]:
+        """Return (Unix milliseconds, monotonic nanoseconds) of now."""
+        now_ms, now_ns = self._wall(), self._monotonic()
+        if self._last is not None:
+            last_ms, last_ns = self._last
+            off_ms = now_ms - last_ms - (now_ns - last_ns) / 1e6
+            if abs(off_ms) >= _JUMP_MS:
+                self.jumps += 1
+            else:
+                now_ms = max(now_ms, last_ms)
+        self._last = (now_ms, now_ns)
+        return self._last
 
 
 def is_synchronised() -> bool | None:

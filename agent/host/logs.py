@@ -15,22 +15,22 @@ import sys
 from pathlib import Path
 
 from agent.errors import VigilError
+from agent.host.redaction import redacted
 
 JOURNAL = Path("/run/systemd/journal/socket")
 PLAIN = "%(asctime)s %(levelname)-7s %(threadName)s %(name)s: %(message)s"
 _MAX_BYTES = 32 * 1024  # more than fits a datagram would need a memfd
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG = 7
-_PASSWORD = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _CODE = re.compile(r"\[([a-z0-9_]+(?:\.[a-z0-9_]+)+)\]")
 
 
 class RedactingFormatter(logging.Formatter):
-    """A formatter that leaves user names and passwords of URLs out."""
+    """A formatter that leaves secrets out."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
-        return _PASSWORD.sub("…", super().format(record))
+        return redacted(super().format(record))
 
 
 class JournalHandler(logging.Handler):

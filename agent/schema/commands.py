@@ -28,8 +28,21 @@ class CommandKind:
 COMMANDS: dict[str, CommandKind] = {
     "status": CommandKind(Role.VIEWER, 1, "tell the state"),
     "self-report": CommandKind(Role.VIEWER, 1, "measure and tell"),
+    "snapshot": CommandKind(Role.OPERATOR, 1, "send a picture of a camera"),
+    "logs": CommandKind(Role.OPERATOR, 1, "send the last log lines"),
+    "diagnostics": CommandKind(
+        Role.OPERATOR, 1, "make the diagnostics bundle, and send it where it is small"
+    ),
+    "self-test": CommandKind(
+        Role.OPERATOR, 1, "prove the running model again, and check the device"
+    ),
+    "capture": CommandKind(Role.OPERATOR, 1, "keep some pictures on the device"),
+    "pause-camera": CommandKind(Role.OPERATOR, 1, "close a camera until it is resumed"),
+    "resume-camera": CommandKind(Role.OPERATOR, 1, "open a paused camera again"),
+    "restart": CommandKind(Role.OPERATOR, 1, "start the worker or the agent again"),
     "pin-rung": CommandKind(Role.OPERATOR, 1, "hold the governor on a rung"),
     "deploy": CommandKind(Role.DEPLOYER, 2, "install a release"),
+    "rollback": CommandKind(Role.DEPLOYER, 1, "go back to the release before"),
     "force-downgrade": CommandKind(
         Role.ADMIN, 2, "install a release that is older than the newest"
     ),

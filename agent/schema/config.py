@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from agent.schema.keystore import KeyConfig
+from agent.schema.motion import MotionConfig
 from agent.schema.recording import EventConfig
 from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
 from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
@@ -70,20 +71,23 @@ class CameraConfig(Struct):
     """One camera.
 
     Attributes:
-        source: A video file, a folder of images, `/dev/videoN`, an `rtsp://` or `http://` URL, or `pattern:`.
-        fps: Frame-rate cap; null for the source's own rate.
+        source: A file, folder, `/dev/videoN`, `rtsp://` or `http://` URL, `csi:N`, `gst:PIPELINE`, `pattern:`.
+        password_file: File with the stream's `user:password`, read whenever it is opened.
+        fps: Frame-rate cap; null for the source's own rate. `paused`: closed until somebody resumes it.
         loop: Whether a video file starts again at its end, as a live camera would.
-        paced: Whether a recording is shown at its own rate, as a live camera would; else as fast as the
-            model takes its frames, every one of them.
+        paced: Whether a recording keeps its own rate; else the model gets every frame as fast as it can.
         zones: Areas that objects enter and leave; `lines` that they cross; `speeds` between two lines.
-        privacy: What is blackened or blurred before a picture leaves memory.
+        motion: Motion gate. `privacy`: what is blackened or blurred before a picture leaves memory.
     """
 
     name: Identifier
     source: str
+    password_file: str | None = None
     fps: PositiveFloat | None = None
     loop: bool = True
     paced: bool = True
+    motion: MotionConfig = MotionConfig()
+    paused: bool = False
     zones: list[ZoneConfig] = []
     lines: list[LineConfig] = []
     speeds: list[SpeedConfig] = []
@@ -92,7 +96,7 @@ class CameraConfig(Struct):
     @property
     def exclusive(self) -> bool:
         """Whether only one process can have it open at a time."""
-        return self.source.startswith("/dev/")
+        return self.source.startswith(("/dev/", "csi:", "gst:"))
 
 
 class DetectConfig(Struct):
@@ -254,8 +258,7 @@ class ConsoleConfig(Struct):
         token_file: The secret that opens the page, one line of at least 16 characters, mode 0600.
         operator_token_file: Another one, whose bearer may also change zones, lines and masks.
         without_token: What anybody on this machine may do while no `token_file` is set; off loopback, nothing.
-        tls_cert: Certificate chain (PEM); with `tls_key`, the page is served over https.
-        tls_key: Private key (PEM) of `tls_cert`.
+        tls_cert: Certificate chain (PEM); with `tls_key`, its private key, the page is served over https.
     """
 
     enabled: bool = True

@@ -8,11 +8,11 @@ Monotonic times are CLOCK_MONOTONIC nanoseconds, comparable between the two proc
 
 from __future__ import annotations
 
+from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig
 from agent.schema.engine import EnginePlan, GpuFacts
 from agent.schema.events import Event, EventId, PictureKind, ZoneEvent
 from agent.schema.manifest import Variant
-from agent.schema.messages import CameraReport
 from agent.schema.recording import EventConfig
 from agent.schema.values import Box, Ranked, Shape, Struct
 
@@ -94,6 +94,13 @@ class SetRate(Message):
     max_fps: float
 
 
+class AllowGates(Message):
+    """Let motion gates keep frames from the model, or not; they may not when cameras are opened."""
+
+    id: int
+    allowed: bool
+
+
 class CloseCameras(Message):
     """Stop capture; the model stays loaded."""
 
@@ -120,6 +127,7 @@ Request = (
     | RunGolden
     | OpenCameras
     | SetRate
+    | AllowGates
     | CloseCameras
     | GrabFrame
     | DescribeGpu

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from agent.schema.events import LineReport, StoreReport, ZoneReport
+from agent.schema.camera_report import CameraReport
+from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.values import (
@@ -95,9 +96,11 @@ class State(Struct):
     floor: Counter = 0
     policy_ver: Counter = 0
     audit_head: str = ""
+    audit_signature: str = ""
     pipeline: str = "stopped"
     problem: str = ""
     groups: list[str] = []
+    paused: list[str] = []
     rung: str = ""
     rung_reason: str = ""
 
@@ -108,21 +111,6 @@ class StageMs(Struct):
     p50: float
     p95: float
     p99: float
-
-
-class CameraReport(Struct):
-    """One camera's health: `opening`, `streaming`, `stalled`, `ended` or `failed`, with counters and places."""
-
-    name: str
-    status: str
-    fps: float
-    captured: Counter
-    processed: Counter
-    dropped: Counter
-    reconnects: Counter = 0
-    problem: str = ""
-    zones: list[ZoneReport] = []
-    lines: list[LineReport] = []
 
 
 class Telemetry(Struct):

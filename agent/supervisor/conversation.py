@@ -62,6 +62,7 @@ class Conversation:
         open_golden: Gives a sealed memfd with a release's plaintext golden set.
         engines: The TensorRT engines of this device; None where TensorRT is not installed.
         on_measured: Told the latency of every golden run, also of one that fails.
+        may_gate: Whether motion gates may keep frames from the model now.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Conversation:
         open_golden: Callable[[InstalledRelease], int],
         engines: Engines | None = None,
         on_measured: Callable[[InstalledRelease, ipc.GoldenFinished], None] | None = None,
+        may_gate: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         self._open_payload = open_payload
@@ -78,6 +80,8 @@ class Conversation:
         self._engines = engines
         self._on_measured = on_measured
         self._on_engine = weakref.WeakSet[WorkerProcess]()
+        self._may_gate = may_gate
+        self._gates_allowed = weakref.WeakKeyDictionary[WorkerProcess, bool]()
         self._epoch_ns = monotonic_ns()
 
     def prepare(self, release: InstalledRelease) -> None:
@@ -194,6 +198,20 @@ class Conversation:
         """Cap the frame rate of every open camera; 0 lets it go."""
         request = ipc.SetRate(id=worker.next_id(), max_fps=max_fps)
         worker.ask(request, ipc.Done, self._settings.camera_timeout_s)
+
+    def settle_gates(self, worker: WorkerProcess) -> None:
+        """Let the motion gates of a worker with open cameras follow `may_gate`; a worker that fails is asked again."""
+        allowed = self._may_gate()
+        has_gates = any(camera.motion.enabled for camera in self._settings.cameras)
+        if not has_gates or self._gates_allowed.get(worker, False) == allowed:
+            return
+        request = ipc.AllowGates(id=worker.next_id(), allowed=allowed)
+        try:
+            worker.ask(request, ipc.Done, self._settings.camera_timeout_s)
+        except VigilError as error:
+            log.debug("motion gates of worker %d: %s", worker.pid, error)
+        else:
+            self._gates_allowed[worker] = allowed
 
     def close_cameras(self, worker: WorkerProcess) -> None:
         """Let the worker release its cameras; the model stays loaded."""

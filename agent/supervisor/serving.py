@@ -264,15 +264,15 @@ class Supervisor:
 
     def _on_death(self, worker: WorkerProcess) -> None:
         self._listeners.gone(worker.pid)
-        serving = self._router.serving
-        if serving is not None and serving.worker is worker:
+        if (serving := self._router.serving) is not None and serving.worker is worker:
             self._wake.set()
 
     def _watch(self) -> None:
         with self._change:
-            serving = self._router.serving
-            if serving is not None:
-                if serving.worker.alive and serving.worker.silence_s <= self._settings.silence_s:
+            if (serving := self._router.serving) is not None:
+                worker = serving.worker
+                if worker.alive and worker.silence_s <= self._settings.silence_s:
+                    self._talk.settle_gates(worker)
                     return
                 self._bury(serving)
             if self._wanted is not None and not self._making_room and self._backoff.is_over:

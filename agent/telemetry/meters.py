@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.host.clock import monotonic_ns
+from agent.schema.camera_report import CameraReport
 from agent.schema.ipc import FrameResult, Heartbeat
-from agent.schema.messages import CameraReport, StageMs
+from agent.schema.messages import StageMs
 
 WINDOW_S = 10.0
 # Enough for the window at 200 frames per second, all cameras together.

@@ -2,15 +2,13 @@
 
 - `admit` writes counter, command id and audit row in one synchronous transaction (SQLite WAL,
   synchronous=FULL) before the command runs: at most once, also across power cuts.
-- row hash = SHA-256(previous hash ‖ JSON of [number, time, kind, text]); the head goes out in the state
-  message, so that even a ledger cut and re-chained on the device is noticed by the controller.
+- Audit rows are hash-chained (`agent.trust.audit`); the head goes out in the state message, so that even a
+  ledger cut and re-chained on the device is noticed by the controller.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import sqlite3
 import threading
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from agent.errors import StorageError, TrustError
 from agent.host.clock import wall_ms
 from agent.schema.messages import ReplyStatus
+from agent.trust.audit import GENESIS, AuditRow, Trail, chained, check_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from agent.trust.policy import Authorised
 
-GENESIS = hashlib.sha256(b"vigil/audit/1").hexdigest()
 _SCHEMA = """
 create table if not exists counters (iss text primary key, counter integer not null) without rowid;
 create table if not exists commands (
@@ -50,17 +48,6 @@ class Unfinished:
     id: str
     iss: str
     cmd: str
-
-
-@dataclass(frozen=True)
-class AuditRow:
-    """One row of the audit record; `hash` chains it to the row before."""
-
-    number: int
-    at_ms: int
-    kind: str
-    text: str
-    hash: str
 
 
 class Ledger:
@@ -156,14 +143,8 @@ class Ledger:
         """
         with self._lock:
             rows = self._all("select number, at_ms, kind, text, hash from audit order by number")
-            number, head = self._head()
-        last = GENESIS
-        for expected, row in enumerate((AuditRow(*values) for values in rows), start=1):
-            if row.number != expected or row.hash != _chain(last, row):
-                raise _broken(expected)
-            last = row.hash
-        if len(rows) != number or last != head:
-            raise _broken(len(rows) + 1)
+            _, head = self._head()
+        check_chain(Trail([AuditRow(*values) for values in rows], head))
 
     def close(self) -> None:
         """Close the file; nothing may be called afterwards."""
@@ -179,7 +160,7 @@ class Ledger:
         # Text may quote hostile input: SQLite cannot store lone surrogates.
         clean = text.encode("utf-8", "backslashreplace").decode()
         row = AuditRow(number + 1, at_ms, kind, clean, "")
-        values = (row.number, at_ms, kind, clean, _chain(last, row))
+        values = (row.number, at_ms, kind, clean, chained(last, row))
         self._db.execute("insert into audit values (?, ?, ?, ?, ?)", values)
         self._db.execute("insert or replace into head values (1, ?, ?)", (values[0], values[4]))
 
@@ -212,14 +193,3 @@ class Ledger:
             raise StorageError(
                 f"{self._path}: {error}", code=code, hint="check the disk"
             ) from error
-
-
-def _chain(last: str, row: AuditRow) -> str:
-    content = json.dumps([row.number, row.at_ms, row.kind, row.text], separators=(",", ":"))
-    return hashlib.sha256(last.encode() + content.encode()).hexdigest()
-
-
-def _broken(number: int) -> TrustError:
-    message = f"audit record: row {number} was edited, removed or cut off"
-    hint = "compare the ledger with the controller's copy of the head"
-    return TrustError(message, code="trust.audit", hint=hint)

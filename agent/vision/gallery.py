@@ -19,7 +19,8 @@ from agent.schema.config import CameraConfig
 from agent.schema.values import Outline, RotatedBox, Shape, Skeleton
 from agent.vision.cameras import CameraSetup, Frame, kind_of
 from agent.vision.cameras.folder import IMAGE_SUFFIXES, pictures_in
-from agent.vision.capture import CaptureLoop, Mailbox
+from agent.vision.capture import CaptureLoop
+from agent.vision.mailbox import Mailbox
 
 _GREEN_BGR = (80, 220, 60)
 _ORANGE_BGR = (40, 140, 255)
@@ -70,7 +71,7 @@ def open_live(source: str) -> Iterator[Picture]:
         stop.set()
         thread.join(_JOIN_S)
     if report.status == "failed":
-        raise CameraError(report.problem)
+        raise CameraError(report.problem, code=report.code)
 
 
 def open_source(source: Path) -> tuple[int, Iterator[Picture]]:

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.errors import ModelError
-from agent.host.clock import monotonic_ns
+from agent.host.clock import CaptureClock, monotonic_ns
 from agent.schema.recording import EventConfig
-from agent.vision.cameras import CameraSetup, Frame
-from agent.vision.capture import CaptureLoop, Mailbox
+from agent.vision.berth import Berth, watch
+from agent.vision.camera_record import CameraRecord
+from agent.vision.cameras import Call, CameraSetup, Frame
+from agent.vision.capture import CaptureLoop
 from agent.vision.desk import CameraDesk, DeskRules, Processed, Published
 from agent.vision.events import Stage
 from agent.vision.image import Scaled, Scaler
+from agent.vision.mailbox import Mailbox
+from agent.vision.motion import MotionGate
 from agent.vision.privacy import Redactor
 from agent.vision.publisher import Publisher
 from agent.vision.pulse import Pulse
 from agent.vision.tracking import LOW_CONFIDENCE
 
 if TYPE_CHECKING:
+    from agent.schema.camera_report import CameraReport
     from agent.schema.config import CameraConfig
-    from agent.schema.messages import CameraReport
     from agent.vision.detector import Detector
 
 log = logging.getLogger(__name__)
@@ -74,6 +79,7 @@ class Pipeline:
     ) -> None:
         low = min(detector.confidence, LOW_CONFIDENCE)
         self.pulse = Pulse()
+        self._confidence = detector.confidence
         self._detector = detector.with_thresholds(low, detector.iou)
         self._publisher = publisher
         self._stop = threading.Event()
@@ -86,24 +92,39 @@ class Pipeline:
             camera.name: CameraDesk(_rules(scene, camera, detector), redactors[camera.name])
             for camera in scene.cameras
         }
-        self._captures = [
-            CaptureLoop(
-                CameraSetup(camera, scene.epoch_ns, scene.default_fps, self._stop),
-                self._mailbox,
-                partial(_shoot, redactors[camera.name], Scaler(detector.input)),
+        self._gates = {
+            camera.name: MotionGate(camera.motion)
+            for camera in scene.cameras
+            if camera.motion.enabled
+        }
+        self._threads = [spawn("inference", self._infer)]
+        self._berths = [
+            Berth(
+                camera.source,
+                partial(
+                    self._capture,
+                    CameraSetup(camera, scene.epoch_ns, scene.default_fps, self._stop),
+                    redactors[camera.name],
+                    CameraRecord(camera.name),
+                ),
+                spawn,
             )
             for camera in scene.cameras
         ]
-        self._threads = [spawn("inference", self._infer)]
-        self._threads += [spawn(f"camera-{loop.name}", loop.run) for loop in self._captures]
+        self._threads.append(spawn("camera-watch", partial(watch, self._berths, self._stop)))
 
     def reports(self) -> list[CameraReport]:
         """Return the health of every camera."""
-        return [_with_places(loop, self._desks[loop.name]) for loop in self._captures]
+        return [_with_places(berth, self._desks[berth.name]) for berth in self._berths]
 
     def set_rate(self, max_fps: float) -> None:
         """Infer at most so many frames a second of every camera; 0 for all that inference can take."""
         self._mailbox.limit(max_fps)
+
+    def allow_gates(self, *, allowed: bool) -> None:
+        """Let motion gates keep frames from the model, or not."""
+        for gate in self._gates.values():
+            gate.paused = not allowed
 
     def newest(self, camera: str) -> Published | None:
         """Return a camera's newest processed picture; None when there is none yet or no such camera."""
@@ -113,11 +134,24 @@ class Pipeline:
     def close(self) -> list[CameraDesk]:
         """Stop capture and inference; return the desks, whose open events are still to be ended."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join(_JOIN_S)
+        for berth in self._berths:
+            berth.stop()
+        threads = [*self._threads, *(thread for berth in self._berths for thread in berth.threads)]
+        end_s = time.monotonic() + _JOIN_S
+        for thread in threads:
+            thread.join(max(0.0, end_s - time.monotonic()))
             if thread.is_alive():
                 log.warning("thread %s does not stop; it ends with the worker", thread.name)
         return list(self._desks.values())
+
+    def _capture(
+        self, setup: CameraSetup, redactor: Redactor, record: CameraRecord
+    ) -> CaptureLoop[Shot]:
+        """Return a loop that can be stopped without the others."""
+        alone = replace(setup, stop=threading.Event(), call=Call(), clock=CaptureClock())
+        prepare = partial(_shoot, redactor, Scaler(self._detector.input))
+        gate = self._gates.get(record.name)
+        return CaptureLoop(alone, self._mailbox, prepare, gate, record)
 
     def _infer(self) -> None:
         while not self._stop.is_set():
@@ -135,6 +169,8 @@ class Pipeline:
         except ModelError as error:
             log.warning("camera %s frame %d: %s", camera, frame.index, error)
             return Processed(camera, frame, None, queued_ms, monotonic_ns(), error.code)
+        if (gate := self._gates.get(camera)) is not None:
+            gate.saw(objects=bool((detected.scores >= self._confidence).any()))
         return Processed(camera, frame, detected, queued_ms, monotonic_ns())
 
 
@@ -143,8 +179,8 @@ def _rules(scene: Scene, camera: CameraConfig, detector: Detector) -> DeskRules:
     return DeskRules(stage, detector.confidence, camera, scene.events)
 
 
-def _with_places(loop: CaptureLoop[Shot], desk: CameraDesk) -> CameraReport:
-    report, (zones, lines) = loop.report(desk.processed), desk.places
+def _with_places(berth: Berth[Shot], desk: CameraDesk) -> CameraReport:
+    report, (zones, lines) = berth.report(desk.processed), desk.places
     problem = report.problem or desk.problem
     return msgspec.structs.replace(report, zones=zones, lines=lines, problem=problem)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agent.host.seqpacket import Wire
-    from agent.schema.messages import CameraReport
+    from agent.schema.camera_report import CameraReport
     from agent.vision.desk import CameraDesk, Parcel, Processed
 
 _BACKLOG = 16

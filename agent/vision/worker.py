@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from agent.schema.messages import CameraReport
+    from agent.schema.camera_report import CameraReport
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Worker:
             ipc.RunGolden: self._run_golden,
             ipc.OpenCameras: self._open_cameras,
             ipc.SetRate: self._set_rate,
+            ipc.AllowGates: self._allow_gates,
             ipc.CloseCameras: self._close_cameras,
             ipc.GrabFrame: self._grab_frame,
             ipc.DescribeGpu: self._describe_gpu,
@@ -156,9 +157,12 @@ class Worker:
 
     def _set_rate(self, request: ipc.SetRate, fd: int | None) -> None:
         del fd
-        if self._pipeline is None:
-            raise CommandError("no cameras are open")
-        self._pipeline.set_rate(request.max_fps)
+        self._opened().set_rate(request.max_fps)
+        self._wire.send(ipc.Done(id=request.id))
+
+    def _allow_gates(self, request: ipc.AllowGates, fd: int | None) -> None:
+        del fd
+        self._opened().allow_gates(allowed=request.allowed)
         self._wire.send(ipc.Done(id=request.id))
 
     def _close_cameras(self, request: ipc.CloseCameras, fd: int | None) -> None:
@@ -206,6 +210,11 @@ class Worker:
         if self._detector is None:
             raise ModelError("no model is loaded", code="model.missing")
         return self._detector
+
+    def _opened(self) -> Pipeline:
+        if self._pipeline is None:
+            raise CommandError("no cameras are open")
+        return self._pipeline
 
     def _close_pipeline(self) -> None:
         if self._pipeline is None:

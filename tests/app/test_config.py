@@ -59,6 +59,15 @@ def test_relative_paths_are_relative_to_the_file_and_urls_are_left_alone(tmp_pat
         (("host: broker.example", "host: b, protocol: '4'"), "$.broker.protocol", "auto", "4"),
         (("host: broker.example", "host: b, port: 70000"), "$.broker.port", "65535", ""),
         (("name: door,", "name: door, fps: -1,"), "$.cameras[0].fps", "> 0", ""),
+        (("name: door,", "name: door, password_file: p,"), "$.cameras[0].password_file", "URL", ""),
+        (("name: door,", "name: door, motion: {threshold: 0},"), ".threshold", ">= 1", ""),
+        (("name: door,", "name: door, motion: {masks: [[[0, 0], [1, 1]]]},"), ".masks[0]", "3", ""),
+        (
+            ("name: door,", "name: door, motion: {masks: [[[0, 0], [9, 1], [1, 1]]]},"),
+            "[0]",
+            "1",
+            "",
+        ),
         (("cameras:", "cameras: ["), "line", "YAML", ""),
     ],
 )
@@ -100,3 +109,9 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert "state_dir" in str(caught.value)
+
+
+def test_a_password_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    text = GOOD.replace('stream"}', 'stream", password_file: secrets/yard}')
+    config = load_config(written(tmp_path, text))
+    assert config.cameras[1].password_file == str(tmp_path / "secrets/yard")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.app.lifecycle import EXIT_RESTART
+from agent.errors import ConfigError
 from tests.parts.processes import until
 from tests.parts.site import Site
 
@@ -32,6 +34,13 @@ def test_the_unit_has_no_mistakes(tmp_path: Path) -> None:
 def test_the_unit_is_well_confined() -> None:
     result = analyze("security", "--offline=true", "--threshold=20", str(UNIT))
     assert result.returncode == 0, result.stdout
+
+
+def test_a_restart_that_was_commanded_is_one_that_systemd_makes() -> None:
+    lines = UNIT.read_text().splitlines()
+    assert "Restart=on-failure" in lines, "which any status but 0 is"
+    assert f"RestartPreventExitStatus={ConfigError.exit_status}" in lines
+    assert EXIT_RESTART not in {0, ConfigError.exit_status}
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:

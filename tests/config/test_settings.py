@@ -117,6 +117,18 @@ BAD: dict[str, tuple[dict[str, Any], Origin, str, str]] = {
     "key by an operator": ({"key": "other.key"}, ASKED, "config.protected", "key"),
     "trust root by an operator": ({"trust_root": "r"}, ASKED, "config.protected", "trust_root"),
     "console by an operator": ({"console": None}, ASKED, "config.protected", "console"),
+    "password file by an operator": (
+        {"cameras": {"door": {"password_file": "identity/device.key"}}},
+        ASKED,
+        "config.protected",
+        "password_file",
+    ),
+    "pipeline by an operator": (
+        {"cameras": [{"name": "door", "source": "gst:filesrc location=device.key"}]},
+        ASKED,
+        "config.protected",
+        "source",
+    ),
     "state folder by anybody": ({"state_dir": "/tmp"}, ADMIN, "config.fixed", "state_dir"),
     "schema by anybody": ({"schema": 2}, ADMIN, "config.fixed", "schema"),
     "too much": ({"telemetry": {"x": "y" * 70_000}}, ASKED, "config.too_large", "bytes"),

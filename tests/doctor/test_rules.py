@@ -26,10 +26,11 @@ from agent.doctor.machine import (
 )
 from agent.doctor.patient import Patient
 from agent.errors import StorageError
+from agent.schema.camera_report import CameraReport
 from agent.schema.config import BrokerConfig, CameraConfig, Config, DeviceConfig
 from agent.schema.doctor import CameraLook, Finding, Level
 from agent.schema.facts import Throttling
-from agent.schema.messages import CameraReport, State, Telemetry
+from agent.schema.messages import State, Telemetry
 from agent.telemetry.status_file import Status
 
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.timezone.utc)

@@ -15,6 +15,7 @@ import time
 from agent.host.clock import monotonic_ns, wall_ms
 from agent.host.seqpacket import Wire, WireClosedError
 from agent.schema import ipc
+from agent.schema.camera_report import CameraReport
 from agent.schema.document import parse_msgpack
 
 FRAME_NS = 20_000_000
@@ -28,6 +29,7 @@ class Player:
         self._wire = wire
         self._part = ""
         self._open = threading.Event()
+        self._gate = "paused"
 
     def play(self) -> None:
         """Answer requests until told to stop."""
@@ -51,6 +53,9 @@ class Player:
                 )
             case ipc.OpenCameras():
                 self._open_cameras(request)
+            case ipc.AllowGates():
+                self._gate = "open" if request.allowed else "paused"
+                self._wire.send(ipc.Done(id=request.id))
             case ipc.CloseCameras():
                 self._open.clear()
                 self._wire.send(ipc.Done(id=request.id))
@@ -88,8 +93,15 @@ class Player:
 
     def _beat(self) -> None:
         while self._part != "silent":
-            self._wire.send(ipc.Heartbeat(at_ns=monotonic_ns(), cameras=[]))
+            self._wire.send(ipc.Heartbeat(at_ns=monotonic_ns(), cameras=[camera(self._gate)]))
             time.sleep(HEARTBEAT_S)
+
+
+def camera(gate: str) -> CameraReport:
+    """The camera's health."""
+    return CameraReport(
+        name="belt", status="streaming", fps=50.0, captured=1, processed=1, dropped=0, gate=gate
+    )
 
 
 def frame(number: int) -> ipc.FrameResult:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agent.schema.camera_report import CameraReport
 from agent.schema.ipc import FrameResult, Heartbeat
-from agent.schema.messages import CameraReport, StageMs
+from agent.schema.messages import StageMs
 from agent.telemetry.meters import SAMPLES, Meters, percentile
 
 SECOND_NS = 1_000_000_000

@@ -13,15 +13,9 @@ from typer.testing import CliRunner
 
 from agent.cli.status import status as status_command
 from agent.errors import StorageError, VigilError
+from agent.schema.camera_report import CameraReport
 from agent.schema.document import to_json
-from agent.schema.messages import (
-    CameraReport,
-    Outcome,
-    StageMs,
-    State,
-    Telemetry,
-    UpdateReport,
-)
+from agent.schema.messages import Outcome, StageMs, State, Telemetry, UpdateReport
 from agent.telemetry import status_file as status_file_module
 from agent.telemetry.status_file import StatusFile, read_status
 from tests.control.world import until

@@ -15,8 +15,8 @@ import pytest
 
 from agent.errors import StorageError, TrustError
 from agent.schema.messages import CommandBody, ReplyStatus
-from agent.trust import ledger as ledger_module
-from agent.trust.ledger import GENESIS, AuditRow, Ledger, Unfinished
+from agent.trust.audit import GENESIS, AuditRow, chained
+from agent.trust.ledger import Ledger, Unfinished
 from agent.trust.policy import Authorised
 from tests.parts.commands import POLICY, body, command
 
@@ -179,7 +179,7 @@ def test_a_row_that_was_edited_and_hashed_again_breaks_the_next(tmp_path: Path) 
         ledger.record("event", f"number {number}", NOW_MS)
     first, second = ledger.rows()[:2]
     forged = AuditRow(2, second.at_ms, second.kind, "nothing happened", "")
-    values = (forged.text, ledger_module._chain(first.hash, forged))
+    values = (forged.text, chained(first.hash, forged))
     ledger._db.execute("update audit set text = ?, hash = ? where number = 2", values)
     with pytest.raises(TrustError, match="row 3 "):
         ledger.verify()

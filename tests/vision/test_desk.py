@@ -10,10 +10,10 @@ from agent.host.clock import monotonic_ns
 from agent.host.seqpacket import wire_pair
 from agent.schema import ipc
 from agent.schema.avi import read_avi
+from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig
 from agent.schema.document import parse_msgpack
 from agent.schema.events import Event, PictureKind, PlaceAction
-from agent.schema.messages import CameraReport
 from agent.schema.recording import ClipConfig, EventConfig
 from agent.schema.zones import LineConfig, PrivacyConfig, ZoneConfig
 from agent.vision.album import worth

@@ -6,7 +6,7 @@ import pytest
 
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
-from agent.vision.capture import Mailbox
+from agent.vision.mailbox import Mailbox
 from tests.vision import models
 from tests.vision.peer import Peer
 

@@ -89,7 +89,7 @@ class Link:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._farewell_s = FAREWELL_S
-        self._max_packet_bytes = MAX_PACKET_BYTES
+        self.max_packet_bytes = MAX_PACKET_BYTES
         self._refusals: Mapping[str, str] = {}
         self._trips = RoundTrips()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -171,10 +171,10 @@ class Link:
             TransferError: `transfer.too_large`: it would exceed what the broker takes.
         """
         message = Outgoing(topic, payload, qos, retain)
-        if message.packet_bytes > self._max_packet_bytes:
+        if message.packet_bytes > self.max_packet_bytes:
             raise TransferError(
                 f"message for {topic}: {message.packet_bytes} bytes, "
-                f"the broker takes {self._max_packet_bytes}",
+                f"the broker takes {self.max_packet_bytes}",
                 code="transfer.too_large",
                 hint="raise the broker's max_packet_size",
             )
@@ -221,7 +221,7 @@ class Link:
         if presence is not None:
             session.send(Outgoing(presence.topic, presence.online(), 1, retain=True))
         self._dial = self._dial.accepted()
-        self._max_packet_bytes = session.max_packet_bytes
+        self.max_packet_bytes = session.max_packet_bytes
         self._refusals = session.refusals
         self.protocol = self._dial.protocol.value
         self.problem = ""

@@ -8,12 +8,15 @@ Third parties add a kind by an entry point of the group `vigil.cameras`; its sou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 from urllib.parse import urlsplit
 
 from agent.errors import CameraError, ConfigError
+from agent.host.clock import CaptureClock, monotonic_ns
 from agent.host.plugins import load_plugin
 
 if TYPE_CHECKING:
@@ -30,10 +33,15 @@ CAMERAS: Mapping[str, str] = {
     "folder": "agent.vision.cameras.folder:FolderCamera",
     "stream": "agent.vision.cameras.live:stream_camera",
     "usb": "agent.vision.cameras.live:usb_camera",
+    "csi": "agent.vision.cameras.csi:csi_camera",
+    "gst": "agent.vision.cameras.gstreamer:GstCamera",
     "pattern": "agent.vision.cameras.pattern:PatternCamera",
 }
 CAMERA_GROUP = "vigil.cameras"
 _STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']*")
+# Properties of GStreamer's elements that hold secrets.
+_SECRET = re.compile(r"\b(user-id|user-pw|user|password|token)=(\"[^\"]*\"|\S+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,24 @@ class Frame:
     capture_ms: float
 
 
+class Call:
+    """A call into a library, timed from outside: a context of the camera's thread, read by any."""
+
+    def __init__(self) -> None:
+        self._began_ns = 0
+
+    def __enter__(self) -> None:
+        self._began_ns = monotonic_ns()
+
+    def __exit__(self, *_: object) -> None:
+        self._began_ns = 0
+
+    def age_s(self) -> float:
+        """Return for how many seconds the call has lasted; 0 outside of one."""
+        began_ns = self._began_ns
+        return (monotonic_ns() - began_ns) / 1e9 if began_ns else 0.0
+
+
 @dataclass(frozen=True)
 class CameraSetup:
     """What a camera is made from.
@@ -64,12 +90,27 @@ class CameraSetup:
         epoch_ns: Monotonic instant at which looping sources were at frame 0.
         default_fps: Frame rate for sources that have none of their own.
         stop: Set when the camera's thread shall end; waits must heed it.
+        call: Round every call into a library that may hang: `with setup.call:`.
+        clock: Gives frames their time.
     """
 
     config: CameraConfig
     epoch_ns: int
     default_fps: float
     stop: threading.Event
+    call: Call = field(default_factory=Call)
+    clock: CaptureClock = field(default_factory=CaptureClock)
+
+    def frame(self, image: NDArray[np.uint8], index: int, started_ns: int) -> Frame:
+        """Return a picture as the frame of now; reading it began at `started_ns` (`time.perf_counter_ns`)."""
+        taken_ms = (time.perf_counter_ns() - started_ns) / 1e6
+        captured_ms, captured_ns = self.clock.stamp()
+        return Frame(image, index, captured_ms, captured_ns, taken_ms)
+
+    def error(self, problem: str, code: str, hint: str = "") -> CameraError:
+        """Return an error that names the camera and its source, without secrets."""
+        message = f"camera {self.config.name}: {redact(self.config.source)} {problem}"
+        return CameraError(message, code=code, hint=hint)
 
 
 class Camera(Protocol):
@@ -96,6 +137,16 @@ class Camera(Protocol):
         ...
 
 
+@runtime_checkable
+class Decoding(Protocol):
+    """What a camera may also tell."""
+
+    @property
+    def decoder(self) -> str:
+        """What decodes its pictures: `software`, or the name of the hardware's interface."""
+        ...
+
+
 def open_camera(setup: CameraSetup) -> Camera:
     """Return the camera, not yet connected, for the source in its configuration.
 
@@ -108,7 +159,7 @@ def open_camera(setup: CameraSetup) -> Camera:
         raise CameraError(
             f"camera {setup.config.name}: {redact(setup.config.source)!r} is no known kind of source",
             code="camera.unknown",
-            hint="a file, a folder, /dev/videoN, an rtsp:// or http:// URL, or pattern:",
+            hint="a file, a folder, /dev/videoN, an rtsp:// or http:// URL, csi:N, gst:PIPELINE, or pattern:",
         ) from error
     return cast("Camera", factory(setup))
 
@@ -116,7 +167,7 @@ def open_camera(setup: CameraSetup) -> Camera:
 def kind_of(source: str) -> str:
     """Return the name in `CAMERAS` (or of an entry point) that a source calls for."""
     scheme, colon, _ = source.partition(":")
-    if source.startswith("/dev/video"):
+    if source.startswith("/dev/"):
         return "usb"
     if colon and scheme.lower() in _STREAM_SCHEMES:
         return "stream"
@@ -126,12 +177,16 @@ def kind_of(source: str) -> str:
 
 
 def redact(source: str) -> str:
-    """Return a source without user, password and query, for people and logs."""
-    if "://" not in source:
-        return source
+    """Return a source without users, passwords and queries, for people and logs."""
+    shown = _SECRET.sub(r"\1=…", _URL.sub(lambda found: _bare(found[0]), source))
+    # What is left of an address that cannot be read may still hold its user.
+    return re.sub(r"(://)[^/\s]*@", r"\1", shown)
+
+
+def _bare(url: str) -> str:
     try:
-        parts = urlsplit(source)
+        parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        return source.partition("://")[0] + "://…"
+        return url.partition("://")[0] + "://…"
     return f"{parts.scheme}://{parts.hostname or '…'}{port}{parts.path}"

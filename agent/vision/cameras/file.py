@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from agent.errors import CameraError
-from agent.host.clock import monotonic_ns, wall_ms
+from agent.host.clock import monotonic_ns
 from agent.vision.cameras import CameraSetup, Frame
 from agent.vision.cameras.pace import Pace, wait_until
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 # Seeking costs decoding from the last key frame; up to this far it is cheaper to read on.
 _READ_ON_FRAMES = 60
+_ENDLESS = 2**31
 
 
 @dataclass
@@ -44,15 +44,17 @@ class FileCamera:
         """Open the file; see `agent.vision.cameras.Camera`."""
         config = self._setup.config
         if not Path(config.source).is_file():
-            raise self._error("there is no such file", "camera.missing")
-        video = cv2.VideoCapture(config.source, cv2.CAP_FFMPEG)
+            raise self._setup.error("is not there", "camera.missing")
+        with self._setup.call:
+            video = cv2.VideoCapture(config.source, cv2.CAP_FFMPEG)
         fps = video.get(cv2.CAP_PROP_FPS) if video.isOpened() else 0.0
         frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
-        if frames <= 0:
+        if not video.isOpened():
             video.release()
-            raise self._error("it is no video that can be read", "camera.unreadable")
+            raise self._setup.error("is no video that can be read", "camera.unreadable")
         fps = fps if 0 < fps < 1000 else self._setup.default_fps  # noqa: PLR2004 - plausible rates
-        self._film = _Film(video, fps, frames)
+        # A bare stream of pictures does not know its length; reading to its end shows it.
+        self._film = _Film(video, fps, frames if frames > 0 else _ENDLESS)
 
     def read(self) -> Frame | None:
         """Wait for the next frame that is due and decode it; see `agent.vision.cameras.Camera`."""
@@ -66,9 +68,11 @@ class FileCamera:
         number = int(tick * film.fps / rate)
         if number >= film.frames and not self._setup.config.loop:
             return None
-        image = self._decode(film, number % film.frames)
-        taken = (time.perf_counter_ns() - started) / 1e6
-        return Frame(image, film.position - 1, wall_ms(), monotonic_ns(), taken)
+        with self._setup.call:
+            image = self._decode(film, number % film.frames)
+        if image is None:
+            return None
+        return self._setup.frame(image, film.position - 1, started)
 
     def close(self) -> None:
         """Close the file."""
@@ -84,8 +88,8 @@ class FileCamera:
         due = wait_until(pace.due_ns(tick), monotonic_ns(), self._setup.stop)
         return tick if due else None
 
-    def _decode(self, film: _Film, number: int) -> NDArray[np.uint8]:
-        """Return frame `number`, reading on or seeking; the file's true end counts as its length."""
+    def _decode(self, film: _Film, number: int) -> NDArray[np.uint8] | None:
+        """Return frame `number`, reading on or seeking; None at the true end of a film that is shown once."""
         if not film.position <= number <= film.position + _READ_ON_FRAMES:
             self._seek(film, number)
         while film.position < number and film.video.grab():
@@ -93,10 +97,12 @@ class FileCamera:
         good, image = film.video.read()
         if not good and film.position:
             film.frames = film.position
+            if not self._setup.config.loop:
+                return None
             self._seek(film, 0)
             good, image = film.video.read()
         if not good:
-            raise self._error("it cannot be decoded", "camera.unreadable")
+            raise self._setup.error("cannot be decoded", "camera.unreadable")
         film.position += 1
         return image  # type: ignore[return-value] # cv2 cannot say that frames are uint8
 
@@ -107,9 +113,5 @@ class FileCamera:
 
     def _opened(self) -> _Film:
         if self._film is None:
-            raise self._error("it is not open", "camera.closed")
+            raise self._setup.error("is not open", "camera.closed")
         return self._film
-
-    def _error(self, problem: str, code: str) -> CameraError:
-        config = self._setup.config
-        return CameraError(f"camera {config.name}: {config.source}: {problem}", code=code)

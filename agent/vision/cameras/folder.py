@@ -7,8 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from agent.errors import CameraError
-from agent.host.clock import monotonic_ns, wall_ms
+from agent.host.clock import monotonic_ns
 from agent.vision.cameras import CameraSetup, Frame
 from agent.vision.cameras.pace import Pace, wait_until
 
@@ -34,9 +33,11 @@ class FolderCamera:
         try:
             self._pictures = pictures_in(Path(self._setup.config.source))
         except OSError as error:
-            raise self._error(error.strerror or "cannot be read", "camera.missing") from error
+            raise self._setup.error(
+                f"cannot be listed: {error.strerror}", "camera.missing"
+            ) from error
         if not self._pictures:
-            raise self._error("it holds no pictures", "camera.unreadable")
+            raise self._setup.error("holds no pictures", "camera.unreadable")
 
     def read(self) -> Frame | None:
         """Wait for the next picture that is due; see `agent.vision.cameras.Camera`."""
@@ -48,16 +49,13 @@ class FolderCamera:
             return None
         started = time.perf_counter_ns()
         index = tick % len(self._pictures)
-        image = cv2.imread(str(self._pictures[index]), cv2.IMREAD_COLOR)
+        with self._setup.call:
+            image = cv2.imread(str(self._pictures[index]), cv2.IMREAD_COLOR)
         if image is None:
-            raise self._error(f"{self._pictures[index].name} is no picture", "camera.unreadable")
-        taken = (time.perf_counter_ns() - started) / 1e6
-        return Frame(image, index, wall_ms(), monotonic_ns(), taken)  # type: ignore[arg-type] # uint8
+            name = self._pictures[index].name
+            raise self._setup.error(f"holds {name}, which is no picture", "camera.unreadable")
+        return self._setup.frame(image, index, started)  # type: ignore[arg-type] # uint8
 
     def close(self) -> None:
         """Forget the list."""
         self._pictures = []
-
-    def _error(self, problem: str, code: str) -> CameraError:
-        config = self._setup.config
-        return CameraError(f"camera {config.name}: {config.source}: {problem}", code=code)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.errors import CameraError
-from agent.host.clock import monotonic_ns, wall_ms
+from agent.host.clock import monotonic_ns
 from agent.vision.cameras import CameraSetup, Frame
 from agent.vision.cameras.pace import Pace, wait_until
 
@@ -47,7 +47,7 @@ class PatternCamera:
         )
         self._background = _bars(width, height)
         self._pace = Pace(config.fps or setup.default_fps, setup.epoch_ns)
-        self._stop = setup.stop
+        self._setup = setup
         self._last_tick = -1
 
     def open(self) -> None:
@@ -56,13 +56,11 @@ class PatternCamera:
     def read(self) -> Frame | None:
         """Wait for the next tick and paint it; see `agent.vision.cameras.Camera`."""
         tick = self._pace.next_tick(self._last_tick, monotonic_ns())
-        if not wait_until(self._pace.due_ns(tick), monotonic_ns(), self._stop):
+        if not wait_until(self._pace.due_ns(tick), monotonic_ns(), self._setup.stop):
             return None
         self._last_tick = tick
         started = time.perf_counter_ns()
-        image = self._paint(tick)
-        taken = (time.perf_counter_ns() - started) / 1e6
-        return Frame(image, tick, wall_ms(), monotonic_ns(), taken)
+        return self._setup.frame(self._paint(tick), tick, started)
 
     def close(self) -> None:
         """Do nothing."""

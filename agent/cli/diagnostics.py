@@ -1,0 +1,29 @@
+"""`vigil diagnostics`: one file for whoever helps, without secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.config import DEFAULT_PATH
+
+
+def diagnostics(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="Configuration file.")
+    ] = DEFAULT_PATH,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("vigil-diagnostics.tar.gz"),
+) -> None:
+    """Write versions, configuration without secrets, state, log, audit record and board facts to one file."""
+    from agent.app.diagnostics import collect, pack, service_log
+    from agent.config.settings import Settings
+    from agent.host.disk import REAL_DISK
+
+    data = pack(collect(Settings(config), service_log))
+    REAL_DISK.make_dirs(out.absolute().parent)
+    REAL_DISK.write_atomic(out, data)
+    typer.echo(
+        f"{out}: {len(data)} bytes; secrets are hidden, but look through it before you pass it on"
+    )

@@ -1,0 +1,220 @@
+"""`vigil fleet` as people use it to command devices: sign, approve, relay, or all at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from agent.fleet.controller import Controller
+    from agent.fleet.home import FleetHome
+    from agent.fleet.operators import Order, SignedCommand
+    from agent.schema.messages import Reply
+
+console = Console(highlight=False)
+
+Home = Annotated[Path, typer.Argument(help="The controller's folder.")]
+Audience = Annotated[str, typer.Argument(help="d/<device> or g/<group>.")]
+Command = Annotated[str, typer.Argument(help="The command.")]
+Issuer = Annotated[str, typer.Option("--as", help="Your name in the policy.")]
+Keys = Annotated[list[Path], typer.Option("--key", help="Private key of an approver; repeatable.")]
+Args = Annotated[str, typer.Option(help="Arguments as a JSON object.")]
+PolicyVersion = Annotated[int, typer.Option(help="Oldest policy a device must have to obey.")]
+Counters = Annotated[Path, typer.Option(help="File that keeps your command counters.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for the outcome.")]
+Save = Annotated[Path | None, typer.Option(help="Folder for files that come back.")]
+COUNTERS = Path("~/.local/state/vigil/counters.json")
+_HEARD_WITHIN_S = 10.0
+
+
+def send(  # noqa: PLR0913, PLR0917 - one option each
+    home: Home,
+    audience: Audience,
+    cmd: Command,
+    issuer: Issuer,
+    key: Keys,
+    args: Args = "{}",
+    policy_version: PolicyVersion = 0,
+    counters: Counters = COUNTERS,
+    wait: Wait = 30.0,
+    save: Save = None,
+) -> None:
+    """Sign a command with the keys of its approvers, send it and wait for the outcome."""
+    from agent.fleet.home import open_home
+    from agent.fleet.operators import Order
+
+    order = Order(cmd, _json_object(args), audience)
+    _relay(open_home(home), _sign(order, issuer, key, policy_version, counters), wait, save)
+
+
+def deploy(  # noqa: PLR0913, PLR0917 - one option each
+    home: Home,
+    audience: Audience,
+    release: Annotated[str, typer.Argument(help="Published: <class>/<name>/<version>.")],
+    issuer: Issuer,
+    key: Keys,
+    policy_version: PolicyVersion = 0,
+    counters: Counters = COUNTERS,
+    wait: Wait = 900.0,
+) -> None:
+    """Order devices to install a published release and wait for the outcome."""
+    from agent.errors import ConfigError
+    from agent.fleet.home import open_home
+    from agent.fleet.operators import deploy_order
+    from agent.release.repository import Repository
+
+    opened = open_home(home)
+    published = Repository(opened.repository).releases(release.split("/", 1)[0])
+    wanted = [ref for ref in published if ref.path.startswith(f"models/{release}/")]
+    if not wanted:
+        labels = ", ".join(ref.label for ref in published) or "nothing"
+        raise ConfigError(f"{release}: not published", hint=f"published in its class: {labels}")
+    order = deploy_order(wanted[0], audience)
+    _relay(opened, _sign(order, issuer, key, policy_version, counters), wait, None)
+
+
+def sign(  # noqa: PLR0913, PLR0917 - one option each
+    audience: Audience,
+    cmd: Command,
+    issuer: Issuer,
+    key: Keys,
+    out: Annotated[Path, typer.Option(help="File to write, for the next approver.")],
+    args: Args = "{}",
+    policy_version: PolicyVersion = 0,
+    counters: Counters = COUNTERS,
+    hours: Annotated[
+        float, typer.Option(help="How long it may be approved and sent.", min=0.1, max=24.0)
+    ] = 12.0,
+) -> None:
+    """Make a command that others are still to approve: a file to carry from person to person."""
+    from agent.cli.output import write_file
+    from agent.fleet.operators import CommandDesk, Order
+    from agent.release.signers import load_signer
+
+    order = Order(cmd, _json_object(args), audience)
+    signers = [load_signer(path) for path in key]
+    desk = CommandDesk(counters.expanduser())
+    command = desk.issue(order, issuer, signers, policy_version, int(hours * 3600))
+    write_file(out, command.envelope)
+    console.print(f"{out}: command {command.id}; let others approve it, then relay it")
+
+
+def approve(
+    file: Annotated[Path, typer.Argument(help="The command's file.")],
+    key: Annotated[Path, typer.Option(help="Your private key.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Read what a command would do, and add your signature to its file."""
+    from agent.cli.output import write_file
+    from agent.fleet.operators import approve_command, describe
+    from agent.release.signers import load_signer
+
+    command = _read(file)
+    console.print(describe(command), markup=False)
+    if not yes:
+        typer.confirm("Sign it?", abort=True)
+    write_file(file, approve_command(command, load_signer(key)).envelope)
+    console.print(f"{file}: signed")
+
+
+def relay(
+    home: Home,
+    file: Annotated[Path, typer.Argument(help="The command's file.")],
+    wait: Wait = 30.0,
+    save: Save = None,
+) -> None:
+    """Send a command that was signed and approved as a file, and wait for the outcome."""
+    from agent.fleet.home import open_home
+
+    _relay(open_home(home), _read(file), wait, save)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to `vigil fleet`."""
+    for command in (send, deploy, sign, approve, relay):
+        app.command()(command)
+
+
+def _read(file: Path) -> SignedCommand:
+    from agent.fleet.operators import read_command
+    from agent.host.disk import REAL_DISK
+    from agent.schema.messages import COMMAND_MAX_BYTES
+
+    return read_command(REAL_DISK.read(file, COMMAND_MAX_BYTES))
+
+
+def _sign(
+    order: Order, issuer: str, keys: list[Path], policy_version: int, counters: Path
+) -> SignedCommand:
+    from agent.fleet.operators import CommandDesk
+    from agent.release.signers import load_signer
+
+    signers = [load_signer(path) for path in keys]
+    return CommandDesk(counters.expanduser()).issue(order, issuer, signers, policy_version)
+
+
+def _relay(opened: FleetHome, command: SignedCommand, wait_s: float, save: Path | None) -> None:
+    from agent.errors import CommandError
+    from agent.fleet.access import DESK
+    from agent.fleet.controller import Controller
+    from agent.schema.messages import ReplyStatus
+
+    controller = Controller(opened.broker(DESK), services=None)
+    controller.start()
+    try:
+        _hear_from(controller, command.audience)
+        reply = controller.ask(command, wait_s)
+    finally:
+        controller.stop()
+    replies = [one for one in controller.inbox.replies(command.id) if one.device == reply.device]
+    _tell(reply, save, replies)
+    if reply.status is ReplyStatus.FAILED:
+        raise CommandError(f"{reply.device}: {reply.cmd}: {reply.message}", code=reply.code)
+
+
+def _tell(reply: Reply, save: Path | None, replies: Sequence[Reply]) -> None:
+    from agent.cli.output import write_file
+    from agent.fleet.attachments import put_together
+
+    data = {name: value for name, value in reply.data.items() if name != "attachment"}
+    console.print(f"{reply.device}: {reply.cmd} {reply.status.value} {data or ''}", markup=False)
+    parts = [one.data["attachment"] for one in replies if "attachment" in one.data]
+    if not parts:
+        return
+    if save is None:
+        console.print(f"{parts[0].get('name')}: give --save FOLDER to keep it")
+        return
+    name, content = put_together(parts)
+    target = save / f"{reply.device}-{name}"
+    write_file(target, content)
+    console.print(f"{target}: written")
+
+
+def _hear_from(controller: Controller, audience: str) -> None:
+    """Wait a little for a device that has just been started: the broker keeps nothing for one it never saw."""
+    from agent.errors import TransferError
+
+    kind, _, device = audience.partition("/")
+    if kind != "d":
+        return
+    try:
+        controller.inbox.wait_state(
+            device, lambda state: not state.online or state.policy_ver > 0, _HEARD_WITHIN_S
+        )
+    except TransferError:
+        console.print(f"{device}: not heard of yet, or without a policy; sending all the same")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"expected JSON, found {error}", param_hint="--args") from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter("expected a JSON object", param_hint="--args")
+    return value

@@ -1,0 +1,176 @@
+"""Looking after a real device from afar: pictures, logs, self-test, diagnostics, cameras, restarts, rollback."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.app.lifecycle import EXIT_RESTART
+from agent.config import load_config
+from agent.fleet.operators import Order
+from agent.schema.commands import COMMANDS
+from agent.schema.messages import Reply, ReplyStatus
+from tests.parts.processes import until
+from tests.parts.site import Device, Site
+
+OK = ReplyStatus.SUCCEEDED
+
+
+def ask(site: Site, device: Device, cmd: str, **args: Any) -> Reply:
+    return site.end_of(site.fleet.order(Order(cmd, args, f"d/{device.name}")), timeout_s=60)
+
+
+def data_of(parts: list[dict[str, Any]]) -> bytes:
+    ordered = sorted(parts, key=lambda part: int(part["part"]))
+    data = b"".join(base64.b64decode(part["base64"]) for part in ordered)
+    assert hashlib.sha256(data).hexdigest() == parts[0]["sha256"]
+    return data
+
+
+@pytest.fixture(scope="module")
+def kept(session_site: Site) -> Iterator[tuple[Site, Device]]:
+    """One device for the tests that leave it as it is."""
+    device = session_site.serving("kept")
+    yield session_site, device
+    session_site.tidy()
+
+
+def test_every_command_of_the_table_is_known_and_refuses_what_it_does_not_understand(
+    kept: tuple[Site, Device],
+) -> None:
+    site, device = kept
+    codes = {name: ask(site, device, name, nonsense=1).code for name in COMMANDS}
+    assert codes == dict.fromkeys(COMMANDS, "command.arguments")
+
+
+def test_a_snapshot_fits_a_reply_and_an_unknown_camera_is_named(
+    kept: tuple[Site, Device],
+) -> None:
+    site, device = kept
+    reply = ask(site, device, "snapshot", camera="belt", max_width=4096)
+    assert reply.status is OK, reply
+    assert data_of([reply.data["attachment"]])[:3] == b"\xff\xd8\xff"
+    assert reply.data["camera"] == "belt"
+    refused = ask(site, device, "snapshot", camera="cellar")
+    assert (refused.code, "belt" in refused.message) == ("camera.unknown", True)
+
+
+def test_the_log_comes_newest_first_and_without_secrets(kept: tuple[Site, Device]) -> None:
+    site, device = kept
+    reply = ask(site, device, "logs", limit=1000)
+    times = [line["at_ms"] for line in reply.data["lines"]]
+    assert times == sorted(times, reverse=True)
+    assert any("starts as kept" in line["text"] for line in reply.data["lines"])
+    later = ask(site, device, "logs", level="error", since_ms=times[0] + 60_000)
+    assert later.data == {"lines": [], "more": 0}
+
+
+def test_the_device_tests_itself(kept: tuple[Site, Device]) -> None:
+    site, device = kept
+    reply = ask(site, device, "self-test")
+    assert reply.status is OK, reply
+    checks = {one["name"]: one for one in reply.data["checks"]}
+    assert set(checks) == {"model", "pipeline", "cameras", "link", "audit", "disk", "clock"}
+    assert "golden set" in checks["model"]["found"]
+
+
+def test_captures_are_kept_with_what_was_seen(kept: tuple[Site, Device]) -> None:
+    site, device = kept
+    reply = ask(site, device, "capture", frames=2, interval_ms=300)
+    assert (reply.status, reply.data["pictures"]) == (OK, 2)
+    folder = Path(reply.data["folder"])
+    pictures, notes = sorted(folder.glob("*.jpg")), sorted(folder.glob("*.json"))
+    assert [path.stem for path in pictures] == [path.stem for path in notes]
+    assert "boxes" in json.loads(notes[0].read_text())
+    assert pictures[0].stat().st_mode & 0o077 == 0
+
+
+def test_the_diagnostics_bundle_tells_all_but_secrets(kept: tuple[Site, Device]) -> None:
+    site, device = kept
+    since_s = site.heard[-1].at_s
+    reply = ask(site, device, "diagnostics")
+    assert reply.status is OK, reply
+    told = site.messages(device, Reply, since_s)
+    sent = data_of([one.data["attachment"] for one in told if "attachment" in one.data])
+    assert sent == Path(reply.data["path"]).read_bytes()
+    done = device.cli("diagnostics", "--out", str(device.folder / "bundle.tar.gz"))
+    assert done.returncode == 0, done.stderr
+    for data in (sent, (device.folder / "bundle.tar.gz").read_bytes()):
+        files = unpacked(data)
+        assert {"versions.json", "config.json", "status.json", "audit.txt", "log.txt"} <= set(files)
+        assert json.loads(files["config.json"])["device"]["id"] == "kept"
+        assert b"admitted" in files["audit.txt"]
+        assert b"PRIVATE KEY" not in b"".join(files.values())
+
+
+def unpacked(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        members = [(one.name.split("/")[1], archive.extractfile(one)) for one in archive]
+        return {name: file.read() for name, file in members if file is not None}
+
+
+def test_the_audit_record_is_exported_signed_and_verified(kept: tuple[Site, Device]) -> None:
+    site, device = kept
+    head = site.wait(device, lambda state: bool(state.audit_signature)).audit_head
+    export = device.folder / "audit.jsonl"
+    assert device.cli("audit", "export", "--out", str(export)).returncode == 0
+    tls = load_config(device.config).broker.tls
+    assert tls is not None
+    known = ("--head", head, "--certificate", tls.cert)
+    checked = device.cli("audit", "verify", str(export), *known)
+    assert checked.returncode == 0, checked.stderr
+    assert "signed by kept" in checked.stdout
+    assert "the head you kept is row" in checked.stdout
+    lines = export.read_text().splitlines()
+    number, at_ms, kind, _, row_hash = json.loads(lines[2])
+    lines[2] = json.dumps([number, at_ms, kind, "nothing happened", row_hash])
+    export.write_text("\n".join([*lines, ""]))
+    broken = device.cli("audit", "verify", str(export))
+    assert broken.returncode == 1
+    assert "row 2 " in broken.stderr
+
+
+def test_a_camera_is_paused_through_restarts_until_it_is_resumed(site: Site) -> None:
+    device = site.serving("dark")
+    assert ask(site, device, "pause-camera", camera="belt").data["changed"] is True
+    site.wait(device, lambda state: state.paused == ["belt"])
+    dark = "camera.no_picture"
+    until(lambda: ask(site, device, "snapshot", camera="belt").code == dark, 20, "no picture")
+    device.kill()
+    site.wait(device, lambda state: not state.online)
+    device.start()
+    site.wait(device, lambda state: state.pipeline == "running" and state.paused == ["belt"])
+    assert ask(site, device, "pause-camera", camera="belt").data["changed"] is False
+    assert ask(site, device, "resume-camera", camera="belt").data["changed"] is True
+    site.wait(device, lambda state: state.pipeline == "running" and not state.paused)
+    until(lambda: ask(site, device, "snapshot", camera="belt").status is OK, 20, "a picture again")
+
+
+def test_worker_and_agent_are_restarted_when_told(site: Site) -> None:
+    device = site.serving("reborn")
+    worker = device.status.worker_pid
+    reply = ask(site, device, "restart", what="worker")
+    assert (reply.status, reply.data["pid"] == worker) == (OK, False)
+    command = site.fleet.order(Order("restart", {"what": "agent"}, f"d/{device.name}"))
+    assert device.wait() == EXIT_RESTART, "the service manager starts it again"
+    device.start()
+    assert site.end_of(command).status is OK
+
+
+def test_rollback_goes_to_the_release_before(site: Site) -> None:
+    device = site.serving("regretful")
+    assert ask(site, device, "rollback").code == "update.no_previous"
+    assert site.install(device, site.release("2.0.0")).status is OK
+    for measured in (device.folder / "state").glob("measurements*"):
+        measured.unlink()  # a busy machine measures more than its profile allows
+    reply = ask(site, device, "rollback")
+    assert (reply.status, reply.cmd) == (OK, "rollback"), reply
+    site.wait(device, lambda state: state.release == "sorters/parts/1.0.0")
