@@ -12,6 +12,7 @@ from rich.table import Table
 
 from agent.cli.golden import golden
 from agent.cli.obfuscate import obfuscate
+from agent.cli.quantise import quantise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ RoleName = Annotated[str, typer.Argument(help="root, targets, policy, agent or a
 
 app.command("golden")(golden)
 app.command("obfuscate")(obfuscate)
+app.command("quantise")(quantise)
 
 
 @app.command()

@@ -5,7 +5,8 @@
 units=/etc/systemd/system
 access=$units/vigil.service.d/10-access.conf
 backoff=$units/vigil.service.d/20-backoff.conf
-unit_files='vigil.service vigil-revive.service vigil-revive.timer vigil-provision.service'
+units_of_ours='vigil.service vigil-revive.service vigil-revive.timer vigil-provision.service'
+unit_files="$units_of_ours vigil.service.d/30-launcher.conf"
 
 with_systemd() { [ -d /run/systemd/system ]; }
 
@@ -19,6 +20,7 @@ has_units() {
 }
 
 install_units() {
+    mkdir -p "$units/vigil.service.d"
     for unit in $unit_files; do
         write_file "$units/$unit" 644 <"$kept/systemd/$unit"
     done
@@ -29,7 +31,6 @@ install_units() {
 
 # From systemd 254 on, the pause between restarts can grow; older ones would call the keys unknown.
 write_backoff() {
-    mkdir -p "$units/vigil.service.d"
     if [ "$(systemctl --version | awk 'NR == 1 { print $2 + 0 }')" -ge 254 ]; then
         printf '[Service]\nRestartSteps=5\nRestartMaxDelaySec=60\n' | write_file "$backoff" 644
     fi
@@ -112,7 +113,7 @@ remove_everything() {
         return 0
     fi
     ask "Remove $what?"
-    for unit in $unit_files; do
+    for unit in $units_of_ours; do
         if with_systemd && [ "$resume" = no ]; then systemctl -q stop "$unit" 2>/dev/null || true; fi
         systemctl -q disable "$unit" 2>/dev/null || true
         rm -f "$units/$unit"

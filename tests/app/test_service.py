@@ -31,6 +31,17 @@ def test_the_unit_has_no_mistakes(tmp_path: Path) -> None:
 
 
 @needs_analyze
+def test_started_by_the_launcher_it_has_no_mistakes_either(tmp_path: Path) -> None:
+    shutil.copytree(UNIT.parent, tmp_path, dirs_exist_ok=True)
+    drop_in = tmp_path / "vigil.service.d/30-launcher.conf"
+    text = drop_in.read_text()
+    assert "\nExecStart=\nExecStart=/opt/vigil/launch run" in text
+    drop_in.write_text(text.replace("/opt/vigil/launch", "/bin/true"))
+    result = analyze("verify", "--man=no", str(tmp_path / "vigil.service"))
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@needs_analyze
 def test_the_unit_is_well_confined() -> None:
     result = analyze("security", "--offline=true", "--threshold=20", str(UNIT))
     assert result.returncode == 0, result.stdout

@@ -78,6 +78,8 @@ def test_run_again_it_changes_nothing_and_the_service_runs_on(machine: Machine) 
         "== check: this machine suits"
     ]
     assert machine.show("vigil.service", "MainPID") == before
+    environment = machine.run("cat", f"/proc/{before}/environ").stdout
+    assert "VIGIL_SLOT=a" in environment.split("\0"), "the launcher did not start it"
 
 
 def test_the_device_detects_on_its_video_and_takes_a_release(

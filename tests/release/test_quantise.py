@@ -1,0 +1,112 @@
+"""INT8 within a budget of accuracy: what loses more is refused by name, and nothing is written."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from agent.errors import PackageError
+from agent.release.quantise import Quantiser
+from tests.parts.processes import vigil
+
+BUNDLED = Path(__file__).parents[2] / "agent/demo/bundled"
+MODEL, CLIP = BUNDLED / "parts-2.onnx", BUNDLED / "conveyor.mp4"
+FRAMES = range(0, 300, 15)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty labelled pictures of the bundled scene."""
+    folder = tmp_path_factory.mktemp("scene")
+    truth = json.loads((BUNDLED / "conveyor.json").read_text())
+    images = [
+        {**entry, "file_name": f"{entry['id']:03d}.png"}
+        for entry in truth["images"]
+        if entry["id"] in FRAMES
+    ]
+    kept = [entry for entry in truth["annotations"] if entry["image_id"] in FRAMES]
+    truth |= {"images": images, "annotations": kept}
+    (folder / "truth.json").write_text(json.dumps(truth))
+    clip = cv2.VideoCapture(str(CLIP))
+    for number in range(300):
+        picture = clip.read()[1]
+        if number in FRAMES:
+            (folder / "pictures").mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / f"pictures/{number:03d}.png"), picture)
+    return folder
+
+
+def quantise(scene: Path, calibrate: Path, out: Path, max_drop: float) -> tuple[int, str]:
+    truth = ("--dataset", str(scene / "truth.json"), "--images", str(scene / "pictures"))
+    budget = ("--max-drop", str(max_drop), "--pictures", "12", "--out", str(out))
+    result = vigil(
+        "release",
+        "quantise",
+        str(MODEL),
+        "--calibrate",
+        str(calibrate),
+        *truth,
+        *budget,
+        timeout_s=110,
+    )
+    assert "Traceback" not in result.stderr
+    return result.returncode, result.stdout + result.stderr
+
+
+def test_a_model_within_its_budget_is_written_and_says_what_it_lost(
+    scene: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "int8.onnx"
+    status, told = quantise(scene, scene / "pictures", out, max_drop=0.08)
+    assert status == 0, told
+    assert "0 in float" in told
+    made = onnx.load(out)
+    assert sum(node.op_type == "QuantizeLinear" for node in made.graph.node) > 50
+    assert {"names", "task"} <= {entry.key for entry in made.metadata_props}
+    assert out.stat().st_size < 0.9 * MODEL.stat().st_size
+
+
+def test_calibration_on_darkness_is_refused_with_the_classes_that_lost_most(
+    scene: Path, tmp_path: Path
+) -> None:
+    dark, out = tmp_path / "dark", tmp_path / "int8.onnx"
+    dark.mkdir()
+    cv2.imwrite(str(dark / "night.png"), np.zeros((360, 640, 3), np.uint8))
+    status, told = quantise(scene, dark, out, max_drop=0.08)
+    assert status == 1
+    assert "package.accuracy" in told
+    assert any(label in told.rpartition("most:")[2] for label in ("gear", "washer", "bolt"))
+    assert not out.exists()
+
+
+def test_layers_kept_in_float_are_not_quantised_and_final_ones_come_first() -> None:
+    noise = np.random.default_rng(1).random((2, 1, 3, 320, 320), np.float32)
+    with Quantiser(MODEL, list(noise), "minmax") as quantiser:
+        worst = quantiser.by_harm()
+        assert sorted(worst) == sorted(quantiser.convolutions)
+        whole, spared = (onnx.load_from_string(quantiser.quantise(worst[:n])) for n in (0, 12))
+    finals = {name for name in worst if name.endswith(("cv2.0.2/Conv", "cv3.2.2/Conv"))}
+    assert finals <= set(worst[:12])
+    counts = [
+        sum(node.op_type == "DequantizeLinear" for node in made.graph.node)
+        for made in (whole, spared)
+    ]
+    assert counts[1] < counts[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"\x08\x08rubbish"])
+def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(PackageError) as refused:
+        Quantiser(path, [np.zeros((1, 3, 32, 32), np.float32)], "minmax")
+    assert refused.value.code == "package.model"
+    assert str(path) in refused.value.message
+
+
+def test_without_pictures_there_is_nothing_to_calibrate_on() -> None:
+    with pytest.raises(PackageError, match="expected pictures"):
+        Quantiser(MODEL, [], "minmax")
