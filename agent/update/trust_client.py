@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Metadata, Root, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
 from agent.errors import StorageError, TransferError, TrustError, VigilError
@@ -168,13 +168,22 @@ class Trusted:
         """Return the target of the command policy; raises as `release`."""
         return self._listed(POLICY_PATH)
 
-    def _listed(self, path: str) -> Target:
+    def listed(self, path: str) -> TargetFile:
+        """Return what the signers list at `path`, of whatever class; the lookups above narrow it.
+
+        Raises:
+            TrustError: Not listed (`trust.unlisted`), or its signers' metadata is refused as by `check`.
+            TransferError: A delegated role could not be fetched.
+        """
         with _translated(path):
             listed = self._updater.get_targetinfo(path)
             self._lint_targets("targets")
         if listed is None:
             raise TrustError(f"{path}: not listed by its signers", code="trust.unlisted")
-        return target_from(listed)
+        return listed
+
+    def _listed(self, path: str) -> Target:
+        return target_from(self.listed(path))
 
     def _lint_targets(self, role: str) -> None:
         """Refuse delegations that list one key twice, in every role that was loaded."""

@@ -5,56 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import secrets
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.fleet.blocks import BlockServer
 from agent.schema.blocks import BLOCK_BYTES, WINDOW
 from agent.schema.document import to_json
-from agent.schema.topics import DeviceTopics
 from agent.update.targets import Target
+from tests.parts.block_desk import Desk
 from tests.parts.broker import Broker
-from tests.parts.puller import DEVICE
 
 BLOCKS = 96
 DATA = os.urandom(BLOCKS * BLOCK_BYTES - 777)
-TOPICS = DeviceTopics(DEVICE)
-
-
-class Desk:
-    """The block server behind a broker; `served` are the offsets it gave, in order."""
-
-    def __init__(self, port: int, public: Path) -> None:
-        self.served: list[int] = []
-        self._server = BlockServer(public)
-        self._ready = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, f"desk-{secrets.token_hex(4)}")
-        self._client.on_connect = lambda client, *_: client.subscribe(f"{TOPICS.leaf('blk/req')}")
-        self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.on_message = self._answer
-        self._client.reconnect_delay_set(1, 1)
-        self._client.connect("127.0.0.1", port, 30)
-        self._client.loop_start()
-        assert self._ready.wait(10)
-
-    def _answer(self, client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
-        reply = self._server.answer(DEVICE, bytes(message.payload))
-        if reply.data:
-            self.served.append(reply.offset)
-        client.publish(TOPICS.leaf("blk/rsp"), reply.encode())
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 @dataclasses.dataclass
