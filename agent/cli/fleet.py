@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from agent.cli import fleet_rollout
 from agent.cli.fleet_commands import add_to
 
 if TYPE_CHECKING:
@@ -59,13 +60,14 @@ def serve(
         bool, typer.Option(help="Run a broker in this process (loopback, no persistence).")
     ] = False,
 ) -> None:
-    """Serve keys and blocks until stopped."""
+    """Serve keys and blocks and carry out roll-outs, until stopped."""
     from agent.fleet.access import CONTROLLER
     from agent.fleet.blocks import BlockServer
     from agent.fleet.broker import EmbeddedBroker
     from agent.fleet.controller import Controller, Services
-    from agent.fleet.home import BROKER, members_of, open_home
+    from agent.fleet.home import BROKER, REGISTRY_FILE, members_of, open_home
     from agent.fleet.keys import KeyService
+    from agent.fleet.rollout_runner import carrying_out
     from agent.release.repository import Repository
 
     logging.basicConfig(
@@ -85,7 +87,8 @@ def serve(
         controller.start()
         controller.hint(repository.timestamp_version)
     console.print(f"serving on {broker.host}:{broker.port}")
-    _until_stopped()
+    with carrying_out(home / REGISTRY_FILE, controllers[0]):
+        _until_stopped()
     for controller in controllers:
         controller.stop()
 
@@ -183,6 +186,7 @@ def add_key(
 
 
 add_to(app)
+app.add_typer(fleet_rollout.app)
 
 
 def _until_stopped() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agent.fleet.controller import Controller
     from agent.fleet.home import FleetHome
     from agent.fleet.operators import Order, SignedCommand
+    from agent.schema.manifest import ReleaseRef
     from agent.schema.messages import Reply
 
 console = Console(highlight=False)
@@ -63,18 +64,11 @@ def deploy(  # noqa: PLR0913, PLR0917 - one option each
     wait: Wait = 900.0,
 ) -> None:
     """Order devices to install a published release and wait for the outcome."""
-    from agent.errors import ConfigError
     from agent.fleet.home import open_home
     from agent.fleet.operators import deploy_order
-    from agent.release.repository import Repository
 
     opened = open_home(home)
-    published = Repository(opened.repository).releases(release.split("/", 1)[0])
-    wanted = [ref for ref in published if ref.path.startswith(f"models/{release}/")]
-    if not wanted:
-        labels = ", ".join(ref.label for ref in published) or "nothing"
-        raise ConfigError(f"{release}: not published", hint=f"published in its class: {labels}")
-    order = deploy_order(wanted[0], audience)
+    order = deploy_order(published_release(opened, release), audience)
     _relay(opened, _sign(order, issuer, key, policy_version, counters), wait, None)
 
 
@@ -132,6 +126,23 @@ def relay(
     from agent.fleet.home import open_home
 
     _relay(open_home(home), _read(file), wait, save)
+
+
+def published_release(opened: FleetHome, release: str) -> ReleaseRef:
+    """Return a published release by its label, `<class>/<name>/<version>`.
+
+    Raises:
+        ConfigError: It is not published, and so is signed by nobody.
+    """
+    from agent.errors import ConfigError
+    from agent.release.repository import Repository
+
+    published = Repository(opened.repository).releases(release.split("/", 1)[0])
+    wanted = [ref for ref in published if ref.path.startswith(f"models/{release}/")]
+    if not wanted:
+        labels = ", ".join(ref.label for ref in published) or "nothing"
+        raise ConfigError(f"{release}: not published", hint=f"published in its class: {labels}")
+    return wanted[0]
 
 
 def add_to(app: typer.Typer) -> None:

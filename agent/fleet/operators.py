@@ -129,9 +129,18 @@ def read_command(envelope: bytes) -> SignedCommand:
     Raises:
         TrustError: It is no envelope of a command.
     """
-    payload = trusted_json(envelope, _Envelope, "command").payload
-    body = trusted_json(payload, CommandBody, "command")
+    body = command_body(envelope)
     return SignedCommand(body.id, body.aud, envelope)
+
+
+def command_body(envelope: bytes) -> CommandBody:
+    """Read what a signed command says. This verifies nothing, too.
+
+    Raises:
+        TrustError: It is no envelope of a command.
+    """
+    payload = trusted_json(envelope, _Envelope, "command").payload
+    return trusted_json(payload, CommandBody, "command")
 
 
 def describe(command: SignedCommand) -> str:

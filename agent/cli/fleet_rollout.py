@@ -1,0 +1,274 @@
+"""`vigil fleet rollout`: staged roll-outs, from the plan to the last device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agent.cli.fleet_commands import COUNTERS, Counters, Home, Issuer, Keys, PolicyVersion
+
+if TYPE_CHECKING:
+    from agent.fleet.home import FleetHome
+    from agent.fleet.rollout_plan import Plan
+    from agent.fleet.rollout_store import Rollout, RolloutStore, Row
+    from agent.schema.manifest import ReleaseRef
+
+app = typer.Typer(
+    name="rollout", help="Bring a release to many devices, wave by wave.", no_args_is_help=True
+)
+console = Console(highlight=False)
+
+PlanFile = Annotated[Path, typer.Argument(help="The plan (YAML).")]
+Name = Annotated[str, typer.Argument(help="The plan's name.")]
+Commands = Annotated[Path, typer.Option(help="Folder of the signed commands.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Percent = Annotated[int, typer.Option(min=0, max=100)]
+
+
+@app.command()
+def sign(  # noqa: PLR0913, PLR0917 - one option each
+    home: Home,
+    plan: PlanFile,
+    issuer: Issuer,
+    key: Keys,
+    out: Annotated[Path, typer.Option(help="Folder to make, for the next approver.")],
+    wave: Annotated[int, typer.Option(help="Only this wave, from 1; 0 for all.")] = 0,
+    hours: Annotated[
+        float, typer.Option(help="How long devices accept the commands.", min=0.1, max=24.0)
+    ] = 24.0,
+    policy_version: PolicyVersion = 0,
+    counters: Counters = COUNTERS,
+) -> None:
+    """Sign a deploy command for every device of a plan, or of one wave."""
+    from agent.errors import ConfigError
+    from agent.fleet.operators import CommandDesk
+    from agent.fleet.rollout_commands import Approval, sign_commands
+    from agent.release.signers import load_signer
+
+    opened = _open(home)
+    read = _plan(plan)
+    found = _waves(opened, read, plan)
+    devices = [device for device, number in found.items() if wave in {0, number + 1}]
+    if not devices:
+        raise ConfigError(f"{plan}: wave {wave} reaches no further device")
+    signers = [load_signer(path) for path in key]
+    approval = Approval(issuer, signers, policy_version, int(hours * 3600))
+    desk = CommandDesk(counters.expanduser())
+    sign_commands(out, desk, _published(opened, read), devices, approval)
+    console.print(f"{out}: {len(devices)} commands signed; let others approve them")
+
+
+@app.command()
+def approve(
+    commands: Annotated[Path, typer.Argument(help="Folder of the signed commands.")],
+    key: Annotated[Path, typer.Option(help="Your private key.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Read what a folder of commands would do, and add your signature to each."""
+    from agent.fleet.operators import describe
+    from agent.fleet.rollout_commands import approve_commands, read_commands
+    from agent.release.signers import load_signer
+
+    found = read_commands(commands)
+    for command in found.values():
+        console.print(describe(command), markup=False)
+    if not yes:
+        typer.confirm(f"Sign all {len(found)}?", abort=True)
+    approve_commands(found, load_signer(key))
+    console.print(f"{commands}: {len(found)} commands signed")
+
+
+@app.command()
+def simulate(
+    home: Home,
+    plan: PlanFile,
+    takes: Annotated[int, typer.Option(help="Seconds a device takes.", min=1)] = 120,
+    failing: Percent = 0,
+    offline: Percent = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what would happen, if so many percent of the devices failed or were away; nobody is asked."""
+    from dataclasses import asdict
+
+    from agent.fleet.rollout_simulation import Assumptions, simulate
+    from agent.host.clock import wall_ms
+
+    read = _plan(plan)
+    waves = _waves(_open(home), read, plan)
+    story = simulate(read, waves, Assumptions(takes, failing, offline), wall_ms())
+    if as_json:
+        typer.echo(json.dumps([asdict(moment) for moment in story]))
+        return
+    table = Table("after", "wave", "", f"asked of {len(waves)}", "why")
+    for one in story:
+        table.add_row(f"{one.at_s} s", str(one.wave + 1), one.verdict, str(one.asked), one.reason)
+    console.print(table)
+
+
+@app.command()
+def start(home: Home, plan: PlanFile, commands: Commands) -> None:
+    """Begin a roll-out; `vigil fleet serve` carries it out."""
+    from agent.fleet.rollout_rules import Standing
+    from agent.fleet.rollout_store import Rollout
+    from agent.host.clock import wall_ms
+
+    opened, read = _open(home), _plan(plan)
+    waves, release = _waves(opened, read, plan), _published(opened, read)
+    now_ms = wall_ms()
+    given = _commands(commands, release.path, release.sha256, list(waves), now_ms)
+    rollout = Rollout(
+        read.name, read, release.path, release.sha256, Standing.RUNNING, "begins", now_ms
+    )
+    _store(home).create(rollout, waves, given)
+    console.print(f"{read.name}: begun for {len(waves)} devices, {len(given)} commands at hand")
+
+
+@app.command()
+def add(home: Home, name: Name, commands: Commands) -> None:
+    """Give a roll-out further commands, for its next wave or in the place of expired ones."""
+    from agent.host.clock import wall_ms
+
+    store = _store(home)
+    rollout = store.rollout(name)
+    devices = [row.device for row in store.devices(name)]
+    given = _commands(commands, rollout.path, rollout.sha256, devices, wall_ms())
+    console.print(f"{name}: {store.add_commands(name, given)} devices have a new command")
+
+
+@app.command()
+def status(
+    home: Home,
+    name: Annotated[str, typer.Argument(help="The plan's name; all roll-outs without.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show where roll-outs are, and every device of one."""
+    store = _store(home)
+    chosen = [store.rollout(name)] if name else store.rollouts()
+    if as_json:
+        told = [_told(one, store.devices(one.name)) for one in chosen]
+        typer.echo(json.dumps(told[0] if name else told))
+        return
+    console.print(_overview(store, chosen))
+    if name:
+        console.print(_device_table(store.devices(name)))
+
+
+@app.command()
+def pause(home: Home, name: Name) -> None:
+    """Ask no further device until `resume`; those at work go on."""
+    _order(home, name, "pause")
+
+
+@app.command()
+def resume(home: Home, name: Name) -> None:
+    """Go on with a paused roll-out."""
+    _order(home, name, "resume")
+
+
+@app.command()
+def abort(home: Home, name: Name) -> None:
+    """End a roll-out: no further device is asked; those at work go on."""
+    _order(home, name, "abort")
+
+
+def _order(home: Path, name: str, order: str) -> None:
+    from agent.errors import InUseError
+    from agent.fleet.rollout_rules import moved
+
+    store = _store(home)
+    before = store.rollout(name).standing
+    after = moved(before, order)
+    if not store.move(name, before, after, f"{order} ordered by a person"):
+        raise InUseError(f"roll-out {name}: it changed at the same moment", hint="look, and repeat")
+    console.print(f"{name}: {after.value}")
+
+
+def _open(home: Path) -> FleetHome:
+    from agent.fleet.home import open_home
+
+    return open_home(home)
+
+
+def _store(home: Path) -> RolloutStore:
+    from agent.fleet.home import REGISTRY_FILE
+    from agent.fleet.rollout_store import RolloutStore
+
+    _open(home)
+    return RolloutStore(home / REGISTRY_FILE)
+
+
+def _plan(path: Path) -> Plan:
+    from agent.fleet.rollout_plan import PLAN_LIMIT, read_plan
+    from agent.host.disk import REAL_DISK
+
+    return read_plan(REAL_DISK.read(path, PLAN_LIMIT).decode(errors="replace"), str(path))
+
+
+def _waves(opened: FleetHome, plan: Plan, path: Path) -> dict[str, int]:
+    from agent.fleet.rollout_plan import waves_of
+
+    wanted = plan.release.split("/", 1)[0]
+    members = {
+        record.id: frozenset(record.groups)
+        for record in opened.registry.devices()
+        if record.device_class == wanted and not record.revoked
+    }
+    return waves_of(plan, members, str(path))
+
+
+def _published(opened: FleetHome, plan: Plan) -> ReleaseRef:
+    from agent.cli.fleet_commands import published_release
+
+    return published_release(opened, plan.release)
+
+
+def _commands(
+    folder: Path, path: str, sha256: str, devices: list[str], now_ms: int
+) -> dict[str, Any]:
+    from agent.fleet.rollout_commands import for_devices, read_commands
+
+    return for_devices(read_commands(folder), path, sha256, devices, now_ms // 1000)
+
+
+def _overview(store: RolloutStore, chosen: list[Rollout]) -> Table:
+    table = Table("roll-out", "release", "", "waves", "have it", "failed", "devices", "why")
+    for one in chosen:
+        rows = store.devices(one.name)
+        steps = [row.step.value for row in rows]
+        asked = max((row.wave + 1 for row in rows if row.sends), default=0)
+        table.add_row(
+            one.name,
+            one.plan.release,
+            one.standing.value,
+            f"{asked}/{len(one.plan.waves)}",
+            str(steps.count("committed")),
+            str(steps.count("failed")),
+            str(len(rows)),
+            one.reason,
+        )
+    return table
+
+
+def _device_table(rows: list[Row]) -> Table:
+    table = Table("device", "wave", "", "why")
+    for row in rows:
+        table.add_row(row.device, str(row.wave + 1), row.step.value, row.code)
+    return table
+
+
+def _told(rollout: Rollout, rows: list[Row]) -> dict[str, Any]:
+    return {
+        "name": rollout.name,
+        "release": rollout.plan.release,
+        "standing": rollout.standing.value,
+        "reason": rollout.reason,
+        "devices": [
+            {"device": row.device, "wave": row.wave + 1, "step": row.step.value, "code": row.code}
+            for row in rows
+        ],
+    }

@@ -1,0 +1,97 @@
+"""The commands of docs/rollouts.md, as they stand there, and what people do wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from agent.errors import CommandError, ConfigError
+from agent.fleet.home import open_home
+from agent.fleet.registry import DeviceRecord
+from tests.fleet.test_cli import PROJECT, Vigil, repo, vigil
+
+__all__ = ["repo", "vigil"]
+GUIDE = (PROJECT / "docs/rollouts.md").read_text()
+SIGN = "fleet rollout sign controller plan.yaml --as alice --key keys/policy/alice.key"
+
+
+@pytest.fixture
+def plan(vigil: Vigil, repo: Path) -> Path:
+    """A fleet of six with the guide's plan; one device is revoked, one of another class."""
+    vigil("fleet init controller --repository repo --host localhost --port 1")
+    registry = open_home(Path("controller")).registry
+    for number in range(6):
+        groups = ("canary",) if number == 0 else ()
+        registry.put_device(DeviceRecord(f"cam-{number}", "gate", groups, b"", "0"))
+    registry.put_device(DeviceRecord("yard-1", "yard", (), b"", "0"))
+    registry.put_device(DeviceRecord("lost-1", "gate", (), b"", "0", revoked=True))
+    registry.close()
+    path = Path("plan.yaml")
+    path.write_text(block("yaml"))
+    return path
+
+
+def block(kind: str) -> str:
+    found = re.search(rf"^```{kind}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_guide_can_be_followed(
+    vigil: Vigil, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    said = [vigil(line.removeprefix("vigil ")) for line in block("sh").splitlines()]
+    assert "halt" in said[0]
+    assert "6 commands signed" in said[1]
+    assert "for d/cam-3, issued by alice" in said[2]
+    assert "begun for 6 devices, 6 commands at hand" in said[3]
+    assert "cam-5" in said[4]
+    assert "lost-1" not in said[4]
+    assert [text.split()[-1] for text in (said[5], said[6], said[8])] == [
+        "paused",
+        "running",
+        "aborted",
+    ]
+    told = json.loads(said[7])
+    assert (told["standing"], len(told["devices"])) == ("running", 6)
+    assert told["devices"][0] == {"device": "cam-0", "wave": 1, "step": "waiting", "code": ""}
+    with pytest.raises(CommandError, match="aborted cannot resume"):
+        vigil("fleet rollout resume controller people-1")
+
+
+def test_waves_can_be_signed_one_after_the_other(vigil: Vigil, plan: Path) -> None:
+    vigil(f"{SIGN} --out first --wave 1 --counters c.json")
+    assert [path.name for path in Path("first").iterdir()] == ["cam-0.command"]
+    started = vigil("fleet rollout start controller plan.yaml --commands first")
+    assert "begun for 6 devices, 1 commands at hand" in started
+    vigil(f"{SIGN} --out second --wave 2 --counters c.json")
+    added = vigil("fleet rollout add controller people-1 --commands second")
+    assert re.search(r"people-1: [23] devices have a new command", added)
+    with pytest.raises(ConfigError, match="one of this name"):
+        vigil("fleet rollout start controller plan.yaml --commands first")
+    with pytest.raises(ConfigError, match="commands are there already"):
+        vigil(f"{SIGN} --out first --counters c.json")
+
+
+def test_a_wrong_plan_signs_nothing(vigil: Vigil, plan: Path) -> None:
+    good = plan.read_text()
+    for before, after, fault in (
+        ("gate/people/1.0", "gate/people/9.0", "not published"),
+        ("{group: canary}", "{group: nobody}", "group 'nobody' has no device"),
+        ("soak_s: 600", "soak_s: soon", r"plan\.yaml: at \$\.soak_s"),
+    ):
+        plan.write_text(good.replace(before, after))
+        with pytest.raises(ConfigError, match=fault):
+            vigil(f"{SIGN} --out commands --counters c.json")
+    assert not Path("commands").exists()
+    plan.write_text(good)
+    with pytest.raises(ConfigError, match=r"no \*\.command file"):
+        vigil("fleet rollout start controller plan.yaml --commands .")
+    assert json.loads(vigil("fleet rollout status controller --json")) == []
+    plan.write_text(good.replace("window:", "#"))
+    story = json.loads(vigil("fleet rollout simulate controller plan.yaml --json"))
+    assert [moment["asked"] for moment in story if moment["verdict"] == "send"] == [1, 3, 6]
