@@ -91,7 +91,8 @@ def test_it_can_be_stopped_at_any_moment(
     time.sleep(moment)
     process.send_signal(number)
     output, _ = process.communicate(timeout=40)
-    assert process.returncode in {1, 130}, output
+    # What has not yet begun to heed SIGTERM ends by it, as every program does.
+    assert process.returncode in {1, 130, -signal.SIGTERM}, output
     assert b"Traceback" not in output
     assert list(stage.iterdir()) == []
     until(lambda: not agents_below(stage), 5, "no process is left")
