@@ -37,6 +37,6 @@ def test_restarts_of_the_broker_leak_nothing_and_lose_nothing(
     left = broker_restarts(tmp_path, broker, count=8)
     broker.stop()
     assert left.connections == left.restarts + 1
-    assert (left.threads_more, left.files_more) == (0, 0)
+    assert max(left.threads_more, left.files_more) <= 0
     assert (left.dropped, left.disordered) == (0, 0)
     assert left.received == left.put

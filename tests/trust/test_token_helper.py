@@ -75,7 +75,7 @@ def test_a_helper_that_fails_is_started_at_growing_distances(lab: Lab) -> None:
     key = HelperKey(lab.helper())
     lab.fail("crash")
     assert code_of(lambda: key.exchange(PEER)) == "key.helper_died"
-    for _ in range(50):
+    for _ in range(10):
         assert code_of(lambda: key.exchange(PEER)) == "key.waiting"
     time.sleep(0.6)
     assert code_of(lambda: key.exchange(PEER)) == "key.helper_died"
