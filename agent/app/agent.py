@@ -30,6 +30,7 @@ from agent.config.settings import Settings
 from agent.console.sources import Snapshot
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
+from agent.control.renewal import Renewal
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
 from agent.host.logbook import Logbook
@@ -232,10 +233,19 @@ class Agent:
             self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
             self._loop("self-update", self._self_updater, 30),
+            *self._renewal(),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
         return Loop(name, body, patience_s, self._life.on_crash)
+
+    def _renewal(self) -> list[Loop]:
+        """The loop that renews the certificate, where the link has one."""
+        device, tls = self._device, self._device.config.broker.tls
+        if tls is None:
+            return []
+        renewal = Renewal(device.id, tls, self._links.channel("crt"), device.disk)
+        return [self._loop("renewal", renewal, 120)]
 
     def _build_loop(self) -> list[Loop]:
         """The loop that builds TensorRT engines, which may say nothing while one is being built."""

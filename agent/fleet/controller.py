@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from agent.errors import CommandError, VigilError
 from agent.fleet import blocks as block_service
 from agent.fleet import keys as key_service
+from agent.fleet import renewal
 from agent.fleet.access import CONTROLLER, DESK
 from agent.fleet.blocks import BlockServer
 from agent.fleet.connection import Connection
 from agent.fleet.inbox import KINDS, Inbox
 from agent.fleet.keys import KeyService
 from agent.fleet.operators import SignedCommand
+from agent.fleet.renewal import RenewalService
 from agent.schema.config import BrokerConfig
 from agent.schema.document import to_json
-from agent.schema.messages import MESSAGE_VERSION, Hint, Reply
+from agent.schema.messages import MESSAGE_VERSION, CertificateReply, Hint, Reply
 from agent.schema.topics import DeviceTopics, ParsedTopic, parse
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ _HEARD = (
     ("detections/#", 0),
     ("governor", 1),
 )
-_SERVED = (("blk/req", 0), ("key/req", 1))
+_SERVED = (("blk/req", 0), ("key/req", 1), ("crt/req", 1))
 _WORKERS = 4
 _WAITING = 64  # requests in hand before further ones are told to come back
 
@@ -48,6 +50,7 @@ class Services:
 
     keys: KeyService
     blocks: BlockServer
+    renewals: RenewalService | None = None
 
 
 class Controller:
@@ -175,4 +178,14 @@ _ROADS = {
         reply="key/rsp",
         qos=1,
     ),
+    "crt/req": _Road(
+        answer=lambda services, device, data: to_json(_renew(services, device, data)),
+        refuse=lambda data: to_json(renewal.busy(data)),
+        reply="crt/rsp",
+        qos=1,
+    ),
 }
+
+
+def _renew(services: Services, device: str, data: bytes) -> CertificateReply:
+    return services.renewals.answer(device, data) if services.renewals else renewal.busy(data)

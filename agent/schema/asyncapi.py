@@ -20,6 +20,8 @@ from agent.schema.home_assistant import CameraCounts, Discovery, UpdateProgress
 from agent.schema.measures import TelemetryDelta
 from agent.schema.messages import (
     MESSAGE_VERSION,
+    CertificateReply,
+    CertificateRequest,
     CommandBody,
     Detections,
     Hint,
@@ -86,6 +88,16 @@ CHANNELS = (
         retained=True,
     ),
     Channel("keyReply", _TOPICS.leaf("key/rsp"), sends=False, message=KeyReply, qos=0),
+    Channel(
+        "certificateRequest",
+        _TOPICS.leaf("crt/req"),
+        sends=True,
+        message=CertificateRequest,
+        qos=0,
+    ),
+    Channel(
+        "certificateReply", _TOPICS.leaf("crt/rsp"), sends=False, message=CertificateReply, qos=0
+    ),
 )
 _PARAMETERS = {
     "prefix": {"description": "First part of all topics of a site.", "default": DEFAULT_PREFIX},

@@ -151,9 +151,11 @@ def test_what_devices_say_after_the_end_is_still_written_down(
     assert steps(store)["cam-1"] == Step.COMMITTED.value
 
 
-def test_two_controllers_ask_a_device_once(store: RolloutStore, world: World) -> None:
+def test_two_controllers_ask_a_device_once(
+    store: RolloutStore, world: World, tmp_path: Path
+) -> None:
     row = store.devices("people-2")[0]
-    other = RolloutStore(store._database)
+    other = RolloutStore(tmp_path / "fleet.db")
     claims = [one.claim("people-2", row, world.now_ms, 0) for one in (store, other)]
     other.close()
     assert claims == [True, False]
@@ -193,12 +195,13 @@ def test_expired_commands_wait_for_new_ones(
     assert store.add_commands("people-2", {"cam-1": commands["cam-1"]}) == 1
 
 
-def test_a_database_that_goes_away_sends_nothing(store: RolloutStore, world: World) -> None:
-    store._database.write_bytes(b"not a database at all" * 500)
-    for suffix in ("-wal", "-shm", "-journal"):
-        store._database.with_name(store._database.name + suffix).unlink(missing_ok=True)
+def test_a_database_that_goes_away_sends_nothing(
+    store: RolloutStore, world: World, tmp_path: Path
+) -> None:
+    store.close()
+    (tmp_path / "fleet.db").write_bytes(b"not a database at all" * 500)
     with pytest.raises(StorageError, match=r"fleet\.db"):
-        runner(RolloutStore(store._database), world).step()
+        runner(RolloutStore(tmp_path / "fleet.db"), world).step()
     assert not world.taken
 
 
