@@ -144,7 +144,7 @@ def test_two_at_once_are_one_too_many(machine: Machine) -> None:
     machine.boot()
     holder = machine.popen("flock", "/run/lock/vigil-provision.lock", "sleep", "60")
     lock = "/run/lock/vigil-provision.lock"
-    until(lambda: machine.run("flock", "-n", lock, "true").returncode, 20, "the lock is held")
+    until(lambda: machine.run("flock", "-n", lock, "true").returncode, 30, "the lock is held")
     done = provision(machine)
     assert done.returncode == TEMPFAIL
     assert "another provisioning is running" in done.stderr
