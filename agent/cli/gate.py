@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,9 +156,7 @@ def gate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comma
     )
     reference = court.reference(detector, source.name)
     found = [
-        court.judge(
-            one.id, one.accuracy, lambda one=one: load_variant(wanted, one, folder), reference
-        )  # type: ignore[misc] # the default binds the loop's variable
+        court.judge(one.id, one.accuracy, partial(load_variant, wanted, one, folder), reference)
         for one in wanted.variants
     ]
     report(found, court.budget, str(source), json_file)
