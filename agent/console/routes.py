@@ -19,7 +19,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -35,11 +35,12 @@ from agent.console.kept import KeptEvents
 from agent.console.live import LiveStream, Shared, Viewers, shared_views
 from agent.console.metrics import CONTENT_TYPE, exposition
 from agent.console.places import PlaceDesk, no_camera
-from agent.console.sources import Recent, Snapshot, Sources
+from agent.console.sources import Recent, Sources
 from agent.errors import VigilError
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import Role, UpdateReport
+from agent.schema.snapshot import Snapshot
 from agent.web.access import Access
 from agent.web.answers import json_answer, number_in, refusal
 from agent.web.login import Login
@@ -155,8 +156,8 @@ class _Answers:
         return json_answer({"status": "degraded", "reasons": reasons}, 503)
 
     async def metrics(self, _: Request) -> Response:
-        text = exposition(await self._status.newest(), self._viewers.open)
-        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+        snapshot = replace(await self._status.newest(), viewers=self._viewers.open)
+        return Response(exposition(snapshot), headers={"Content-Type": CONTENT_TYPE})
 
 
 def reasons_degraded(snapshot: Snapshot) -> list[str]:
