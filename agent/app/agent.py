@@ -21,6 +21,7 @@ from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
     make_governor,
+    make_renewal,
     make_stager,
     make_supervisor,
     make_updater,
@@ -29,7 +30,6 @@ from agent.app.wiring import (
 from agent.config.settings import Settings
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
-from agent.control.renewal import Renewal
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
 from agent.host.logbook import Logbook
@@ -206,10 +206,7 @@ class Agent:
         trial_s = device.config.update.trial_timeout_s
         return [
             *([self._page] if device.config.console.enabled else []),
-            *(
-                self._loop(f"link-{number}", link, 60)
-                for number, link in enumerate(self._links.all)
-            ),
+            *(self._loop(f"link-{n}", link, 60) for n, link in enumerate(self._links.all)),
             self._loop("reporter", reporter, 30),
             *self._build_loop(),
             self._loop("events", self._events, 60),
@@ -233,19 +230,11 @@ class Agent:
             self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
             self._loop("self-update", self._self_updater, 30),
-            *self._renewal(),
+            *(self._loop("renewal", body, 120) for body in make_renewal(device, self._links)),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
         return Loop(name, body, patience_s, self._life.on_crash)
-
-    def _renewal(self) -> list[Loop]:
-        """The loop that renews the certificate, where the link has one."""
-        device, tls = self._device, self._device.config.broker.tls
-        if tls is None:
-            return []
-        renewal = Renewal(device.id, tls, self._links.channel("crt"), device.disk)
-        return [self._loop("renewal", renewal, 120)]
 
     def _build_loop(self) -> list[Loop]:
         """The loop that builds TensorRT engines, which may say nothing while one is being built."""

@@ -19,9 +19,10 @@ from cryptography import x509
 
 from agent.errors import TransferError, TrustError, VigilError
 from agent.host.disk import REAL_DISK, Disk
+from agent.schema.certificates import CertificateReply, CertificateRequest
 from agent.schema.config import TlsConfig
 from agent.schema.document import Malformed, parse_json, to_json
-from agent.schema.messages import MESSAGE_VERSION, CertificateReply, CertificateRequest
+from agent.schema.messages import MESSAGE_VERSION
 from agent.trust.identity import certificate_request
 from agent.trust.keys import load_private
 

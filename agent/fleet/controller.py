@@ -23,9 +23,10 @@ from agent.fleet.inbox import KINDS, Inbox
 from agent.fleet.keys import KeyService
 from agent.fleet.operators import SignedCommand
 from agent.fleet.renewal import RenewalService
+from agent.schema.certificates import CertificateReply
 from agent.schema.config import BrokerConfig
 from agent.schema.document import to_json
-from agent.schema.messages import MESSAGE_VERSION, CertificateReply, Hint, Reply
+from agent.schema.messages import MESSAGE_VERSION, Hint, Reply
 from agent.schema.topics import DeviceTopics, ParsedTopic, parse
 
 log = logging.getLogger(__name__)

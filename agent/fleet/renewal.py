@@ -14,8 +14,9 @@ from agent.fleet.authority import FleetAuthority
 from agent.fleet.keys import BAD_REQUEST, BUSY, FORBIDDEN, NO_ID, OK
 from agent.fleet.registry import Registry
 from agent.host.clock import wall_ms
+from agent.schema.certificates import CertificateReply, CertificateRequest
 from agent.schema.document import Malformed, parse_json
-from agent.schema.messages import MESSAGE_VERSION, CertificateReply, CertificateRequest
+from agent.schema.messages import MESSAGE_VERSION
 
 log = logging.getLogger(__name__)
 _REQUEST_LIMIT = 8192  # bytes

@@ -14,14 +14,13 @@ from typing import Any
 import msgspec
 
 from agent.schema.blocks import MAX_BLOCK_BYTES, BlockRequest
+from agent.schema.certificates import CertificateReply, CertificateRequest
 from agent.schema.events import Event, ZoneEvent
 from agent.schema.governor import GovernorMove
 from agent.schema.home_assistant import CameraCounts, Discovery, UpdateProgress
 from agent.schema.measures import TelemetryDelta
 from agent.schema.messages import (
     MESSAGE_VERSION,
-    CertificateReply,
-    CertificateRequest,
     CommandBody,
     Detections,
     Hint,

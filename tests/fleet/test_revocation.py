@@ -26,9 +26,10 @@ from agent.fleet.keys import KeyService
 from agent.fleet.operators import SignedCommand
 from agent.fleet.renewal import RenewalService
 from agent.fleet.tokens import Invitation
+from agent.schema.certificates import CertificateReply, CertificateRequest
 from agent.schema.config import BrokerConfig, TlsConfig
 from agent.schema.document import to_json
-from agent.schema.messages import CertificateRequest, State
+from agent.schema.messages import State
 from agent.schema.topics import DeviceTopics
 from agent.trust.identity import certificate_request
 from agent.trust.keys import load_private
@@ -237,7 +238,6 @@ class Mailbox:
         self._id = json.loads(body)["id"]
 
     def receive(self, _timeout_s: float) -> bytes:
-        from agent.schema.messages import CertificateReply
 
         return to_json(
             CertificateReply(v=1, id=self._id, status=200, certificate=self._pem.decode())
