@@ -45,7 +45,7 @@ class Filming:
 
     def __exit__(self, *_: object) -> None:
         self.setup.stop.set()
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
     @property
