@@ -110,6 +110,14 @@ def test_two_impatient_signals_leave_nothing_behind_either(tmp_path: Path) -> No
     until(lambda: not agents_below(tmp_path), 30, "no process is left")
 
 
+def test_killed_it_leaves_no_device_running(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    until(lambda: agents_below(tmp_path), 30, "the device has started")
+    process.kill()
+    process.communicate(timeout=40)
+    until(lambda: not agents_below(tmp_path), 60, "no process is left")
+
+
 def start(stage: Path) -> subprocess.Popen[bytes]:
     # A shell that runs the tests in the background has them, and their children, ignore Ctrl-C.
     heeding = ["env", "--default-signal=INT"]
