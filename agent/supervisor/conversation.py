@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from agent.errors import ModelError, VigilError
 from agent.host.clock import monotonic_ns
-from agent.host.memfd import read_memfd
+from agent.host.memfd import bytes_of
 from agent.host.processes import pss_mb
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
@@ -22,6 +22,7 @@ from agent.supervisor.engines import Engines
 from agent.supervisor.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
+_MAX_JPEG_BYTES = 32 * 2**20  # of a picture 4096 pixels wide, with room to spare
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,12 @@ class Conversation:
     def grab(
         self, worker: WorkerProcess, camera: str, max_width: int, quality: int
     ) -> tuple[ipc.FrameGrabbed, bytes]:
-        """Fetch a camera's newest frame as JPEG."""
+        """Fetch a camera's newest frame as JPEG.
+
+        Raises:
+            ModelError: The worker fails, dies or hangs.
+            StorageError: `storage.too_long`, of a picture that no honest worker makes.
+        """
         request = ipc.GrabFrame(
             id=worker.next_id(), camera=camera, max_width=max_width, quality=quality
         )
@@ -229,8 +235,7 @@ class Conversation:
         if fd is None:
             raise ModelError("worker sent no picture", code="model.protocol")
         try:
-            with read_memfd(fd) as view:
-                return answer, bytes(view)
+            return answer, bytes_of(fd, _MAX_JPEG_BYTES)
         finally:
             os.close(fd)
 
