@@ -115,6 +115,13 @@ class ProbationConfig(Struct):
         max_error_rate: Greatest share of frames whose inference failed.
         max_p95_ms: Greatest p95 of inference, milliseconds; null for the profile's limit.
         max_restarts: Worker deaths that are borne.
+        max_temperature_c: Greatest temperature that may last, degrees Celsius; null for the profile's limit.
+        max_memory_pressure: Greatest share of time in which tasks wait for memory that may last, percent.
+        max_memory_mb: Greatest memory (PSS) of the worker that may last, MiB; null for the profile's limit.
+        margin: Share by which each of these three may exceed what it was just before the update, should it have
+            been near or over its limit then.
+        min_agreement: Least share of the objects that the previous model sees on live frames and the new one must
+            see, too, unless the release says otherwise; null asks for none.
     """
 
     seconds: PositiveFloat = 300.0
@@ -122,6 +129,11 @@ class ProbationConfig(Struct):
     max_error_rate: Fraction = 0.01
     max_p95_ms: PositiveFloat | None = None
     max_restarts: int = 0
+    max_temperature_c: PositiveFloat | None = None
+    max_memory_pressure: PositiveFloat = 20.0
+    max_memory_mb: Positive | None = None
+    margin: Fraction = 0.1
+    min_agreement: Fraction | None = None
 
 
 class RepositoryConfig(Struct):
