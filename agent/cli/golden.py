@@ -74,12 +74,13 @@ def _look(
     from agent.vision.detector import golden_boxes
 
     for variant in draft.variants:
-        detector = _detector(draft, variant, folder)
+        detector = load_variant(draft, variant, folder)
         for picture in pictures:
             yield variant.id, golden_boxes(detector, picture.image)
 
 
-def _detector(draft: DraftFile, variant: VariantFile, folder: Path) -> Detector:
+def load_variant(draft: DraftFile, variant: VariantFile, folder: Path) -> Detector:
+    """Load a variant's plain model as a device would, with the golden set's thresholds."""
     from agent.vision.detector import load_detector
 
     # A TensorRT variant ships as ONNX; its engine is built on the device.
