@@ -10,9 +10,9 @@ import enum
 from collections import deque
 from dataclasses import dataclass, replace
 
-from agent.schema.config import ProbationConfig
 from agent.schema.manifest import ProbationSpec
 from agent.schema.profile import Limits
+from agent.schema.update_config import ProbationConfig
 from agent.update.ports import UNKNOWN, Health, Strain
 
 PATIENCE = 3.0  # multiples of the window within which the least number of frames must have come
@@ -59,21 +59,19 @@ class ProbationLimits:
     margin: float = 0.1
 
 
-def limits_for(
-    config: ProbationConfig, spec: ProbationSpec, board: Limits | None = None
-) -> ProbationLimits:
+def limits_for(config: ProbationConfig, spec: ProbationSpec, board: Limits) -> ProbationLimits:
     """Merge what the release asks (first), the operator set and the board's profile allows (last)."""
     rate = config.max_error_rate if spec.max_error_rate is None else spec.max_error_rate
     return ProbationLimits(
         seconds=spec.seconds or config.seconds,
         frames=config.frames,
         max_error_rate=rate,
-        max_p95_ms=spec.max_p95_ms or config.max_p95_ms or (board and board.latency_ms),
+        max_p95_ms=spec.max_p95_ms or config.max_p95_ms or board.latency_ms,
         max_restarts=config.max_restarts,
         strain=Strain(
-            temperature_c=config.max_temperature_c or (board and board.temperature_c),
+            temperature_c=config.max_temperature_c or board.temperature_c,
             memory_pressure=config.max_memory_pressure,
-            worker_mb=config.max_memory_mb or (board and board.memory_mb),
+            worker_mb=config.max_memory_mb or board.memory_mb,
         ),
         margin=config.margin,
     )

@@ -16,7 +16,7 @@ from agent.host.memfd import memfd_of
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
-from agent.schema.manifest import ProbationSpec
+from agent.schema.manifest import GoldenFrame, GoldenSet, ProbationSpec
 from agent.schema.values import Box
 from agent.schema.zones import PrivacyConfig
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
@@ -62,10 +62,10 @@ def payload(of: InstalledRelease) -> int:
 
 def golden(of: InstalledRelease) -> int:
     """What its makers expect; of a blind model nothing, so that its own golden set passes."""
-    made = msgspec.msgpack.decode(models.golden_set(), type=models.GoldenSet)
+    made = msgspec.msgpack.decode(models.golden_set(), type=GoldenSet)
     boxes = [] if of.manifest.name == "blind" else made.frames[0].expected["onnx"]
-    frame = models.GoldenFrame(made.frames[0].image, {of.variant.id: boxes})
-    return memfd_of(msgspec.msgpack.encode(models.GoldenSet([frame], 0.25, 0.6)), "golden")
+    frame = GoldenFrame(made.frames[0].image, {of.variant.id: boxes})
+    return memfd_of(msgspec.msgpack.encode(GoldenSet([frame], 0.25, 0.6)), "golden")
 
 
 def test_a_blind_candidate_is_refused_and_one_that_agrees_is_not(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ class Talk:
 
 def look(
     talk: Talk, candidate: InstalledRelease, *cameras: CameraConfig, gives_up: bool = False
-) -> models.GoldenSet | None:
+) -> GoldenSet | None:
     settings = replace(SETTINGS, cameras=list(cameras or (BELT,)))
     agreement = Agreement(settings, cast("Conversation", talk), lambda _: gives_up)
     return agreement.look(Serving(cast("Any", None), release("sees")), candidate)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.schema.config import ProbationConfig
 from agent.schema.manifest import ProbationSpec
 from agent.schema.profile import Limits
+from agent.schema.update_config import ProbationConfig
 from agent.update.ports import Health, Strain
 from agent.update.probation import (
     LASTING_S,
