@@ -55,7 +55,7 @@ def test_an_error_keeps_its_cause_and_a_broken_message_does_no_harm(
         logging.LogRecord("agent.x", logging.INFO, "", 1, "%d", ("no number",), None)
     )
     lines = [line["message"] for line in client.get("/api/log").json()["lines"]]
-    assert lines[0].startswith("failed (VigilError: rtsp://***@host/ is gone")
+    assert lines[0].startswith("failed (VigilError: rtsp://…@host/ is gone")
     assert lines[1] == "%d (its values do not fit)"
 
 
