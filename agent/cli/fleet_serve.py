@@ -48,7 +48,10 @@ def serve(
     renewals = RenewalService(registry, opened.authority, opened.life)
     services = Services(KeyService(registry), BlockServer(repository.public), renewals)
     bulk = opened.bulk_broker
-    controllers = [Controller(place, services) for place in (broker, bulk) if place is not None]
+    session = None if embedded_broker else opened.session  # that broker keeps nothing
+    controllers = [Controller(broker, services, session=session)]
+    if bulk is not None:
+        controllers.append(Controller(bulk, services))
     for controller in controllers:
         controller.start()
         controller.hint(repository.timestamp_version)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.errors import CommandError, VigilError
 from agent.fleet import blocks as block_service
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 _HEARD = (
     ("state", 1),
     ("reply", 1),
-    ("telemetry", 0),
+    ("telemetry", 1),
     ("event/#", 1),
     ("zone/#", 1),
     ("detections/#", 0),
@@ -61,18 +62,27 @@ class Controller:
         broker: Where the broker is, and which certificate to show: of `controller`, or of
             `controller-desk` for one without services.
         services: What it serves; one without any only relays and listens.
+        devices: Whom to listen to: one device's id, or `+` for all.
+        session: File of its session at the broker, see `agent.fleet.connection`.
     """
 
-    def __init__(self, broker: BrokerConfig, services: Services | None) -> None:
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        services: Services | None,
+        devices: str = "+",
+        session: Path | None = None,
+    ) -> None:
         self.inbox = Inbox()
         self._prefix = broker.prefix
         self._services = services
         self._places = threading.BoundedSemaphore(_WAITING)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vigil-serve")
         wanted = _HEARD + (_SERVED if services is not None else ())
-        filters = [(f"{broker.prefix}/d/+/{leaf}", qos) for leaf, qos in wanted]
+        # Who sends one device a command need not be told of ten thousand others.
+        filters = [(f"{broker.prefix}/d/{devices}/{leaf}", qos) for leaf, qos in wanted]
         name = DESK if services is None else CONTROLLER
-        self._connection = Connection(broker, filters, self._receive, name)
+        self._connection = Connection(broker, filters, self._receive, name, session)
 
     def start(self, timeout_s: float = 10.0) -> None:
         """Connect, subscribe and serve from now on.

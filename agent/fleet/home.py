@@ -95,6 +95,11 @@ class FleetHome:
         )
 
     @property
+    def session(self) -> Path:
+        """Where the serving controller keeps the id of its session at the broker."""
+        return self.folder / CONTROLLER / "session"
+
+    @property
     def repository(self) -> Path:
         """The repository's folder."""
         return self.folder / self.config.repository

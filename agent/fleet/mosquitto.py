@@ -39,10 +39,11 @@ acl_file {folder}/acl
 set_tcp_nodelay true
 max_packet_size 300000
 
-# Clients that do not read must not fill the broker's memory.
-max_queued_messages 64
-max_queued_bytes 16777216
-max_inflight_messages 16
+# Clients that do not read must not fill the broker's memory; yet while the controller is away for a moment, a fleet of
+# ten thousand says a few thousand things a second.
+max_queued_messages 100000
+max_queued_bytes 67108864
+max_inflight_messages 100
 persistent_client_expiration 14d
 {persistence}"""
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sql
 
@@ -158,7 +156,7 @@ def _change(device: str) -> sql.Update:
     return sql.update(DEVICES).where(DEVICES.c.id == device)
 
 
-def _record(row: Mapping[str, Any]) -> DeviceRecord:
+def _record(row: sql.RowMapping) -> DeviceRecord:
     return DeviceRecord(
         id=row["id"],
         device_class=row["class"],

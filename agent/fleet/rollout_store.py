@@ -138,7 +138,9 @@ class RolloutStore:
         columns = [column for column in ROLLOUT_DEVICES.c if column.name != "rollout"]
         query = sql.select(*columns).where(ROLLOUT_DEVICES.c.rollout == name)
         query = query.order_by(ROLLOUT_DEVICES.c.wave, ROLLOUT_DEVICES.c.device)
-        return [Row(**{**row, "step": Step(row["step"])}) for row in self._database.rows(query)]
+        return [
+            Row(**{**dict(row), "step": Step(row["step"])}) for row in self._database.rows(query)
+        ]
 
     def claim(self, name: str, row: Row, now_ms: int, before_ms: int) -> bool:
         """Write down that a device is about to be asked; return whether it is for the caller to send.
@@ -216,6 +218,6 @@ def _row(rollout: str, device: str, wave: int) -> dict[str, Any]:
     return {"rollout": rollout, "device": device, "wave": wave, **numbers, **texts}
 
 
-def _rollout(row: Mapping[str, Any]) -> Rollout:
+def _rollout(row: sql.RowMapping) -> Rollout:
     plan, standing = parse_json(row["plan"], Plan), Standing(row["standing"])
     return Rollout(**{**row, "plan": plan, "standing": standing})

@@ -7,9 +7,7 @@ it would have expired; whoever brings other keys is refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sql
 
@@ -100,13 +98,13 @@ class Tokens:
         return invitation
 
 
-def _valid(row: Mapping[str, Any], now_ms: int) -> Invitation:
+def _valid(row: sql.RowMapping, now_ms: int) -> Invitation:
     if row["expires_ms"] <= now_ms:
         raise _refusal(f"device {row['device']}: the enrolment token has expired")
     return _invitation(row)
 
 
-def _invitation(row: Mapping[str, Any]) -> Invitation:
+def _invitation(row: sql.RowMapping) -> Invitation:
     return Invitation(row["device"], row["class"], tuple(row["groups"]))
 
 

@@ -55,7 +55,13 @@ class Office:
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     port = free_port()
-    config = FleetConfig(FLEET_SCHEMA, "127.0.0.1", 8883, "repository", enrol_port=port)
+    config = FleetConfig(
+        schema=FLEET_SCHEMA,
+        broker_host="127.0.0.1",
+        broker_port=8883,
+        repository="repository",
+        enrol_port=port,
+    )
     home = create_home(tmp_path / "controller", config)
     site = Site("127.0.0.1", 8883, b'{"root": true}', enrol_port=port)
     office = Office(home, site, [])

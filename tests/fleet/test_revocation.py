@@ -49,7 +49,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetHome]:
     folder, port = tmp_path_factory.mktemp("fleet"), free_port()
     (folder / "public").mkdir()
     home = create_home(
-        folder / "controller", FleetConfig(FLEET_SCHEMA, "127.0.0.1", port, "../public")
+        folder / "controller",
+        FleetConfig(
+            schema=FLEET_SCHEMA, broker_host="127.0.0.1", broker_port=port, repository="../public"
+        ),
     )
     settings = home.folder / BROKER / "mosquitto.conf"
     # As root, mosquitto would become a user that cannot read this test's folder.
