@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from agent.cli.baseline import baseline
+from agent.cli.gate import gate
 from agent.cli.golden import golden
 from agent.cli.obfuscate import obfuscate
 from agent.cli.quantise import quantise
@@ -31,6 +33,8 @@ KeysFolder = Annotated[Path, typer.Option("--keys", help="Folder with a key fold
 RoleName = Annotated[str, typer.Argument(help="root, targets, policy, agent or a device class.")]
 
 app.command("golden")(golden)
+app.command("baseline")(baseline)
+app.command("gate")(gate)
 app.command("obfuscate")(obfuscate)
 app.command("quantise")(quantise)
 

@@ -20,8 +20,13 @@ def spread_of(frames: Sequence[FrameFigures]) -> PeriodBaseline:
     return PeriodBaseline(
         frames=len(frames),
         figures={name: quantiles(found, QUANTILES) for name, found in values.items() if found},
-        classes={label: round(share, 5) for label, share in shares_of(labels).items()},
+        classes=_by_class(labels),
     )
+
+
+def _by_class(labels: Sequence[int]) -> list[float]:
+    shares = shares_of(labels)
+    return [round(shares.get(label, 0.0), 5) for label in range(max(shares, default=-1) + 1)]
 
 
 def learn(frames: Sequence[FrameFigures], night_below: float) -> dict[str, PeriodBaseline]:

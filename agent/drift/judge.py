@@ -176,10 +176,10 @@ class Judge:
         labels = [label for frame in frames for label in frame.labels]
         if len(labels) < self._rules.objects or not baseline.classes:
             return
-        found = shares_of(labels)
+        usual, found = dict(enumerate(baseline.classes)), shares_of(labels)
         # What is rarer than before is missing from the scene; what is more frequent by half of all is new to it.
-        grown = sum(max(0.0, found[one] - baseline.classes.get(one, 0.0)) for one in found)
-        index = psi_of_shares(baseline.classes, found)
+        grown = sum(max(0.0, found[one] - usual.get(one, 0.0)) for one in found)
+        index = psi_of_shares(usual, found)
         if index >= self._rules.psi * self._factor and grown >= self._rules.ks * self._factor:
             yield _change("classes", 0.0, grown, index, grown)
 

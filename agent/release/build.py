@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -21,6 +20,7 @@ from agent.errors import PackageError, StorageError
 from agent.host.disk import REAL_DISK, Disk
 from agent.release.golden import encode_golden
 from agent.schema.document import Malformed, parse_json, to_json
+from agent.schema.drift import DriftBaseline
 from agent.schema.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -42,6 +42,7 @@ _MODEL_LIMIT = 1 << 30
 UNSEALED = SealedFile(file="", size=1, sha256="0" * 64)
 UNLIMITED = GoldenSpec(payload=UNSEALED)
 DEVICE_DEFAULTS = ProbationSpec()
+NO_BASELINE = DriftBaseline()
 
 Salts = Callable[[str], bytes]
 
@@ -88,7 +89,7 @@ class ReleaseDraft:
     cipher: Cipher = Cipher.AES_256_GCM
     limits: GoldenSpec = UNLIMITED
     probation: ProbationSpec = DEVICE_DEFAULTS
-    drift_baseline: dict[str, Any] = field(default_factory=dict)
+    drift_baseline: DriftBaseline = NO_BASELINE
     provenance: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -12,9 +12,10 @@ variants:
      input: {width: 320, height: 320}, accuracy: 0.41, memory_mb: 120}
 cipher: auto   # or aes-256-gcm, chacha20-poly1305
 golden: {images: [a.jpg, b.jpg], expected: boxes.json, confidence: 0.25, iou: 0.6}
+drift_baseline: baseline.json      # optional
 ```
 `boxes.json` has, by variant id, for each image its boxes `[label, score, x_min, y_min, x_max, y_max]`;
-`vigil release golden` writes it.
+`vigil release golden` writes it, `vigil release baseline` the other.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from msgspec.structs import replace
 from agent.errors import ConfigError
 from agent.host.board import read_facts
 from agent.host.disk import REAL_DISK, Disk
-from agent.release.build import UNLIMITED, ReleaseDraft, VariantDraft
+from agent.release.build import NO_BASELINE, UNLIMITED, ReleaseDraft, VariantDraft
 from agent.release.golden import GoldenBox, golden_set
 from agent.schema.document import Malformed, config_from_yaml, parse_json
+from agent.schema.drift import DriftBaseline
 from agent.schema.manifest import GoldenSet, InputSpec, ProbationSpec
 from agent.schema.values import (
     BackendName,
@@ -117,6 +119,7 @@ class DraftFile(Struct, rename={"device_class": "class"}):
     cipher: CipherName = CipherName.AUTO
     limits: LimitsFile = LimitsFile()
     probation: ProbationSpec = ProbationSpec()
+    drift_baseline: str = ""
     provenance: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -169,6 +172,7 @@ def load_draft(path: Path, disk: Disk = REAL_DISK) -> ReleaseDraft:
             max_memory_mb=limits.max_memory_mb,
         ),
         probation=draft.probation,
+        drift_baseline=_baseline(draft, folder, disk),
         provenance=draft.provenance,
     )
 
@@ -199,6 +203,25 @@ def _variant(variant: VariantFile, folder: Path) -> VariantDraft:
         keypoints=variant.keypoints,
         class_scores=variant.class_scores,
     )
+
+
+def _baseline(draft: DraftFile, folder: Path, disk: Disk) -> DriftBaseline:
+    """Read what `vigil release baseline` wrote, where the draft names such a file."""
+    path = folder / draft.drift_baseline
+    if not draft.drift_baseline:
+        return NO_BASELINE
+    if not disk.exists(path):
+        hint = "let the models write it: vigil release baseline"
+        raise ConfigError(f"{path}: not there, the draft names it as drift_baseline", hint=hint)
+    try:
+        baseline: DriftBaseline = parse_json(disk.read(path, 64 * _TEXT_LIMIT), DriftBaseline)
+    except Malformed as error:
+        raise ConfigError(f"{path}: {error}") from error
+    missing = sorted({variant.id for variant in draft.variants} - baseline.variants.keys())
+    if missing:
+        hint = "make it anew: vigil release baseline"
+        raise ConfigError(f"{path}: expected variant {missing[0]}, found none", hint=hint)
+    return baseline
 
 
 def _golden(golden: GoldenFile, folder: Path, disk: Disk) -> GoldenSet:

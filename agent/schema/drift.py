@@ -57,12 +57,12 @@ class PeriodBaseline(Struct):
     Attributes:
         frames: How many frames it was made from.
         figures: Quantiles by figure; `objects` is their number in a frame.
-        classes: Share of all objects by class id.
+        classes: Share of all objects, by class id; what was never found may lack at the end.
     """
 
     frames: Positive
     figures: dict[str, Quantiles]
-    classes: dict[int, Fraction] = {}
+    classes: list[Fraction] = []
 
 
 class DriftBaseline(Struct):
@@ -70,11 +70,13 @@ class DriftBaseline(Struct):
 
     Attributes:
         v: Version of the figures, 0 for no baseline.
+        confidence: Least score of the objects that were counted.
         night_below: Frames whose brightness is less are of the night.
         variants: By variant id and period; a variant has its own input size, so its own sharpness and scores.
     """
 
     v: Counter = 0
+    confidence: Fraction = 0.25
     night_below: float = 50.0
     variants: dict[Identifier, dict[str, PeriodBaseline]] = {}
 

@@ -6,10 +6,9 @@ per variant (a device fetches only the one it chose) and one sealed golden set.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
+from agent.schema.drift import DriftBaseline
 from agent.schema.values import (
     BackendName,
     Counter,
@@ -125,6 +124,7 @@ class Manifest(Struct):
         device_class: The class of devices it is for; equals the target path's second segment.
         release_counter: Rises with every release of the class; the device's floor compares it.
         min_agent: Oldest agent version that can run it.
+        drift_baseline: What its pictures and results look like where it was made; empty in older releases.
         release_id: Binds sealed files to this release: `<class>/<name>/<version>`.
     """
 
@@ -138,7 +138,7 @@ class Manifest(Struct):
     variants: list[Variant]
     golden: GoldenSpec
     probation: ProbationSpec = ProbationSpec()
-    drift_baseline: dict[str, Any] = {}
+    drift_baseline: DriftBaseline = DriftBaseline()
     provenance: dict[str, str] = {}
 
     @property

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
+import yaml
 from securesystemslib.signer import CryptoSigner
 
+from agent.demo.scene import CLASSES
 from agent.release.build import ReleaseDraft, VariantDraft, build_release
 from agent.release.charter import Charter, RoleKeys
 from agent.release.golden import golden_set
 from agent.release.repository import Repository
 from agent.schema.manifest import InputSpec
 from agent.schema.values import BackendName, FamilyName, Precision
+from tests.release.drafts import BUNDLED, CLIP, IMAGES, Alter
 
 DEK = bytes(range(32))
+FRAMES = range(0, 300, 15)
 OFFLINE = ("root", "targets", "release", "policy")
 
 
@@ -103,3 +110,64 @@ def repository(tmp_path: Path, people: People) -> Repository:
     people.sign_all(repository)
     repository.publish(*people.online)
     return repository
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Alter:
+    """Write a draft of both bundled forms of a model; keyword arguments replace its fields."""
+
+    def write(**changes: Any) -> Path:
+        onnx = {
+            "id": "onnx",
+            "model": str(BUNDLED / "parts-1.onnx"),
+            "backend": "onnxruntime",
+            "precision": "fp32",
+            "family": "ultralytics",
+            "input": {"width": 320, "height": 320},
+            "accuracy": 0.6,
+            "memory_mb": 256,
+        }
+        litert = onnx | {
+            "id": "litert",
+            "model": str(BUNDLED / "parts-1.tflite"),
+            "backend": "litert",
+            "precision": "dynamic-int8",
+            "box_units": "normalised",
+        }
+        tree = {
+            "schema": 1,
+            "name": "parts",
+            "version": "1.0",
+            "class": "gate",
+            "counter": 1,
+            "labels": list(CLASSES),
+            "variants": [onnx, litert],
+            "golden": {"images": IMAGES, "expected": "boxes.json", "confidence": 0.25, "iou": 0.6},
+        }
+        path = tmp_path / "draft.yaml"
+        path.write_text(yaml.safe_dump(tree | changes))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty labelled pictures of the bundled scene, two of them in the glare: `truth.json` and `pictures/`."""
+    folder = tmp_path_factory.mktemp("scene")
+    truth = json.loads((BUNDLED / "conveyor.json").read_text())
+    images = [
+        {**entry, "file_name": f"{entry['id']:03d}.png"}
+        for entry in truth["images"]
+        if entry["id"] in FRAMES
+    ]
+    kept = [entry for entry in truth["annotations"] if entry["image_id"] in FRAMES]
+    truth |= {"images": images, "annotations": kept}
+    (folder / "truth.json").write_text(json.dumps(truth))
+    (folder / "pictures").mkdir()
+    clip = cv2.VideoCapture(str(CLIP))
+    for number in range(FRAMES[-1] + 1):
+        picture = clip.read()[1]
+        if number in FRAMES:
+            cv2.imwrite(str(folder / f"pictures/{number:03d}.png"), picture)
+    return folder

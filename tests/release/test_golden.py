@@ -3,76 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from agent.cli import app
 from agent.demo.scene import CLASSES
-from agent.errors import CameraError, ConfigError, ModelError, PackageError, VigilError
+from agent.errors import CameraError, ConfigError, ModelError, PackageError
 from agent.release.policy_file import load_policy
 from agent.schema.document import parse_json
 from agent.schema.manifest import Manifest
 from agent.schema.messages import Role
 from agent.schema.values import TaskName
+from tests.release.drafts import CLIP, IMAGES, Alter, vigil
 from tests.vision.task_models import task_model
-
-BUNDLED = Path(__file__).parents[2] / "agent/demo/bundled"
-CLIP = BUNDLED / "conveyor.mp4"
-IMAGES = ["golden/1.png", "golden/2.jpg", "golden/3.png"]
-
-Alter = Callable[..., Path]
-
-
-@pytest.fixture
-def draft(tmp_path: Path) -> Alter:
-    """Write a draft of both bundled forms of a model; keyword arguments replace its fields."""
-
-    def write(**changes: Any) -> Path:
-        onnx = {
-            "id": "onnx",
-            "model": str(BUNDLED / "parts-1.onnx"),
-            "backend": "onnxruntime",
-            "precision": "fp32",
-            "family": "ultralytics",
-            "input": {"width": 320, "height": 320},
-            "accuracy": 0.6,
-            "memory_mb": 256,
-        }
-        litert = onnx | {
-            "id": "litert",
-            "model": str(BUNDLED / "parts-1.tflite"),
-            "backend": "litert",
-            "precision": "dynamic-int8",
-            "box_units": "normalised",
-        }
-        tree = {
-            "schema": 1,
-            "name": "parts",
-            "version": "1.0",
-            "class": "gate",
-            "counter": 1,
-            "labels": list(CLASSES),
-            "variants": [onnx, litert],
-            "golden": {"images": IMAGES, "expected": "boxes.json", "confidence": 0.25, "iou": 0.6},
-        }
-        path = tmp_path / "draft.yaml"
-        path.write_text(yaml.safe_dump(tree | changes))
-        return path
-
-    return write
-
-
-def vigil(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if isinstance(result.exception, VigilError):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_every_variant_writes_what_it_finds_in_every_picture(draft: Alter, tmp_path: Path) -> None:

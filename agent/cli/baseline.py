@@ -1,0 +1,105 @@
+"""`vigil release baseline`: how pictures and results are spread where a release is made, for devices to compare with."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agent.cli.golden import load_variant
+from agent.cli.output import write_json
+from agent.cli.progress import with_progress
+from agent.errors import ConfigError, PackageError
+from agent.schema.drift import BASELINE_VERSION, DriftBaseline
+
+if TYPE_CHECKING:
+    from agent.release.draft_file import DraftFile
+    from agent.schema.drift import FrameFigures
+    from agent.vision.gallery import Picture
+
+
+def baseline(
+    draft: Annotated[Path, typer.Argument(help="Draft of the release (YAML).")],
+    sources: Annotated[
+        list[Path],
+        typer.Option("--source", exists=True, help="Folder or video; repeatable: day and night."),
+    ],
+    frames: Annotated[int, typer.Option(min=20, help="Pictures of each source at most.")] = 400,
+    night_below: Annotated[
+        float, typer.Option(min=0, max=255, help="Mean grey level of darker pictures: night.")
+    ] = 50.0,
+) -> None:
+    """Run every variant of a draft over pictures and write how figures of them and of its results are spread.
+
+    Choose what the cameras see in all weathers and lights; what is missing here is called drift on a device.
+    Writes the file that the draft names as `drift_baseline`.
+    """
+    from agent.drift.baseline import LEAST_FRAMES, learn
+    from agent.release.draft_file import read_draft
+
+    wanted, folder = read_draft(draft), draft.resolve().parent
+    if not wanted.drift_baseline:
+        hint = "add `drift_baseline: baseline.json` to it"
+        raise ConfigError(f"{draft}: names no file for the drift baseline", hint=hint)
+    looked: dict[str, list[FrameFigures]] = defaultdict(list)
+    total, pictures = _spread(sources, frames)
+    looks = _look(wanted, folder, pictures)
+    for variant, figures in with_progress(looks, "Looking", total * len(wanted.variants)):
+        looked[variant].append(figures)
+    found = DriftBaseline(
+        v=BASELINE_VERSION,
+        confidence=wanted.golden.confidence,
+        night_below=night_below,
+        variants={variant: learn(seen, night_below) for variant, seen in looked.items()},
+    )
+    if not all(found.variants.values()):
+        message = f"expected {LEAST_FRAMES} pictures of day or of night, found {total} in all"
+        raise PackageError(message, hint="give more pictures, or a longer video")
+    path = folder / wanted.drift_baseline
+    write_json(found, path)
+    Console().print(_table(found))
+    Console(highlight=False).print(f"{path}: written")
+
+
+def _spread(sources: list[Path], most: int) -> tuple[int, Iterator[Picture]]:
+    """Return how many pictures are taken of all sources, spread evenly over each, and the pictures."""
+    from agent.vision.gallery import open_source
+
+    taken, parts = 0, []
+    for source in sources:
+        total, pictures = open_source(source)
+        every = -(-total // most)
+        taken += -(-total // every)
+        parts.append(itertools.islice(pictures, 0, None, every))
+    return taken, itertools.chain.from_iterable(parts)
+
+
+def _look(
+    draft: DraftFile, folder: Path, pictures: Iterator[Picture]
+) -> Iterator[tuple[str, FrameFigures]]:
+    from agent.vision.figures import figures_of
+
+    detectors = {one.id: load_variant(draft, one, folder) for one in draft.variants}
+    for picture in pictures:
+        for variant, detector in detectors.items():
+            scaled = detector.letterbox.scale(picture.image)
+            detected = detector.detect_scaled(scaled)
+            yield variant, figures_of(scaled, detected, detector.confidence)
+
+
+def _table(found: DriftBaseline) -> Table:
+    table = Table("variant", "period", "pictures", "brightness", "sharpness", "objects")
+    for variant, periods in found.variants.items():
+        for name, period in periods.items():
+            middles = [
+                f"{period.figures[figure][10]:.1f}"
+                for figure in ("brightness", "sharpness", "objects")
+            ]
+            table.add_row(variant, name, str(period.frames), *middles)
+    return table
