@@ -12,6 +12,7 @@ from agent.app.policy_keeper import PolicyKeeper
 from agent.config.trial import Sight
 from agent.console.sources import Snapshot
 from agent.control.link import Link
+from agent.drift.keeper import DriftKeeper
 from agent.governor.governor import Governor
 from agent.host.clock import boot_id, monotonic_ns, wall_ms
 from agent.schema.config import DeviceConfig
@@ -70,6 +71,7 @@ class Standing:
     policy: PolicyKeeper
     link: Link
     governor: Governor
+    drift: DriftKeeper
     seal: HeadSeal
 
     def state(self) -> State:
@@ -99,6 +101,7 @@ class Standing:
             paused=[camera.name for camera in self.device.config.cameras if camera.paused],
             rung=rung.name if rung else "",
             rung_reason=self.governor.reason if rung else "",
+            drifted=self.drift.drifted(),
         )
 
     def sight(self, at_s: float) -> Sight:

@@ -89,6 +89,12 @@ def _telemetry(telemetry: Telemetry) -> Iterator[Metric]:
     if telemetry.governor is not None:
         text = "The governor's rung, 0 is the best."
         yield GaugeMetricFamily("vigil_governor_rung", text, telemetry.governor.index)
+    drifted = GaugeMetricFamily(
+        "vigil_camera_drifted", "1 while it drifted.", labels=["camera", "cause"]
+    )
+    for report in telemetry.drift:
+        drifted.add_metric([report.camera, report.cause], float(bool(report.cause)))
+    yield drifted
     text = "Messages waiting on disk."
     yield GaugeMetricFamily("vigil_outbox_messages", text, telemetry.outbox_messages)
     text = "Messages given up."

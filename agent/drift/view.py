@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from agent.drift.distance import correlation
 from agent.schema.drift import FrameFigures
+from agent.schema.values import Struct
 
 # Detail less than this, grey levels, says nothing: the cell shows a plain surface.
 _PLAIN = 1.5
 _LOST, _GAINED = 0.5, 2.0
 
 
-@dataclass(frozen=True)
-class View:
+class View(Struct):
     """Mean grey level and mean detail of each cell of the grid."""
 
-    levels: tuple[float, ...]
-    detail: tuple[float, ...]
+    levels: list[float]
+    detail: list[float]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def view_of(frames: Sequence[FrameFigures]) -> View:
     detail = zip(*(frame.detail for frame in frames), strict=True)
     count = len(frames)
     return View(
-        tuple(sum(cell) / count for cell in levels), tuple(sum(cell) / count for cell in detail)
+        levels=[sum(cell) / count for cell in levels], detail=[sum(cell) / count for cell in detail]
     )
 
 
