@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,7 +56,8 @@ class DemoDevice:
 
     def start(self, under: Sequence[str] = ()) -> None:
         """Start the agent, `under` another command (`strace -D …`) that becomes it, where given."""
-        command = [*under, sys.executable, "-m", "agent", "run", "--config", str(self.config)]
+        run = [sys.executable, "-m", "agent", "run", "--config", str(self.config)]
+        command = [*under, *_leash(), *run]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -88,6 +90,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _leash() -> list[str]:
+    """Return the command by which a program stops when this one ends in any way, where util-linux is there."""
+    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
 def _complete(path: Path, port: int) -> None:

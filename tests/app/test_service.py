@@ -121,8 +121,8 @@ def test_a_frozen_agent_feeds_no_watchdog(site: Site, tmp_path: Path) -> None:
 
 def test_status_shows_the_running_agent_and_says_when_none_runs(site: Site) -> None:
     device = site.serving("shown")
-    until((device.folder / "run/status.json").exists, 10, "the status file is there")
-    until(lambda: device.status.telemetry.fps > 0, 10, "frames are counted")
+    until((device.folder / "run/status.json").exists, 30, "the status file is there")
+    until(lambda: "infer" in device.cli("status").stdout, 60, "stages are measured")
     shown = device.cli("status")
     assert shown.returncode == 0, shown.stderr
     for word in ("shown", "sorters/parts/1.0.0", "running", "belt", "infer", str(device.pid)):
@@ -137,8 +137,8 @@ def test_status_shows_the_running_agent_and_says_when_none_runs(site: Site) -> N
 
 def test_status_of_a_killed_agent_is_not_taken_for_news(site: Site) -> None:
     device = site.running("gone")
-    until((device.folder / "run/status.json").exists, 10, "the status file is there")
+    until((device.folder / "run/status.json").exists, 30, "the status file is there")
     device.kill()
     os.utime(device.folder / "run/status.json")  # its own clock counts, not the file's
-    until(lambda: device.cli("status").returncode == 1, 10, "the status is stale")
+    until(lambda: device.cli("status").returncode == 1, 30, "the status is stale")
     assert "status.stale" in device.cli("status").stderr

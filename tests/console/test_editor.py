@@ -46,7 +46,7 @@ def page(chromium: Any, console: Console) -> Iterator[Any]:
     opened.goto(f"{console.url}#zones")
     opened.locator("[data-corner='3']").wait_for()
     picture = opened.locator("#stage img")
-    until(lambda: picture.evaluate("image => image.naturalWidth") == 640, 15, "a picture is shown")
+    until(lambda: picture.evaluate("image => image.naturalWidth") == 640, 30, "a picture is shown")
     yield opened
     context.close()
 
@@ -56,7 +56,7 @@ def saved(page: Any, device: Device) -> dict[str, Any]:
     desk = device.settings
     assert isinstance(desk, Desk)
     page.get_by_role("button", name="Save").click()
-    until(lambda: bool(desk.proposed), 10, "the change arrives")
+    until(lambda: bool(desk.proposed), 30, "the change arrives")
     camera: dict[str, Any] = desk.proposed[-1]["cameras"]["belt"]
     return camera
 
@@ -151,7 +151,7 @@ def test_what_is_wrong_is_said_at_its_field_and_can_be_put_right(page: Any, devi
     assert page.evaluate("document.activeElement.id") == name.get_attribute("id")
     name.fill("big-gate")
     assert saved(page, device)["zones"][0]["name"] == "big-gate"
-    until(lambda: page.get_by_role("alert").count() == 0, 5, "the fault is gone")
+    until(lambda: page.get_by_role("alert").count() == 0, 30, "the fault is gone")
 
 
 def test_discarding_brings_back_what_is_configured(page: Any, device: Device) -> None:

@@ -123,7 +123,7 @@ def test_the_live_stream_is_open_only_while_the_live_view_is_seen(
     page.goto(f"{console.url}#live")
     page.wait_for_selector("svg.boxes g")
     page.goto(f"{console.url}#system")
-    until(lambda: console._viewers.open == 0, 10, "the stream is closed")
+    until(lambda: console._viewers.open == 0, 30, "the stream is closed")
 
 
 def test_the_page_says_when_the_agent_is_gone_and_goes_on_when_it_is_back(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.parts.broker import Broker
     from tests.parts.certificates import Authority, Credentials
 
-WAIT_S = 8.0
+WAIT_S = 30.0
 DEVICE = "dev-1"
 TOPICS = DeviceTopics(DEVICE)
 

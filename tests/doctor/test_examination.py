@@ -51,7 +51,7 @@ def troubles(report: DoctorReport) -> list[Finding]:
 
 def test_a_healthy_device_has_nothing_wrong_while_it_runs(site: Site) -> None:
     device = site.serving("healthy")
-    until(lambda: bool(device.status.last_frames_ns), 20.0, "a frame in the status file")
+    until(lambda: bool(device.status.last_frames_ns), 30, "a frame in the status file")
     report = ask_doctor(device.config)
     assert troubles(report) == []
     found = by_check(report)

@@ -156,7 +156,7 @@ def test_an_examination_eats_no_command_that_waits_at_the_broker(
         client.on_message = lambda _client, _user, message: heard.append(bytes(message.payload))
         client.connect("127.0.0.1", mosquitto.port, clean_start=False, properties=lasting)
         client.loop_start()
-        until(client.is_connected, 10.0, "a connection")
+        until(client.is_connected, 30, "a connection")
         return client
 
     def leave(client: paho.Client) -> None:
@@ -177,7 +177,7 @@ def test_an_examination_eats_no_command_that_waits_at_the_broker(
     errand = Errand([command], ("vigil/1/d/dev-1/blk/req", b"{}"), "vigil/1/d/dev-1/blk/rsp")
     assert visit(plain, "dev-1", errand, limit_s=2.0).published
     device = connect("dev-1")
-    until(lambda: heard == [b"important"], 10.0, "the command is delivered to the agent")
+    until(lambda: heard == [b"important"], 30, "the command is delivered to the agent")
     leave(device)
     leave(desk)
 

@@ -18,7 +18,7 @@ def test_killed_while_downloading_it_serves_the_old_model_and_finishes(site: Sit
     new = site.release("2.0.0")
     road = site.hold(".sealed")
     command = site.deploy(device, new)
-    until(road.held.is_set, 20, "the download has begun")
+    until(road.held.is_set, 30, "the download has begun")
     device.kill()
     assert device.journal.phase is Phase.DOWNLOADING
 

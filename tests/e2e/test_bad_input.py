@@ -32,10 +32,10 @@ def test_without_a_broker_it_detects_and_spools_and_delivers_when_the_broker_com
     device.stop()
     own_site.fleet.broker.stop()
     device.start()
-    until((device.folder / "run/status.json").exists, 10, "it runs")
-    until(lambda: device.status.telemetry.fps > 1, 20, "it detects")
+    until((device.folder / "run/status.json").exists, 30, "it runs")
+    until(lambda: device.status.telemetry.fps > 1, 30, "it detects")
     assert "connected by" not in device.status.link
-    until(lambda: device.status.telemetry.outbox_messages > 0, 20, "it spools")
+    until(lambda: device.status.telemetry.outbox_messages > 0, 30, "it spools")
     alone_until_ms = device.status.telemetry.at_ms
 
     own_site.fleet.broker.start()
@@ -96,8 +96,8 @@ def test_a_missing_camera_file_is_named_in_the_camera_s_report(site: Site) -> No
     cameras = [{"name": "belt", "source": "nowhere.mp4"}]
     device = site.running("blind", cameras=cameras)
     reply = site.install(device, site.release("1.0.0"))
-    until(lambda: device.status.telemetry.cameras, 20, "the camera is reported")
-    until(lambda: device.status.telemetry.cameras[0].problem, 20, "the problem is reported")
+    until(lambda: device.status.telemetry.cameras, 30, "the camera is reported")
+    until(lambda: device.status.telemetry.cameras[0].problem, 30, "the problem is reported")
     (camera,) = device.status.telemetry.cameras
     assert camera.status == "failed"
     assert "nowhere.mp4" in camera.problem

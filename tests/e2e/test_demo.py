@@ -95,19 +95,27 @@ def test_it_can_be_stopped_at_any_moment(
     assert process.returncode in {1, 130, -signal.SIGTERM}, output
     assert b"Traceback" not in output
     assert list(stage.iterdir()) == []
-    until(lambda: not agents_below(stage), 5, "no process is left")
+    until(lambda: not agents_below(stage), 30, "no process is left")
 
 
 def test_two_impatient_signals_leave_nothing_behind_either(tmp_path: Path) -> None:
     process = start(tmp_path)
-    until(lambda: agents_below(tmp_path), 20, "the device has started")
+    until(lambda: agents_below(tmp_path), 30, "the device has started")
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
     output, _ = process.communicate(timeout=40)
     assert b"Traceback" not in output
     assert list(tmp_path.iterdir()) == []
-    until(lambda: not agents_below(tmp_path), 5, "no process is left")
+    until(lambda: not agents_below(tmp_path), 30, "no process is left")
+
+
+def test_killed_it_leaves_no_device_running(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    until(lambda: agents_below(tmp_path), 30, "the device has started")
+    process.kill()
+    process.communicate(timeout=40)
+    until(lambda: not agents_below(tmp_path), 60, "no process is left")
 
 
 def start(stage: Path) -> subprocess.Popen[bytes]:

@@ -71,7 +71,7 @@ def test_an_update_builds_its_engine_and_later_starts_find_it_or_build_it_again(
     assert device.stop() == 0
 
     device.start()
-    until(lambda: serves_engine(device, seen), 20, "the engine serves again")
+    until(lambda: serves_engine(device, seen), 30, "the engine serves again")
     assert len(re.findall("building the TensorRT engine", device.log_text)) == 1
     assert device.stop() == 0
 

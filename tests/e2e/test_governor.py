@@ -54,12 +54,12 @@ def test_a_limit_that_is_broken_makes_it_step_down_without_a_gap(site: Site) -> 
     state = site.wait(device, lambda state: state.rung == FALLBACK)
     assert state.variant == FALLBACK
     assert "limit 1 ms" in state.rung_reason
-    until(lambda: site.messages(device, GovernorMove), 10, "the move is an event")
+    until(lambda: site.messages(device, GovernorMove), 30, "the move is an event")
     move = site.messages(device, GovernorMove)[0]
     assert (move.origin, move.rung, move.cause) == (TOP, FALLBACK, "latency")
     assert move.figures["p95_ms"] > 1.0
     assert_no_gap(site, device)
-    until(lambda: has_report(site, device), 10, "telemetry says where it stands")
+    until(lambda: has_report(site, device), 30, "telemetry says where it stands")
     assert f"{FALLBACK} (3 of 5)" in " ".join(device.cli("status").stdout.split())
     assert state.last_update is not None
     assert state.last_update.outcome.value == "committed", "no release is to blame"
@@ -85,7 +85,7 @@ def test_an_operator_holds_a_rung_and_lets_it_go(site: Site) -> None:
     assert pin(site, device, capped).status.value == "succeeded"
     site.wait(device, lambda state: state.rung == capped)
     since_s = time.monotonic() + 2
-    until(lambda: slow_again(site, device, since_s), 10, "the cap holds")
+    until(lambda: slow_again(site, device, since_s), 30, "the cap holds")
     refused = pin(site, device, "no-such-rung")
     assert refused.code == "governor.unknown_rung"
     assert TOP in refused.message

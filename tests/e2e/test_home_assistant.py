@@ -29,12 +29,12 @@ def test_home_assistant_lists_the_entities_of_a_whole_device(site: Site) -> None
     camera = "belt"
     wanted = {"temperature", "rate", "model", f"{camera}_occupancy", f"{camera}_count"}
     until(lambda: wanted | {f"{camera}_picture"} <= set(seen(listener).states), 30.0, "states")
-    until(lambda: seen(listener).states["model"].endswith("2.0.0"), 20.0, "the new version")
+    until(lambda: seen(listener).states["model"].endswith("2.0.0"), 30, "the new version")
     view = seen(listener)
     assert view.states[f"{camera}_picture"].startswith(b"\xff\xd8")
     assert float(view.states["rate"]) > 0
     assert all(view.available.values())
     assert view.devices["homely"]["sw_version"]
     device.kill()
-    until(lambda: not any(seen(listener).available.values()), 20.0, "unavailable")
+    until(lambda: not any(seen(listener).available.values()), 30, "unavailable")
     listener.close()

@@ -41,5 +41,5 @@ def test_a_variant_that_was_measured_too_slow_is_refused_and_the_device_stays_re
     reply = site.install(device, site.release("2.0.0"))
     assert reply.status is ReplyStatus.FAILED
     assert "(measured here) is over the limit" in device.log_text
-    until(lambda: device.status.telemetry.fps > 1, 20, "the model before serves on")
+    until(lambda: device.status.telemetry.fps > 1, 30, "the model before serves on")
     assert device.status.state.release == "sorters/parts/1.0.0"

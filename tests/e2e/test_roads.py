@@ -78,7 +78,7 @@ def test_a_window_that_is_shut_is_shown_and_the_next_configuration_goes_on(site:
     state = site.wait(device, lambda state: bool(state.progress and state.progress.waiting))
     assert state.progress is not None
     assert state.progress.waiting.startswith("waiting for the budget")
-    until(lambda: "waiting for the budget" in device.cli("status").stdout, 10, "status says so")
+    until(lambda: "waiting for the budget" in device.cli("status").stdout, 30, "status says so")
     device.stop()
     device.configure(update=QUICK)
     device.start()

@@ -54,7 +54,7 @@ def test_a_good_change_is_kept_and_a_bad_one_is_refused_before_anything_happens(
     assert statuses(site, device, command)[:2] == [ReplyStatus.ACCEPTED, ReplyStatus.RUNNING]
     assert record(device).kept == {"cameras": {"belt": {"fps": 3}}}
     assert device.pid == pid, "it began anew in the same process"
-    until(lambda: device.status.telemetry.cameras[0].fps < 5, 15, "the camera is slower")
+    until(lambda: device.status.telemetry.cameras[0].fps < 5, 30, "the camera is slower")
     same = site.end_of(change(site, device, {"cameras": {"belt": {"fps": 3}}}))
     assert same.data == {"changed": False}
     assert device.config.read_text() == file
@@ -77,13 +77,13 @@ def test_killed_on_trial_it_goes_on_with_it_and_killed_too_often_it_goes_back(
 ) -> None:
     device = site.serving("cursed")
     once = change(site, device, {"detect": {"iou": 0.45}})
-    until(lambda: is_on_trial(device), 20, "the change is on trial")
+    until(lambda: is_on_trial(device), 30, "the change is on trial")
     device.kill()
     device.start()
     assert site.end_of(once).status is ReplyStatus.SUCCEEDED
     twice = change(site, device, {"detect": {"iou": 0.5}})
     for count in (1, 2):
-        until(partial(is_on_trial, device, tries=count), 20, f"start {count} is counted")
+        until(partial(is_on_trial, device, tries=count), 30, f"start {count} is counted")
         device.kill()
         device.start()
     reply = site.end_of(twice)
@@ -95,13 +95,13 @@ def test_during_an_update_settings_wait_and_the_other_way_round(site: Site) -> N
     device = site.running("busy", update={**QUICK, "trial_timeout_s": 30.0})
     site.hold("1.0.0")
     deploy = site.deploy(device, site.release("1.0.0"))
-    until(lambda: ReplyStatus.RUNNING in statuses(site, device, deploy), 20, "it downloads")
+    until(lambda: ReplyStatus.RUNNING in statuses(site, device, deploy), 30, "it downloads")
     busy = site.end_of(change(site, device, {"detect": {"iou": 0.4}}))
     assert (busy.status, busy.code) == (ReplyStatus.FAILED, "command.busy")
     site.unhold()
     assert site.end_of(deploy).status is ReplyStatus.SUCCEEDED
     tried = change(site, device, {"detect": {"iou": 0.4}})
-    until(lambda: is_on_trial(device), 20, "the change is on trial")
+    until(lambda: is_on_trial(device), 30, "the change is on trial")
     waits = site.end_of(site.deploy(device, site.release("1.0.0")))
     assert (waits.status, waits.code) == (ReplyStatus.FAILED, "command.busy")
     assert site.end_of(tried).status is ReplyStatus.SUCCEEDED

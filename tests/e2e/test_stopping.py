@@ -48,7 +48,7 @@ def test_a_signal_while_downloading_keeps_what_has_come(site: Site) -> None:
     release = site.release("2.0.0")
     road = site.hold(".sealed")
     command = site.deploy(device, release)
-    until(road.held.is_set, 20, "the download has begun")
+    until(road.held.is_set, 30, "the download has begun")
     assert stop(device, signal.SIGTERM) == 0
     assert (device.journal.phase, device.journal.bad) == (Phase.DOWNLOADING, {})
 

@@ -143,7 +143,7 @@ def test_a_camera_is_paused_through_restarts_until_it_is_resumed(site: Site) -> 
     assert ask(site, device, "pause-camera", camera="belt").data["changed"] is True
     site.wait(device, lambda state: state.paused == ["belt"])
     dark = "camera.no_picture"
-    until(lambda: ask(site, device, "snapshot", camera="belt").code == dark, 20, "no picture")
+    until(lambda: ask(site, device, "snapshot", camera="belt").code == dark, 30, "no picture")
     device.kill()
     site.wait(device, lambda state: not state.online)
     device.start()
@@ -151,7 +151,7 @@ def test_a_camera_is_paused_through_restarts_until_it_is_resumed(site: Site) -> 
     assert ask(site, device, "pause-camera", camera="belt").data["changed"] is False
     assert ask(site, device, "resume-camera", camera="belt").data["changed"] is True
     site.wait(device, lambda state: state.pipeline == "running" and not state.paused)
-    until(lambda: ask(site, device, "snapshot", camera="belt").status is OK, 20, "a picture again")
+    until(lambda: ask(site, device, "snapshot", camera="belt").status is OK, 30, "a picture again")
 
 
 def test_worker_and_agent_are_restarted_when_told(site: Site) -> None:

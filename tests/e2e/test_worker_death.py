@@ -17,7 +17,7 @@ def test_detections_are_back_within_two_seconds_and_the_session_never_breaks(
     site: Site, record_property: Callable[[str, object], None]
 ) -> None:
     device = site.serving("killed", telemetry={"interval_s": 0.5, "detections": True})
-    until(lambda: site.messages(device, Detections), 10, "detections flow")
+    until(lambda: site.messages(device, Detections), 30, "detections flow")
     before = site.messages(device, Telemetry)[-1]
 
     recovery_s = kill_worker(site, device)
@@ -26,7 +26,7 @@ def test_detections_are_back_within_two_seconds_and_the_session_never_breaks(
     is_busy = os.getloadavg()[0] > (os.cpu_count() or 1)
     assert recovery_s < (ON_A_BUSY_MACHINE_S if is_busy else PROMISED_S)
     killed_at_s = time.monotonic()
-    until(lambda: site.messages(device, Telemetry, killed_at_s), 10, "telemetry flows on")
+    until(lambda: site.messages(device, Telemetry, killed_at_s), 30, "telemetry flows on")
     after = site.messages(device, Telemetry)[-1]
     assert after.worker_restarts == before.worker_restarts + 1
     assert after.link_reconnects == before.link_reconnects
@@ -35,20 +35,20 @@ def test_detections_are_back_within_two_seconds_and_the_session_never_breaks(
 
 def test_a_worker_that_keeps_dying_is_restarted_every_time(site: Site) -> None:
     device = site.serving("mortal", telemetry={"interval_s": 0.5, "detections": True})
-    until(lambda: site.messages(device, Detections), 10, "detections flow")
+    until(lambda: site.messages(device, Detections), 30, "detections flow")
     for _ in range(3):
         kill_worker(site, device)
-    until(lambda: device.status.telemetry.worker_restarts == 3, 10, "every restart is counted")
+    until(lambda: device.status.telemetry.worker_restarts == 3, 30, "every restart is counted")
 
 
 def test_a_worker_that_hangs_is_replaced(site: Site) -> None:
     device = site.serving("hanging", telemetry={"interval_s": 0.5, "detections": True})
-    until(lambda: site.messages(device, Detections), 10, "detections flow")
+    until(lambda: site.messages(device, Detections), 30, "detections flow")
     frozen = device.status.worker_pid
     os.kill(frozen, signal.SIGSTOP)
-    until(lambda: device.status.worker_pid not in {0, frozen}, 20, "another worker serves")
+    until(lambda: device.status.worker_pid not in {0, frozen}, 30, "another worker serves")
     again_s = time.monotonic()
-    until(lambda: site.messages(device, Detections, again_s), 10, "detections flow again")
+    until(lambda: site.messages(device, Detections, again_s), 30, "detections flow again")
 
 
 def kill_worker(site: Site, device: Device) -> float:
@@ -57,8 +57,8 @@ def kill_worker(site: Site, device: Device) -> float:
     os.kill(worker, signal.SIGKILL)
     killed_s = time.monotonic()
     # What the dead worker said last may still be on its way.
-    until(lambda: device.status.worker_pid not in {0, worker}, 10, "another worker serves")
-    until(lambda: fresh(site, device, killed_s), 10, "detections flow again")
+    until(lambda: device.status.worker_pid not in {0, worker}, 30, "another worker serves")
+    until(lambda: fresh(site, device, killed_s), 30, "detections flow again")
     return min(fresh(site, device, killed_s)) - killed_s
 
 

@@ -15,7 +15,7 @@ from agent.fleet.access import DESK
 if TYPE_CHECKING:
     from tests.parts.site import Site
 
-_WAIT_S = 10.0
+_WAIT_S = 30.0
 
 
 class Listener:

@@ -148,13 +148,14 @@ class Machine:
         )
 
     def popen(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command there; output is one stream."""
+        """Start a command there, with all that comes of it in a process group of its own; output is one stream."""
         return subprocess.Popen(
             [*self._inside(), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def run_confined(

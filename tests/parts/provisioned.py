@@ -21,7 +21,6 @@ from agent.fleet.enrolment import admit, invite
 from agent.fleet.registry import Invitation
 from tests.parts import nspawn
 from tests.parts.nspawn import Machine
-from tests.parts.processes import children
 from tests.parts.site import Site
 
 SCRIPT = "/srv/vigil/scripts/provision.sh"
@@ -64,11 +63,6 @@ class Provisioned:
     told: str = ""
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that came of it."""
-    return [pid, *(one for child in children(pid) for one in family(child))]
-
-
 def cut_at(machine: Machine, words: str, *options: str) -> tuple[str, int | None]:
     """Provision until a line begins with `words`, then kill everything at once; what was said, and the status."""
     process = machine.popen(SCRIPT, *options)
@@ -77,8 +71,7 @@ def cut_at(machine: Machine, words: str, *options: str) -> tuple[str, int | None
     for line in process.stdout:
         said.append(line)
         if line.startswith(words) and "already done" not in line:
-            for pid in reversed(family(process.pid)):
-                os.kill(pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return "".join(said), None
     return "".join(said), process.wait()

@@ -66,7 +66,7 @@ class Device(DemoDevice):
         family = [self.pid, *children(self.pid)]
         self.signal(signal.SIGKILL)
         self.wait()
-        until(lambda: not any(is_alive(pid) for pid in family), 5.0, "the workers died, too")
+        until(lambda: not any(is_alive(pid) for pid in family), 30, "the workers died, too")
 
     def wait(self, timeout_s: float = 20.0) -> int:
         """Wait for the agent's end; return its exit status."""
@@ -95,7 +95,7 @@ class Device(DemoDevice):
         def confined() -> list[int]:
             return [pid for pid in children(self.pid) if is_confined(pid)]
 
-        until(lambda: len(confined()) > 1, 10.0, "a candidate's worker", every_s=0.002)
+        until(lambda: len(confined()) > 1, 30, "a candidate's worker", every_s=0.002)
         return max(confined())
 
     @property

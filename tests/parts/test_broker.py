@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs_mosquitto
 
-WAIT_S = 5.0
+WAIT_S = 30.0
 
 
 class Client:

@@ -5,6 +5,8 @@ Nothing here is booted: each case is a container over the same root file system,
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from tests.parts import nspawn
 from tests.parts.nspawn import Machine
 from tests.parts.processes import until
-from tests.parts.provisioned import SCRIPT, WHEELS, family
+from tests.parts.provisioned import SCRIPT, WHEELS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TEMPFAIL, CONFIG = 75, 78
@@ -142,13 +144,12 @@ def test_two_at_once_are_one_too_many(machine: Machine) -> None:
     machine.boot()
     holder = machine.popen("flock", "/run/lock/vigil-provision.lock", "sleep", "60")
     lock = "/run/lock/vigil-provision.lock"
-    until(lambda: machine.run("flock", "-n", lock, "true").returncode, 20, "the lock is held")
+    until(lambda: machine.run("flock", "-n", lock, "true").returncode, 30, "the lock is held")
     done = provision(machine)
     assert done.returncode == TEMPFAIL
     assert "another provisioning is running" in done.stderr
     assert is_untouched(machine)
-    for pid in family(holder.pid):
-        subprocess.run(["kill", str(pid)], check=False)
+    os.killpg(holder.pid, signal.SIGKILL)
     holder.wait()
 
 

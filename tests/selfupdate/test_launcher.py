@@ -150,8 +150,8 @@ def test_stopping_during_the_trial_is_no_fault_but_a_try(installed: Installation
     for tries in (1, 2, 3):
         process = installed.launch()
         wanted = ["b"] * tries
-        until(partial(_has_started, installed, wanted), 20.0, f"start {tries}")
-        until((installed.prefix / "state/notify").exists, 20.0, "the watch")
+        until(partial(_has_started, installed, wanted), 30, f"start {tries}")
+        until((installed.prefix / "state/notify").exists, 30, "the watch")
         process.send_signal(signal.SIGTERM)
         process.wait(20)
         assert installed.slots.read()["candidate"]["tries"] == tries
@@ -197,11 +197,11 @@ def test_a_slow_start_does_not_trip_the_watchdog_of_the_service(installed: Insta
 def test_no_candidate_outlives_a_launcher_that_was_killed(installed: Installation) -> None:
     installed.stage("serve")
     process = installed.launch()
-    until(lambda: installed.starts == ["b"], 20.0, "the candidate starts")
+    until(lambda: installed.starts == ["b"], 30, "the candidate starts")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
     process.wait(10)
-    until(lambda: not Path(f"/proc/{children[0]}").exists(), 20.0, "the candidate ends")
+    until(lambda: not Path(f"/proc/{children[0]}").exists(), 30, "the candidate ends")
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"current": "b"}\nwrong\n', b"\xff\xfe"])

@@ -149,4 +149,4 @@ def test_a_good_version_is_kept_a_blind_one_goes_back_and_a_broken_one_never_sta
 
     # And stopping ends all of it.
     device.stop()
-    until(lambda: not device.pid, 10.0, "the end")
+    until(lambda: not device.pid, 30, "the end")

@@ -165,7 +165,7 @@ def test_a_restart_while_it_waits_keeps_what_came_and_waits_on(
     device.start()
     device.updater.submit(Offer(BIG.ref, "command-1"), RecordedReplier())
     with running(device):
-        until(lambda: waits_of(device), 10, "the first life waits")
+        until(lambda: waits_of(device), 30, "the first life waits")
     came = waits_of(device)[0].done
     assert MEGABYTE - STEP_BYTES <= came <= MEGABYTE
 
@@ -173,10 +173,10 @@ def test_a_restart_while_it_waits_keeps_what_came_and_waits_on(
     again = metered_device(tmp_path, fleet, calendar)
     again.updater.resume()
     with running(again):
-        until(lambda: waits_of(again), 10, "the second life waits")
+        until(lambda: waits_of(again), 30, "the second life waits")
         assert payload_starts(fleet) == []
         calendar.patient = again
-        until(lambda: again.updater.record.phase is Phase.COMMITTED, 10, "it is fetched")
+        until(lambda: again.updater.record.phase is Phase.COMMITTED, 30, "it is fetched")
     assert again.current.version == "1.2"
     assert payload_starts(fleet)[0] == came // BLOCK * BLOCK
 
