@@ -28,7 +28,6 @@ from agent.app.wiring import (
     policy_path,
 )
 from agent.config.settings import Settings
-from agent.console.sources import Snapshot
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.drift.keeper import DriftKeeper
@@ -41,6 +40,7 @@ from agent.host.sandbox import forbid_dumps
 from agent.schema.document import to_json
 from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
 from agent.schema.messages import Phase
+from agent.schema.snapshot import Snapshot
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
 from agent.telemetry.delta import Deltas

@@ -44,7 +44,7 @@ class Announcer:
     def drift(self, notice: DriftNotice) -> None:
         """Tell that a camera drifted, or another cause of it, or that it is over."""
         report = notice.report
-        text = f"{report.camera} {report.state} {report.cause}".rstrip()
+        text = f"{report.name} {report.state} {report.cause}".rstrip()
         log.warning("camera %s", text)
         self.streams.drift(notice)
         self.console().drifts.add(notice)

@@ -86,7 +86,7 @@ def _rung(found: Status) -> str:
 def _drift(measured: Telemetry) -> str:
     if not measured.drift:
         return "not judged: the release has no baseline, or no frames came yet"
-    return ", ".join(f"{one.camera} {one.cause or one.state}" for one in measured.drift)
+    return ", ".join(f"{one.name} {one.cause or one.state}" for one in measured.drift)
 
 
 def _cameras(measured: Telemetry) -> Table:

@@ -42,6 +42,6 @@ def point_of(measured: Telemetry) -> Point:
         rungs=governor.rungs if governor else 0,
         rung_name=governor.rung if governor else "",
         stages={name: (stage.p50, stage.p95) for name, stage in measured.stages.items()},
-        figures={one.camera: one.found for one in measured.drift},
+        figures={one.name: one.found for one in measured.drift},
         memory_mb=round(measured.control_pss_mb + measured.worker_pss_mb, 1),
     )

@@ -102,7 +102,7 @@ class Judge:
         self._views: dict[str, View] = {}
         self._streak = 0
         self._votes = ("", 0)
-        self.report = DriftReport(camera=camera, state=LEARNING)
+        self.report = DriftReport(name=camera, state=LEARNING)
 
     def memory(self) -> Memory:
         """Return what another judge of the same baseline goes on from."""
@@ -152,7 +152,7 @@ class Judge:
         if not cause and state != DRIFTED:
             self._views.setdefault(period, view_of(frames))
         self.report = DriftReport(
-            camera=before.camera,
+            name=before.name,
             state=state,
             cause=self._settled(cause, before.cause) if state == DRIFTED else "",
             period=period,

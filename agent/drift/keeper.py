@@ -112,7 +112,7 @@ class DriftKeeper:
 
     def drifted(self) -> dict[str, str]:
         """Return the causes of the cameras that have drifted."""
-        return {one.camera: one.cause for one in self.reports() if one.state == DRIFTED}
+        return {one.name: one.cause for one in self.reports() if one.state == DRIFTED}
 
     def run(self, stop: threading.Event) -> None:
         """Judge until `stop` is set, then write what is known."""

@@ -117,6 +117,7 @@ class DriftReport(Struct):
     """What one camera shows, against what the model was made for.
 
     Attributes:
+        name: The camera's.
         state: `learning` before the first full window, `steady`, or `drifted`.
         cause: Name of the likely cause, empty while steady.
         period: `day` or `night`.
@@ -125,7 +126,7 @@ class DriftReport(Struct):
         found: Medians of the newest window by figure; `usual` are those of the baseline.
     """
 
-    camera: str
+    name: str
     state: str
     cause: str = ""
     period: str = ""

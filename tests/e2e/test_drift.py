@@ -39,7 +39,7 @@ def test_a_camera_that_shows_something_else_is_told_everywhere(site: Site) -> No
     (camera,) = state.drifted
     until(lambda: site.messages(device, DriftNotice), 10, "the alarm is a message")
     notice = site.messages(device, DriftNotice)[-1]
-    assert (notice.report.camera, notice.variant) == (camera, VARIANT)
+    assert (notice.report.name, notice.variant) == (camera, VARIANT)
     assert {one.figure for one in notice.report.changes} >= {"brightness", "contrast"}
     assert "over-exposure" in device.cli("status").stdout
     until(

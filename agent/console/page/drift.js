@@ -50,13 +50,13 @@ export class DriftView {
 
 const differs = ({ figure, found, usual }) => `${figure} ${found.toFixed(2)}, usually ${usual.toFixed(2)}`;
 
-function standing({ camera, state, cause, period, judged, changes }) {
-  const line = html("div", { className: "line" }, badge(cause || state), html("strong", { textContent: camera }));
+function standing({ name, state, cause, period, judged, changes }) {
+  const line = html("div", { className: "line" }, badge(cause || state), html("strong", { textContent: name }));
   const told = changes.length ? changes.map(differs).join("; ") : `${judged} windows judged${period ? `, now ${period}` : ""}`;
   return html("li", {}, line, html("p", { className: "detail", textContent: told }));
 }
 
 function change({ at_ms, report }) {
-  const line = html("div", { className: "line" }, badge(report.cause || report.state), html("strong", { textContent: report.camera }), html("time", { textContent: time(at_ms) }));
+  const line = html("div", { className: "line" }, badge(report.cause || report.state), html("strong", { textContent: report.name }), html("time", { textContent: time(at_ms) }));
   return html("li", {}, line, html("p", { className: "detail", textContent: report.changes.map(differs).join("; ") }));
 }
