@@ -15,8 +15,10 @@ from agent.app.device import open_device
 from agent.app.head_seal import HeadSeal
 from agent.app.home import make_home
 from agent.app.lifecycle import Lifecycle, Part
+from agent.app.nightly import make_nightly
 from agent.app.page import Doctor, make_page
 from agent.app.policy_keeper import PolicyKeeper
+from agent.app.self_test import prove_model
 from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
@@ -141,7 +143,9 @@ class Agent:
             governor=self._governor,
             drift=self._drift,
             seal=HeadSeal(device.config),
+            unproven=lambda: self._nightly.problem,
         )
+        self._nightly = make_nightly(device, lambda: prove_model(self._standing, self._updater))
 
     def _connect_commands(self, logbook: Logbook) -> None:
         self._commands = Commands(
@@ -236,6 +240,7 @@ class Agent:
             *(self._loop("home", body, 60) for body in self._home.bodies),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
+            self._loop("nightly", self._nightly, 180 + 4 * trial_s),
             self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
             self._loop("self-update", self._self_updater, 30),

@@ -73,6 +73,7 @@ class Standing:
     governor: Governor
     drift: DriftKeeper
     seal: HeadSeal
+    unproven: Callable[[], str] = lambda: ""
 
     def state(self) -> State:
         """Return the state as it is now."""
@@ -102,6 +103,7 @@ class Standing:
             rung=rung.name if rung else "",
             rung_reason=self.governor.reason if rung else "",
             drifted=self.drift.drifted(),
+            unproven=self.unproven(),
         )
 
     def sight(self, at_s: float) -> Sight:

@@ -57,6 +57,7 @@ def _overview(found: Status) -> Table:
         "memory": f"{measured.control_pss_mb:.0f} MB + worker {measured.worker_pss_mb:.0f} MB",
         "rung": _rung(found),
         "drift": _drift(found.telemetry),
+        "golden set": state.unproven,
         "temperature": "unknown" if temperature_c is None else f"{temperature_c:.0f} °C",
     }
     table = _table("", "")

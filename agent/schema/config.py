@@ -13,7 +13,7 @@ from agent.schema.keystore import KeyConfig
 from agent.schema.motion import MotionConfig
 from agent.schema.recording import EventConfig
 from agent.schema.update_config import UpdateConfig
-from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
+from agent.schema.values import Fraction, Identifier, Positive, PositiveFloat, Struct
 from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
 
 CONFIG_SCHEMA = 1

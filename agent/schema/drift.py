@@ -18,10 +18,17 @@ Quantiles = Annotated[list[float], msgspec.Meta(min_length=QUANTILES, max_length
 
 
 class DriftConfig(Struct):
-    """The operator's `drift` section: whether cameras are judged, and how often their frames are measured."""
+    """The operator's `drift` section.
+
+    Attributes:
+        enabled: Whether cameras are judged by the release's baseline.
+        every_s: One frame in so many seconds of each camera is measured.
+        prove_hour: Hour of the day, local time, in which the golden set is run again; null for never.
+    """
 
     enabled: bool = True
     every_s: PositiveFloat = 1.0
+    prove_hour: Annotated[int, msgspec.Meta(ge=0, le=23)] | None = 3
 
 
 class FigureRules(Struct):

@@ -197,7 +197,10 @@ class EngineBuilt(Message):
 
 
 class GoldenFinished(Message):
-    """Golden result: share of expected boxes found and of found boxes expected, p95 of inference."""
+    """Golden result: share of expected boxes found and of found boxes expected, p95 of inference.
+
+    `problem` says what is wrong, `stage` names the first stage that differs from its makers', where that is known.
+    """
 
     id: int
     frames: int
@@ -205,6 +208,7 @@ class GoldenFinished(Message):
     precision: float
     p95_ms: float
     problem: str = ""
+    stage: str = ""
 
 
 class FrameGrabbed(Message):

@@ -82,7 +82,8 @@ class Progress(Struct):
 class State(Struct):
     """Retained at `…/state`; the last will is the same topic with `online` false and all else empty.
 
-    `drifted` names the likely cause for each camera that shows something else than the model was made for.
+    `drifted` names the likely cause for each camera that shows something else than the model was made for, `unproven`
+    what the last nightly run of the golden set found wrong.
     """
 
     v: int
@@ -108,6 +109,7 @@ class State(Struct):
     rung: str = ""
     rung_reason: str = ""
     drifted: dict[str, str] = {}
+    unproven: str = ""
 
 
 class StageMs(Struct):

@@ -135,8 +135,9 @@ class Worker:
         if self._pipeline is not None:
             raise CommandError("close the cameras before the golden set is run")
         golden = read_golden(_attached(fd))
-        detector, _ = self._model()
-        self._wire.send(run_golden(detector, golden, request))
+        detector, loaded = self._model()
+        delegate = ", ".join([*loaded.providers, *loaded.delegates])
+        self._wire.send(run_golden(detector, golden, request, delegate))
 
     def _open_cameras(self, request: ipc.OpenCameras, fd: int | None) -> None:
         del fd
