@@ -86,8 +86,8 @@ _RULES: tuple[tuple[str, Callable[[Signs], bool]], ...] = (
     ("camera moved", _moved),
     ("blur", lambda signs: signs.fell("sharpness") or signs.view.lost >= _ALL_OVER),
     ("preprocessing", _is_senseless),
-    ("new classes", lambda signs: "classes" in signs.changes),
     ("confidence collapse", _faded),
+    ("new classes", lambda signs: "classes" in signs.changes),
     ("other scene", lambda signs: bool(signs.changes)),
 )
 CAUSES = tuple(name for name, _ in _RULES)
