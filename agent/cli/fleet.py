@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,9 +14,11 @@ from rich.table import Table
 
 from agent.cli import fleet_rollout, fleet_serve
 from agent.cli.fleet_commands import add_to
+from agent.cli.fleet_rollout import AsJson
 
 if TYPE_CHECKING:
     from agent.fleet.home import FleetHome
+    from agent.fleet.registry import DeviceRecord
 
 app = typer.Typer(
     name="fleet", help="Enrol, serve and command devices (controller).", no_args_is_help=True
@@ -102,18 +106,33 @@ def admit(
 
 
 @app.command()
-def devices(home: Home) -> None:
+def devices(home: Home, as_json: AsJson = False) -> None:
     """List the devices."""
     from agent.fleet.home import open_home
 
+    records = open_home(home).registry.devices()
+    if as_json:
+        _print_json([_told(record) for record in records])
+        return
     table = Table("device", "class", "groups", "enrolled", "certificate", "")
-    for record in open_home(home).registry.devices():
+    for record in records:
         day = datetime.fromtimestamp(record.enrolled_ms / 1000, timezone.utc)
         groups, note = ", ".join(record.groups), "revoked" if record.revoked else ""
         table.add_row(
             record.id, record.device_class, groups, f"{day:%Y-%m-%d}", record.serial[:12], note
         )
     console.print(table)
+
+
+def _told(record: DeviceRecord) -> dict[str, Any]:
+    return {
+        "device": record.id,
+        "class": record.device_class,
+        "groups": record.groups,
+        "enrolled_ms": record.enrolled_ms,
+        "certificate": record.serial,
+        "revoked": record.revoked,
+    }
 
 
 @app.command()
@@ -128,12 +147,20 @@ def revoke(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -
 
 
 @app.command()
-def grants(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+def grants(
+    home: Home,
+    device: Annotated[str, typer.Argument(help="Its id.")],
+    as_json: AsJson = False,
+) -> None:
     """List what the key service answered a device, newest first."""
     from agent.fleet.home import open_home
 
+    rows = open_home(home).registry.grants(device)
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+        return
     table = Table("when (UTC)", "release", "status", "reason")
-    for row in open_home(home).registry.grants(device):
+    for row in rows:
         when = datetime.fromtimestamp(row.at_ms / 1000, timezone.utc)
         table.add_row(f"{when:%Y-%m-%d %H:%M:%S}", row.release, str(row.status), row.reason)
     console.print(table)
@@ -161,6 +188,10 @@ def add_key(
 add_to(app)
 app.command()(fleet_serve.serve)
 app.add_typer(fleet_rollout.app)
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document))
 
 
 def _tell_brokers(opened: FleetHome) -> None:

@@ -19,6 +19,7 @@ from agent.console.places import MAX_PLACES_BYTES, PLACES_PATH
 from agent.console.routes import Memory, application
 from agent.console.sources import Recent, Sources
 from agent.schema.config import ConsoleConfig
+from agent.schema.drift import DriftNotice
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import Telemetry, UpdateReport
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 REMEMBERED_EVENTS = 200
 REMEMBERED_UPDATES = 20
 REMEMBERED_MOVES = 20
+REMEMBERED_DRIFTS = 50
 
 
 class Console:
@@ -41,6 +43,7 @@ class Console:
         events: Object events; `add` them from any thread.
         updates: How updates ended; `add` from any thread.
         moves: Steps of the governor; `add` from any thread.
+        drifts: Cameras that drifted, or do so no more; `add` from any thread.
         log: The log's newest lines; `agent.app` hangs it into the log.
     """
 
@@ -48,6 +51,7 @@ class Console:
         self.events: Recent[Event] = Recent(REMEMBERED_EVENTS)
         self.updates: Recent[UpdateReport] = Recent(REMEMBERED_UPDATES)
         self.moves: Recent[GovernorMove] = Recent(REMEMBERED_MOVES)
+        self.drifts: Recent[DriftNotice] = Recent(REMEMBERED_DRIFTS)
         self.log = LogMemory()
         self._history: Recent[Point] = Recent(POINTS)
         self._sources = sources
@@ -71,7 +75,7 @@ class Console:
             ConfigError: Exposed without token or TLS, unreadable token or certificate, address or port
                 not available.
         """
-        memory = Memory(self.events, self.updates, self.moves, self._history, self.log)
+        memory = Memory(self.events, self.updates, self.moves, self.drifts, self._history, self.log)
         self._server.start(lambda access: application(self._sources, memory, self._viewers, access))
         log.info("console: %s", self.url)
 

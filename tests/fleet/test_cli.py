@@ -166,6 +166,10 @@ def test_a_device_joins_by_commands(vigil: Vigil, repo: Path) -> None:
     assert "north" in vigil("fleet devices home")
     assert "user cam-1" in Path("home/broker/acl").read_text()
     vigil("fleet revoke home cam-1")
+    listed = json.loads(vigil("fleet devices home --json"))
+    assert [(one["device"], one["groups"], one["revoked"]) for one in listed] == [
+        ("cam-1", ["north"], True)
+    ]
     assert "revoked" in vigil("fleet devices home")
     home = open_home(Path("home"))
     assert home.registry.release_key("gate/people/1.0") == Path("release.key").read_bytes()
@@ -184,6 +188,7 @@ def test_a_device_may_choose_where_its_key_lives(vigil: Vigil, repo: Path) -> No
     home.registry.log_grant(GrantRecord(0, "cam-1", "gate/people/1.0", 403, "this one is revoked"))
     home.registry.close()
     assert "this one is revoked" in vigil("fleet grants home cam-1")
+    assert json.loads(vigil("fleet grants home cam-1 --json"))[0]["status"] == 403
 
 
 def test_a_second_broker_for_transfers_reaches_every_devices_configuration(

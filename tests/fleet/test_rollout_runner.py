@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +80,21 @@ def test_a_bad_release_halts_with_the_first_wave_alone(store: RolloutStore, worl
 
 @pytest.mark.parametrize("good", [True, False])
 def test_a_controller_that_dies_at_any_moment_goes_on_exactly(
-    tmp_path: Path, commands: dict[str, SignedCommand], *, good: bool
+    store: RolloutStore, tmp_path: Path, *, good: bool
 ) -> None:
+    store.close()
     moments = 1
-    while died(tmp_path / f"{moments}.db", commands, moments, good=good):
+    while died(shutil.copy(tmp_path / "fleet.db", tmp_path / f"{moments}.db"), moments, good=good):
         moments += 1
     # claim, send, three notes and reasons, before and after: fewer would mean that nothing was tried
     assert moments > (30 if good else 8)
 
 
-def died(database: Path, commands: dict[str, SignedCommand], moments: int, *, good: bool) -> bool:
-    """Carry out a roll-out whose controller dies once; return whether it came to that."""
+def died(database: Path, moments: int, *, good: bool) -> bool:
+    """Carry out the roll-out in `database`, whose controller dies once; return whether it came to that."""
     fuse, world = Fuse(moments), World(good=good)
     world.tell_states()
     store = RolloutStore(database)
-    rollout = Rollout("people-2", PLAN, PATH, SHA256, Standing.RUNNING, "", START_MS)
-    store.create(rollout, WAVES, commands)
     mortal: Any = RolloutStore(database)
     for name in ("claim", "note", "move"):
         setattr(mortal, name, fuse.around(getattr(mortal, name)))
