@@ -84,10 +84,16 @@ def test_a_controller_that_dies_at_any_moment_goes_on_exactly(
 ) -> None:
     store.close()
     moments = 1
-    while died(shutil.copy(tmp_path / "fleet.db", tmp_path / f"{moments}.db"), moments, good=good):
+    while died(copied(tmp_path, moments), moments, good=good):
         moments += 1
     # claim, send, three notes and reasons, before and after: fewer would mean that nothing was tried
     assert moments > (30 if good else 8)
+
+
+def copied(folder: Path, number: int) -> Path:
+    copy = folder / f"{number}.db"
+    shutil.copy(folder / "fleet.db", copy)
+    return copy
 
 
 def died(database: Path, moments: int, *, good: bool) -> bool:
