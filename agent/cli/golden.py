@@ -42,7 +42,7 @@ def golden(
     from agent.release.draft_file import read_draft
 
     wanted, folder = read_draft(draft), draft.resolve().parent
-    pictures = _pictures([folder / name for name in wanted.golden.images], clip)
+    pictures = golden_pictures([folder / name for name in wanted.golden.images], clip)
     expected: dict[str, Boxes] = {variant.id: [] for variant in wanted.variants}
     looks = _look(wanted, folder, pictures)
     for variant, boxes in with_progress(looks, "Looking", len(expected) * len(pictures)):
@@ -54,7 +54,13 @@ def golden(
     Console(highlight=False).print(f"{path}: written")
 
 
-def _pictures(paths: list[Path], clip: Path | None) -> list[Picture]:
+def golden_pictures(paths: list[Path], clip: Path | None) -> list[Picture]:
+    """Return the golden pictures; those that are not there are taken from the clip first.
+
+    Raises:
+        CameraError: A picture cannot be decoded, or the clip is too short.
+        PackageError: There are none, or some are missing and there is no clip.
+    """
     from agent.vision.gallery import read_picture, write_stills
 
     if not paths:
