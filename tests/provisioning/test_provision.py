@@ -195,18 +195,18 @@ def test_a_device_that_was_enrolled_by_hand_moves_in_as_the_guide_says(
     forget_identity(machine)
     site, bundle = provisioned.site, "/srv/by-hand"
     invitation = new_stick(site, machine.root / bundle[1:], "by-hand")
-    enroll = ("vigil", "enroll", "--bundle", bundle, "--folder", "/root/device")
+    enroll = ("vigil", "enroll", "--bundle", bundle, "--folder", "/srv/device")
     assert machine.run(*enroll, "--key-store", "file").returncode == 0
     admit(invitation, site.fleet.registry, site.fleet.authority)
     assert machine.run(*enroll).returncode == 0
-    config = machine.root / "root/device/vigil.yaml"
+    config = machine.root / "srv/device/vigil.yaml"
     text = config.read_text().replace("  host:", f"{PROTOCOL}  host:")
     config.write_text(text + "state_dir: state\nruntime_dir: run\n")
 
     guide = [line.text for line in lines(ROOT / "docs/first-device.md")]
     moving = guide[guide.index("sudo scripts/provision.sh --image") :][:6]
     script = "\n".join(line.removeprefix("sudo ") for line in moving)
-    done = machine.run("bash", "-euxc", f"cd /srv/vigil && {script}")
+    done = machine.run("env", "HOME=/srv", "bash", "-euxc", f"cd /srv/vigil && {script}")
     assert done.returncode == 0, done.stdout + done.stderr
     machine.boot()
     site.fleet.controller.inbox.wait_state("by-hand", lambda state: state.online, 90)
