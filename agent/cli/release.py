@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cli.baseline import baseline
+from agent.cli.gate import gate
 from agent.cli.golden import golden
 from agent.cli.obfuscate import obfuscate
 from agent.cli.quantise import quantise
@@ -33,6 +34,7 @@ RoleName = Annotated[str, typer.Argument(help="root, targets, policy, agent or a
 
 app.command("golden")(golden)
 app.command("baseline")(baseline)
+app.command("gate")(gate)
 app.command("obfuscate")(obfuscate)
 app.command("quantise")(quantise)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.host.clock import boot_id, wall_ms
 from agent.host.sensors import temperature_c
+from agent.schema.drift import DriftReport
 from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.messages import MESSAGE_VERSION, Progress, Telemetry
+from agent.telemetry.spool import Priority
 from agent.telemetry.watch import Watch
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Ports:
         governor: Where the governor stands; None while nothing serves.
         progress: How far a transfer is; None while there is none.
         events: How full the event store is.
+        drift: How every camera stands to what the model was made for.
     """
 
     worker_pid: Callable[[], int]
@@ -41,6 +43,7 @@ class Ports:
     governor: Callable[[], GovernorReport | None] = lambda: None
     progress: Callable[[], Progress | None] = lambda: None
     events: Callable[[], StoreReport | None] = lambda: None
+    drift: Callable[[], list[DriftReport]] = list
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,6 @@ class Survey:
         self._subject = subject
         self._boot = boot_id()
         self._began_ms = wall_ms()
-        self._numbers = itertools.count()
         self._meters = meters
         self._outbox = outbox
         self._ports = ports
@@ -78,7 +80,6 @@ class Survey:
             device=self._subject.device,
             boot=self._boot,
             at_ms=wall_ms(),
-            seq=next(self._numbers),
             interval_ms=int(interval_s * 1000),
             fps=reading.fps,
             fps_in=fps_in,
@@ -100,13 +101,15 @@ class Survey:
             governor=self._ports.governor(),
             progress=self._ports.progress(),
             events=self._ports.events(),
+            drift=self._ports.drift(),
         )
 
     def _outbox_report(self, process_mb_day: float | None) -> OutboxReport:
+        drops = self._outbox.drops
         return OutboxReport(
             messages=self._outbox.size,
             oldest_s=round(self._outbox.oldest_s, 1),
-            dropped={one.name.lower(): count for one, count in self._outbox.drops.items()},
+            dropped={one.name.lower(): drops.get(one, 0) for one in Priority},
             written_mb_day=self._watch.per_day(self._outbox.written_bytes),
             process_written_mb_day=process_mb_day,
         )

@@ -18,10 +18,9 @@ from agent.demo.device import free_port
 from agent.demo.fleet import DEVICE_CLASS
 from agent.fleet.enrolment import Site as FleetSite
 from agent.fleet.enrolment import admit, invite
-from agent.fleet.registry import Invitation
+from agent.fleet.tokens import Invitation
 from tests.parts import nspawn
 from tests.parts.nspawn import Machine
-from tests.parts.processes import children
 from tests.parts.site import Site
 
 SCRIPT = "/srv/vigil/scripts/provision.sh"
@@ -29,6 +28,7 @@ STICK, WHEELS, CAMERAS = "/srv/stick", "/srv/wheels", "/srv/stick/cameras.yaml"
 DEVICE = "boxed"
 VIDEO = "/opt/vigil/current/lib/python3.11/site-packages/agent/demo/bundled/conveyor.mp4"
 OPTIONS = ("--wheels", WHEELS, "--bundle", STICK, "--cameras", CAMERAS)
+PROTOCOL = "  protocol: 3.1.1\n"  # the embedded broker speaks nothing newer
 # A step is cut off when it says this.
 CUTS = (
     "== keep",
@@ -64,11 +64,6 @@ class Provisioned:
     told: str = ""
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that came of it."""
-    return [pid, *(one for child in children(pid) for one in family(child))]
-
-
 def cut_at(machine: Machine, words: str, *options: str) -> tuple[str, int | None]:
     """Provision until a line begins with `words`, then kill everything at once; what was said, and the status."""
     process = machine.popen(SCRIPT, *options)
@@ -77,8 +72,7 @@ def cut_at(machine: Machine, words: str, *options: str) -> tuple[str, int | None
     for line in process.stdout:
         said.append(line)
         if line.startswith(words) and "already done" not in line:
-            for pid in reversed(family(process.pid)):
-                os.kill(pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return "".join(said), None
     return "".join(said), process.wait()
@@ -142,13 +136,15 @@ def _provision(machine: Machine, made: Provisioned) -> None:
 def _quicken(machine: Machine) -> None:
     """Tests wait less, and each test's machine has a page of its own."""
     path = machine.root / "etc/vigil/vigil.yaml"
-    protocol = "  protocol: 3.1.1\n  host:"  # the embedded broker speaks nothing newer
-    path.write_text(path.read_text().replace("  host:", protocol) + _QUICK)
+    path.write_text(path.read_text().replace("  host:", f"{PROTOCOL}  host:") + _QUICK)
 
 
 _QUICK = """\
 telemetry: {interval_s: 1.0}
-update: {trial_timeout_s: 30.0, probation: {seconds: 0.5, frames: 5, max_p95_ms: 5000.0}}
+update:
+  trial_timeout_s: 30.0
+  probation: {seconds: 0.5, frames: 5, max_p95_ms: 5000.0}
+  agent: {health_s: 1.0, deadline_s: 20.0, ready_s: 60.0, silence_s: 60.0}
 """
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import yaml
 from securesystemslib.signer import CryptoSigner
@@ -15,9 +17,10 @@ from agent.release.golden import golden_set
 from agent.release.repository import Repository
 from agent.schema.manifest import InputSpec
 from agent.schema.values import BackendName, FamilyName, Precision
-from tests.release.drafts import BUNDLED, IMAGES, Alter
+from tests.release.drafts import BUNDLED, CLIP, IMAGES, Alter
 
 DEK = bytes(range(32))
+FRAMES = range(0, 300, 15)
 OFFLINE = ("root", "targets", "release", "policy")
 
 
@@ -146,3 +149,25 @@ def draft(tmp_path: Path) -> Alter:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty labelled pictures of the bundled scene, two of them in the glare: `truth.json` and `pictures/`."""
+    folder = tmp_path_factory.mktemp("scene")
+    truth = json.loads((BUNDLED / "conveyor.json").read_text())
+    images = [
+        {**entry, "file_name": f"{entry['id']:03d}.png"}
+        for entry in truth["images"]
+        if entry["id"] in FRAMES
+    ]
+    kept = [entry for entry in truth["annotations"] if entry["image_id"] in FRAMES]
+    truth |= {"images": images, "annotations": kept}
+    (folder / "truth.json").write_text(json.dumps(truth))
+    (folder / "pictures").mkdir()
+    clip = cv2.VideoCapture(str(CLIP))
+    for number in range(FRAMES[-1] + 1):
+        picture = clip.read()[1]
+        if number in FRAMES:
+            cv2.imwrite(str(folder / f"pictures/{number:03d}.png"), picture)
+    return folder

@@ -1,6 +1,5 @@
 """INT8 within a budget of accuracy: what loses more is refused by name, and nothing is written."""
 
-import json
 from pathlib import Path
 
 import cv2
@@ -11,32 +10,9 @@ import pytest
 from agent.errors import PackageError
 from agent.release.quantise import Quantiser
 from tests.parts.processes import vigil
+from tests.release.drafts import BUNDLED
 
-BUNDLED = Path(__file__).parents[2] / "agent/demo/bundled"
-MODEL, CLIP = BUNDLED / "parts-2.onnx", BUNDLED / "conveyor.mp4"
-FRAMES = range(0, 300, 15)
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty labelled pictures of the bundled scene."""
-    folder = tmp_path_factory.mktemp("scene")
-    truth = json.loads((BUNDLED / "conveyor.json").read_text())
-    images = [
-        {**entry, "file_name": f"{entry['id']:03d}.png"}
-        for entry in truth["images"]
-        if entry["id"] in FRAMES
-    ]
-    kept = [entry for entry in truth["annotations"] if entry["image_id"] in FRAMES]
-    truth |= {"images": images, "annotations": kept}
-    (folder / "truth.json").write_text(json.dumps(truth))
-    clip = cv2.VideoCapture(str(CLIP))
-    for number in range(300):
-        picture = clip.read()[1]
-        if number in FRAMES:
-            (folder / "pictures").mkdir(exist_ok=True)
-            cv2.imwrite(str(folder / f"pictures/{number:03d}.png"), picture)
-    return folder
+MODEL = BUNDLED / "parts-2.onnx"
 
 
 def quantise(scene: Path, calibrate: Path, out: Path, max_drop: float) -> tuple[int, str]:
