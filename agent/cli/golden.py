@@ -43,15 +43,26 @@ def golden(
 
     wanted, folder = read_draft(draft), draft.resolve().parent
     pictures = golden_pictures([folder / name for name in wanted.golden.images], clip)
-    expected: dict[str, Boxes] = {variant.id: [] for variant in wanted.variants}
-    looks = _look(wanted, folder, pictures)
-    for variant, boxes in with_progress(looks, "Looking", len(expected) * len(pictures)):
-        expected[variant].append(boxes)
-    _refuse_blindness(expected)
+    expected = boxes_of(wanted, folder, pictures)
     path = folder / wanted.golden.expected
     write_file(path, msgspec.json.encode(expected))
     Console().print(_table(wanted, expected))
     Console(highlight=False).print(f"{path}: written")
+
+
+def boxes_of(draft: DraftFile, folder: Path, pictures: list[Picture]) -> dict[str, Boxes]:
+    """Return, by variant id, the boxes found in each picture.
+
+    Raises:
+        ModelError: A variant does not load or run.
+        PackageError: A variant finds nothing in any picture.
+    """
+    expected: dict[str, Boxes] = {variant.id: [] for variant in draft.variants}
+    looks = _look(draft, folder, pictures)
+    for variant, boxes in with_progress(looks, "Looking", len(expected) * len(pictures)):
+        expected[variant].append(boxes)
+    _refuse_blindness(expected)
+    return expected
 
 
 def golden_pictures(paths: list[Path], clip: Path | None) -> list[Picture]:
