@@ -27,7 +27,6 @@ from agent.app.wiring import (
     policy_path,
 )
 from agent.config.settings import Settings
-from agent.console.sources import Snapshot
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
 from agent.events.keeper import EventKeeper
@@ -40,6 +39,7 @@ from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
 from agent.schema.messages import Phase, UpdateReport
+from agent.schema.snapshot import Snapshot
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
 from agent.telemetry.delta import Deltas

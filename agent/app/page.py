@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 
 from agent.console.server import Console
-from agent.console.sources import Archive, Grab, Settings, Snapshot, Sources
+from agent.console.sources import Archive, Grab, Settings, Sources
 from agent.errors import ConfigError
 from agent.schema.config import Config
 from agent.schema.doctor import DoctorReport
+from agent.schema.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 Doctor = Callable[[], DoctorReport]

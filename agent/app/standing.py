@@ -10,7 +10,6 @@ from agent.app.device import Device
 from agent.app.head_seal import HeadSeal
 from agent.app.policy_keeper import PolicyKeeper
 from agent.config.trial import Sight
-from agent.console.sources import Snapshot
 from agent.control.link import Link
 from agent.governor.governor import Governor
 from agent.host.clock import boot_id, monotonic_ns, wall_ms
@@ -18,6 +17,7 @@ from agent.schema.config import DeviceConfig
 from agent.schema.ipc import Heartbeat
 from agent.schema.measures import ModelReport
 from agent.schema.messages import MESSAGE_VERSION, Progress, State, Telemetry, UpdateReport
+from agent.schema.snapshot import Snapshot
 from agent.supervisor import Supervisor
 from agent.telemetry.meters import Meters
 from agent.update.installer import Updater

@@ -19,7 +19,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -39,11 +39,12 @@ from agent.console.login import Login
 from agent.console.metrics import CONTENT_TYPE, exposition
 from agent.console.pages import page_file, page_routes
 from agent.console.places import PlaceDesk
-from agent.console.sources import Recent, Snapshot, Sources
+from agent.console.sources import Recent, Sources
 from agent.errors import VigilError
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import Role, UpdateReport
+from agent.schema.snapshot import Snapshot
 
 STATUS_INTERVAL_S = 0.5
 HEARTBEAT_FRESH_S = 5.0
@@ -155,8 +156,8 @@ class _Answers:
         return json_answer({"status": "degraded", "reasons": reasons}, 503)
 
     async def metrics(self, _: Request) -> Response:
-        text = exposition(await self._status.newest(), self._viewers.open)
-        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+        snapshot = replace(await self._status.newest(), viewers=self._viewers.open)
+        return Response(exposition(snapshot), headers={"Content-Type": CONTENT_TYPE})
 
 
 def reasons_degraded(snapshot: Snapshot) -> list[str]:

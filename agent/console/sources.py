@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig
 from agent.schema.doctor import DoctorReport
 from agent.schema.events import EventRecord
 from agent.schema.ipc import FrameGrabbed
-from agent.schema.messages import State, Telemetry
 from agent.schema.settings import Verdict
+from agent.schema.snapshot import Snapshot
 
 T = TypeVar("T")
 Grab = Callable[[str, int, int], tuple[FrameGrabbed, bytes]]
@@ -27,28 +26,6 @@ Grab = Callable[[str, int, int], tuple[FrameGrabbed, bytes]]
 `max_width` in pixels, `quality` 1 to 100. Raises `VigilError` (camera gone, worker gone) with a reason.
 The boxes are in pixels of a picture of `width` x `height`, whatever the JPEG's own size is.
 """
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The agent at one moment: what the status file says.
-
-    Attributes:
-        telemetry: The newest measurements; None before the first.
-        cameras: The worker's newest report of each camera.
-        labels: Class names of the running model, by class id.
-        heartbeat_age_s: Seconds since the worker was last heard; None without a worker.
-        link_connected: Whether the broker connection is up.
-        link: How it is connected, or what keeps it from being so, for a person.
-    """
-
-    state: State
-    telemetry: Telemetry | None
-    cameras: tuple[CameraReport, ...]
-    labels: tuple[str, ...]
-    heartbeat_age_s: float | None
-    link_connected: bool
-    link: str = ""
 
 
 class Archive(Protocol):

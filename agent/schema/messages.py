@@ -116,7 +116,7 @@ class StageMs(Struct):
 class Telemetry(Struct):
     """Measurements since the last message, at `…/telemetry`.
 
-    `seq` counts since the agent started. Frames a second: `fps_in` came, `fps` were processed, `fps_dropped` were not.
+    `seq` counts these messages since the agent started. Frames a second: `fps_in` came, `fps` were processed, `fps_dropped` were not.
     """
 
     v: int

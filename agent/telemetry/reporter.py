@@ -15,6 +15,7 @@ Rules
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -121,6 +122,7 @@ class Reporter:
         self._interval_s = interval_s
         self._deltas = deltas or Deltas(full_every=1)
         self._measured_s = time.monotonic()
+        self._numbers = itertools.count()
         self._state: State | None = None
         self._state_receipt: Receipt | None = None
         self._flying: list[tuple[Spooled, Receipt]] = []
@@ -155,7 +157,8 @@ class Reporter:
     def _report_measurements(self) -> None:
         if time.monotonic() - self._measured_s >= self._interval_s:
             self._measured_s = time.monotonic()
-            message = self._deltas.next(self._sources.telemetry())
+            measured = replace(self._sources.telemetry(), seq=next(self._numbers))
+            message = self._deltas.next(measured)
             full = isinstance(message, Telemetry)
             topic = self._topics.telemetry if full else self._topics.telemetry_delta
             self._outbox.put(topic, to_json(message), Priority.METRIC)

@@ -171,11 +171,13 @@ class Spool:
     def _too_many(self, used: int) -> Iterator[_Row]:
         if used <= self._max_bytes:
             return
-        for row in self._select("ORDER BY priority DESC, id"):
-            if used <= self._max_bytes:
-                return
-            used -= row.cost
-            yield row
+        for priority in sorted(Priority, reverse=True):
+            # One priority at a time, so that the index gives the order; else all of it would be sorted.
+            for row in self._select("WHERE priority = ? ORDER BY id", priority):
+                if used <= self._max_bytes:
+                    return
+                used -= row.cost
+                yield row
 
     def _oldest(self) -> int | None:
         found = self._database.execute("SELECT at_ms FROM message ORDER BY id LIMIT 1").fetchone()

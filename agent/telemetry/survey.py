@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.messages import MESSAGE_VERSION, Progress, Telemetry
+from agent.telemetry.spool import Priority
 from agent.telemetry.watch import Watch
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ class Survey:
         self._subject = subject
         self._boot = boot_id()
         self._began_ms = wall_ms()
-        self._numbers = itertools.count()
         self._meters = meters
         self._outbox = outbox
         self._ports = ports
@@ -78,7 +77,6 @@ class Survey:
             device=self._subject.device,
             boot=self._boot,
             at_ms=wall_ms(),
-            seq=next(self._numbers),
             interval_ms=int(interval_s * 1000),
             fps=reading.fps,
             fps_in=fps_in,
@@ -103,10 +101,11 @@ class Survey:
         )
 
     def _outbox_report(self, process_mb_day: float | None) -> OutboxReport:
+        drops = self._outbox.drops
         return OutboxReport(
             messages=self._outbox.size,
             oldest_s=round(self._outbox.oldest_s, 1),
-            dropped={one.name.lower(): count for one, count in self._outbox.drops.items()},
+            dropped={one.name.lower(): drops.get(one, 0) for one in Priority},
             written_mb_day=self._watch.per_day(self._outbox.written_bytes),
             process_written_mb_day=process_mb_day,
         )

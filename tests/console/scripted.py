@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from agent.console.server import Console
-from agent.console.sources import Archive, Settings, Snapshot, Sources
+from agent.console.sources import Archive, Settings, Sources
 from agent.errors import CameraError
 from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig, ConsoleConfig
@@ -18,6 +18,7 @@ from agent.schema.doctor import DoctorReport
 from agent.schema.events import Event
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.messages import Phase, StageMs, State, Telemetry
+from agent.schema.snapshot import Snapshot
 from agent.schema.values import Box
 
 LABELS = ("bolt", "nut", "washer")

@@ -7,9 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import jsonschema
 
 from agent.schema.asyncapi import channel_of
+from agent.schema.metrics import METRICS
 from tests.parts.listener import fleet_listener
 from tests.parts.processes import until
 
@@ -37,6 +39,15 @@ ALWAYS = {
     "haUpdate",
 }
 
+# What needs a sensor, a transfer under way, a zone, a line, a paused camera or a look of the governor.
+NOT_EVERYWHERE = {
+    *("vigil_temperature_celsius", "vigil_temperature_slope_celsius_per_minute"),
+    *("vigil_power_watts", "vigil_throttled", "vigil_throttled_earlier"),
+    *("vigil_memory_pressure_ratio", "vigil_governor_p95_seconds", "vigil_written_bytes_per_day"),
+    *("vigil_camera_paused", "vigil_update_progress_bytes"),
+    *("vigil_zone_objects", "vigil_zone_entered_total", "vigil_line_crossings_total"),
+}
+
 
 def test_every_message_of_a_whole_run_is_as_the_document_says(site: Site) -> None:
     listener = fleet_listener(site)
@@ -45,6 +56,8 @@ def test_every_message_of_a_whole_run_is_as_the_document_says(site: Site) -> Non
     device = site.serving("spoken", telemetry=telemetry, home_assistant=home)
     seen: Counter[str] = Counter()
     until(lambda: _names(listener) >= ALWAYS, 60.0, "every kind of message")
+    scraped = httpx.get(f"{device.console_url}metrics").text
+    assert {one.name for one in METRICS if one.name not in scraped} <= NOT_EVERYWHERE
     device.kill()
     until(lambda: any(b'"online":false' in body for _, body in list(listener.heard)), 30, "will")
     listener.close()

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -13,9 +14,12 @@ from agent.control.link import dialling
 from agent.schema.config import OutboxConfig
 from agent.schema.document import parse_json
 from agent.schema.messages import State, Telemetry
+from agent.telemetry.delta import FULL_EVERY, Deltas
+from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import BATCH, POISON_BYTES, POISON_TRIES, Reporter, Sources
 from agent.telemetry.spool import Priority
+from agent.telemetry.survey import Ports, Subject, Survey
 from tests.control.world import DEVICE, TOPICS, Observer, until
 from tests.parts.broker import needs_mosquitto
 from tests.telemetry.device import Device
@@ -206,6 +210,28 @@ def test_a_small_message_is_never_taken_for_poison(tmp_path: Path) -> None:
     stop.set()
     thread.join(5.0)
     assert outbox.dropped == 0
+
+
+def test_on_a_metered_link_deltas_go_between_full_messages_however_often_others_measure(
+    tmp_path: Path,
+) -> None:
+    outbox, line = Outbox(tmp_path / "outbox.db", OutboxConfig()), _Fragile()
+    survey = Survey(Subject(DEVICE, tmp_path, 0.01), Meters(), outbox, Ports(worker_pid=lambda: 0))
+    sources = Sources(
+        lambda: State(v=1, device=DEVICE, online=True),
+        lambda: [survey() for _ in range(FULL_EVERY)][-1],  # the page and the status file ask, too
+    )
+    reporter = Reporter(TOPICS, line, outbox, sources, interval_s=0.0, deltas=Deltas())
+    stop = threading.Event()
+    thread = threading.Thread(target=reporter.run, args=(stop,))
+    thread.start()
+    assert until(lambda: len(line.sent) > FULL_EVERY)
+    stop.set()
+    thread.join(5.0)
+    said = [msgspec.json.decode(one) for one in line.sent[: FULL_EVERY + 1]]
+    assert [one["seq"] for one in said] == list(range(FULL_EVERY + 1))
+    assert [one.get("base") for one in said] == [None, *[0] * (FULL_EVERY - 1), None]
+    assert max(map(len, line.sent[1:FULL_EVERY])) < len(line.sent[0]) / 2
 
 
 def _reporter(line: Line, outbox: Outbox) -> Reporter:
