@@ -99,7 +99,7 @@ class Governor:
         setting = self._ports.throttle.setting
         if setting is not None:
             self._adopt(setting)
-        self._situation = self._sense(self._senses.look())
+        self._situation = self._sense(self._senses.look(self._memory.since_s))
         if setting is not None and self._ladder:
             self._decide()
 
