@@ -53,12 +53,12 @@ def step(
     return _climb(ladder, situation, memory, limits, pace)
 
 
-def refused(memory: Memory, move: Move, at_s: float, pace: Pace) -> Memory:
+def refused(ladder: Ladder, memory: Memory, move: Move, at_s: float, pace: Pace) -> Memory:
     """Return what to remember of a move that could not be carried out: the rung stays as it is."""
-    after = replace(memory, since_s=at_s)
+    after, target = replace(memory, since_s=at_s), ladder[move.target].name
     if move.target > move.origin:
         return after
-    return after.waiting(move.target, at_s, _longer(memory.wait(move.target), pace))
+    return after.waiting(target, at_s, _longer(memory.wait(target), pace))
 
 
 def _under_mode(memory: Memory, power_mode: str) -> Memory:
@@ -85,7 +85,7 @@ def _descend(
     target = _below(ladder, memory.rung, trouble)
     if target is None:
         return Decision(memory, None, f"{trouble.reason}; no rung below helps")
-    passed = _passed(memory, target, now.at_s, pace)
+    passed = _passed(ladder, memory, target, now.at_s, pace)
     after = replace(passed, rung=target, since_s=now.at_s, climbed=False)
     move = Move(memory.rung, target, trouble.cause, trouble.reason, figures_of(now))
     return Decision(after, move, move.reason)
@@ -104,16 +104,16 @@ def _below(ladder: Ladder, place: int, trouble: Trouble) -> int | None:
     return below[-1]
 
 
-def _passed(memory: Memory, target: int, at_s: float, pace: Pace) -> Memory:
+def _passed(ladder: Ladder, memory: Memory, target: int, at_s: float, pace: Pace) -> Memory:
     """Let the present rung wait, which did not hold, and those down to `target`, which would not have."""
-    after = memory.waiting(memory.rung, at_s, _wait_after(memory, at_s, pace))
-    for rung in range(memory.rung + 1, target):
-        after = after.waiting(rung, at_s, max(pace.climb_s, memory.wait(rung).length_s))
+    left, *over = (rung.name for rung in ladder[memory.rung : target])
+    after = memory.waiting(left, at_s, _wait_after(memory, memory.wait(left), at_s, pace))
+    for name in over:
+        after = after.waiting(name, at_s, max(pace.climb_s, memory.wait(name).length_s))
     return after
 
 
-def _wait_after(memory: Memory, at_s: float, pace: Pace) -> float:
-    before = memory.wait(memory.rung)
+def _wait_after(memory: Memory, before: Wait, at_s: float, pace: Pace) -> float:
     if at_s - memory.since_s >= pace.proof_s:
         return max(pace.climb_s, before.length_s / 2)
     return _longer(before, pace) if memory.climbed else max(pace.climb_s, before.length_s)
@@ -129,7 +129,9 @@ def _longer(before: Wait, pace: Pace) -> float:
 def _climb(ladder: Ladder, now: Situation, memory: Memory, limits: Limits, pace: Pace) -> Decision:
     if memory.rung == 0:
         return Decision(memory, None, "all limits are kept on the top rung")
-    obstacle = _too_early(now, memory, pace) or _too_little_room(ladder, now, memory, limits, pace)
+    obstacle = _too_early(ladder, now, memory, pace) or _too_little_room(
+        ladder, now, memory, limits, pace
+    )
     if obstacle:
         return Decision(memory, None, obstacle)
     target = memory.rung - 1
@@ -138,10 +140,10 @@ def _climb(ladder: Ladder, now: Situation, memory: Memory, limits: Limits, pace:
     return Decision(after, move, move.reason)
 
 
-def _too_early(now: Situation, memory: Memory, pace: Pace) -> str:
+def _too_early(ladder: Ladder, now: Situation, memory: Memory, pace: Pace) -> str:
     if now.at_s - memory.since_s < pace.climb_s:
         return "waiting for quiet before a climb"
-    left_s = memory.wait(memory.rung - 1).until_s - now.at_s
+    left_s = memory.wait(ladder[memory.rung - 1].name).until_s - now.at_s
     if left_s > 0:
         return f"the rung above did not hold; it is tried again in {left_s:.0f} s"
     return ""

@@ -86,21 +86,21 @@ class Memory:
         rung: Index of the present rung.
         since_s: When it was taken.
         climbed: Whether by a climb.
-        waits: Of each rung that did not hold, by its index.
+        waits: Of each rung that did not hold, by its name.
         power_mode: The board's power mode at the last step.
     """
 
     rung: int = 0
     since_s: float = float("-inf")
     climbed: bool = False
-    waits: Mapping[int, Wait] = field(default_factory=dict)
+    waits: Mapping[str, Wait] = field(default_factory=dict)
     power_mode: str = ""
 
-    def wait(self, rung: int) -> Wait:
+    def wait(self, rung: str) -> Wait:
         """Return the last wait for a rung; none before the first."""
         return self.waits.get(rung, Wait())
 
-    def waiting(self, rung: int, at_s: float, length_s: float) -> Memory:
+    def waiting(self, rung: str, at_s: float, length_s: float) -> Memory:
         """Return the same with `rung` left alone for `length_s` from `at_s` on."""
         return replace(self, waits={**self.waits, rung: Wait(length_s, at_s + length_s)})
 

@@ -186,7 +186,7 @@ def test_a_pin_is_carried_out_at_once_and_holds_against_heat() -> None:
 
 
 def test_another_power_mode_ends_the_wait_for_a_rung_that_did_not_hold() -> None:
-    failed = Memory(rung=1, since_s=0.0).waiting(0, at_s=0.0, length_s=1800.0)
+    failed = Memory(rung=1, since_s=0.0).waiting(LADDER[0].name, at_s=0.0, length_s=1800.0)
     later = replace(QUIET, at_s=100.0)
     assert step(LADDER, later, failed, LIMITS).move is None
     assert step(LADDER, replace(later, power_mode="25W"), failed, LIMITS).move is not None
@@ -195,7 +195,9 @@ def test_another_power_mode_ends_the_wait_for_a_rung_that_did_not_hold() -> None
 def test_every_rung_waits_on_its_own() -> None:
     """The second of two falls does not shorten the wait of the first."""
     fallen = Memory(rung=2, since_s=0.0)
-    fallen = fallen.waiting(0, at_s=0.0, length_s=1800.0).waiting(1, at_s=0.0, length_s=60.0)
+    fallen = fallen.waiting(LADDER[0].name, at_s=0.0, length_s=1800.0).waiting(
+        LADDER[1].name, at_s=0.0, length_s=60.0
+    )
     once = step(LADDER, replace(QUIET, at_s=100.0), fallen, LIMITS)
     assert once.memory.rung == 1
     assert step(LADDER, replace(QUIET, at_s=1700.0), once.memory, LIMITS).move is None
@@ -203,7 +205,7 @@ def test_every_rung_waits_on_its_own() -> None:
 
 
 def test_a_rung_that_a_fall_passes_over_waits_anew() -> None:
-    before = Memory(rung=1, since_s=0.0).waiting(2, at_s=0.0, length_s=600.0)
+    before = Memory(rung=1, since_s=0.0).waiting(LADDER[2].name, at_s=0.0, length_s=600.0)
     fallen = step(LADDER, replace(CASES["slow frames"][0], at_s=500.0), before, LIMITS).memory
     assert fallen.rung == 3
     assert step(LADDER, replace(QUIET, at_s=1000.0), fallen, LIMITS).move is None
@@ -214,7 +216,7 @@ def test_a_move_that_was_refused_is_not_tried_again_soon() -> None:
     before = Memory(rung=1, since_s=0.0)
     climb = step(LADDER, replace(QUIET, at_s=100.0), before, LIMITS)
     assert climb.move is not None
-    after = refused(before, climb.move, 100.0, PACE)
+    after = refused(LADDER, before, climb.move, 100.0, PACE)
     assert after.rung == 1
     assert step(LADDER, replace(QUIET, at_s=130.0), after, LIMITS).move is None
     assert step(LADDER, replace(QUIET, at_s=170.0), after, LIMITS).move is not None
