@@ -97,6 +97,25 @@ def stage(
     _show_staged(opened)
 
 
+@app.command("replace-key")
+def replace_key(
+    repository: RepositoryFolder,
+    role: Annotated[
+        str, typer.Argument(help="root, targets, release, policy, snapshot or timestamp.")
+    ],
+    old: Annotated[Path, typer.Option(help="Public key that was lost or stolen.")],
+    new: Annotated[Path, typer.Option(help="Public key that takes its place.")],
+) -> None:
+    """Stage what makes another key count in place of a lost or stolen one; approve and publish it next."""
+    from agent.release.replacement import replace_key as exchange
+    from agent.release.repository import Repository
+    from agent.release.signers import load_public
+
+    opened = Repository(repository)
+    exchange(opened, role, load_public(old), load_public(new))
+    _show_staged(opened)
+
+
 @app.command()
 def agent(
     repository: RepositoryFolder,
