@@ -7,7 +7,7 @@ the work folder, named after the digest of what it was made from.
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from agent.cli.baseline import baseline_of
 from agent.cli.gate import report
-from agent.cli.golden import boxes_of, golden_pictures
+from agent.cli.golden import golden_pictures, look
 from agent.cli.output import write_file
 from agent.cli.variants import Made, Workbench
 from agent.errors import PackageError
@@ -67,7 +67,7 @@ class _Build:
         against = {one.wanted.id: reasons_against(one.evidence, one.budget) for one in made}
         report([one.evidence for one in made], {name: why for name, why in against.items() if why})
         draft = self._draft([bench.hide(one) for one in made])
-        draft = replace(draft, golden=replace(draft.golden, expected=self._expected(draft)))
+        draft = replace(draft, golden=self._look(draft))
         draft = replace(draft, drift_baseline=self._baseline(draft))
         path = self._work / DRAFT_FILE
         write_file(path, to_yaml(msgspec.to_builtins(draft)).encode())
@@ -132,15 +132,22 @@ class _Build:
             class_scores=facts.class_scores,
         )
 
-    def _expected(self, draft: DraftFile) -> str:
-        """Return the name of the file of golden boxes."""
+    def _look(self, draft: DraftFile) -> GoldenFile:
+        """Return what is said of the golden set, with the files of what variants see in it."""
         pictures = self._pictures
+        seen: list[tuple[object, object]] = []
 
-        def make() -> bytes:
-            return msgspec.json.encode(boxes_of(draft, self._work, pictures))
+        def make(part: int) -> bytes:
+            if not seen:
+                seen.append(look(draft, self._work, pictures))
+            return msgspec.json.encode(seen[0][part])
 
         inputs = self._looked_at(draft) | {path.name: path for path in self._golden_paths}
-        return self._cache.file("boxes", ".json", inputs, make).name
+        expected, stages = (
+            self._cache.file(step, ".json", inputs, partial(make, part)).name
+            for part, step in enumerate(("boxes", "stages"))
+        )
+        return replace(draft.golden, expected=expected, stages=stages)
 
     def _baseline(self, draft: DraftFile) -> str:
         """Return the name of the file of the drift baseline, empty where the recipe wants none."""

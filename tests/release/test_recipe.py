@@ -104,7 +104,7 @@ def test_what_ships_says_nothing_about_itself(built: Site) -> None:
 def test_a_second_run_makes_nothing_and_the_same_key_gives_the_same_bytes(built: Site) -> None:
     told = built.build("again", "--key", built.folder / "out.key")
     steps = [line.strip() for line in told.splitlines() if line.startswith("  ")]
-    assert len(steps) == 7
+    assert len(steps) == 8
     assert all(line.endswith(": known") for line in steps)
     first, second = (
         {path.name: path.read_bytes() for path in (built.folder / name).iterdir()}
