@@ -139,6 +139,23 @@ def test_zones_lines_and_masks_are_added_named_and_removed(page: Any, device: De
     assert [mask["name"] for mask in camera["privacy"]["masks"]] == ["window"]
 
 
+def test_a_speed_is_set_between_two_lines_and_follows_their_names(
+    page: Any, device: Device
+) -> None:
+    for _ in range(2):
+        page.get_by_role("button", name="Add line").click()
+    page.get_by_role("button", name="Add speed").click()
+    assert page.get_by_label("From line").input_value() == "line-1"
+    page.get_by_label("Distance, metres").fill("2.5")
+    page.get_by_role("button", name="line-2 line").click()
+    page.get_by_label("Name").fill("exit")
+    page.get_by_label("An object stands at").select_option("center")
+    camera = saved(page, device)
+    (speed,) = camera["speeds"]
+    assert (speed["first"], speed["second"], speed["distance_m"]) == ("line-1", "exit", 2.5)
+    assert [line.get("anchor") for line in camera["lines"]] == ["bottom", "center"]
+
+
 def test_what_is_wrong_is_said_at_its_field_and_can_be_put_right(page: Any, device: Device) -> None:
     page.get_by_label("Name").fill("Big Gate")
     page.get_by_role("button", name="Save").click()

@@ -71,7 +71,13 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "model-view": ("rolled back", "<b>every</b> frame failed [model.errors]", "outbox is full"),
     "speed": ("11.0", "full (2 of 3)", "p95 120 ms, limit 100 ms"),
-    "system": ("camera door: stalled", "connected by MQTT 5", "61.5 °C", "the belt stands still"),
+    "system": (
+        "camera door: stalled",
+        "gate closed, 812 held back",
+        "connected by MQTT 5",
+        "61.5 °C",
+        "the belt stands still",
+    ),
 }
 
 
@@ -81,7 +87,10 @@ def test_every_part_of_the_page_shows_what_it_is_for(
     device.state = state(phase=Phase.PROBATION, problem="outbox is full", rung="full")
     governor = GovernorReport(rung="full", index=1, rungs=3)
     device.telemetry = telemetry(governor=governor)
-    device.cameras = (report("belt", fps=49.8), report("door", problem="camera door: stalled"))
+    device.cameras = (
+        report("belt", fps=49.8, gate="closed", gated=812),
+        report("door", problem="camera door: stalled"),
+    )
     console.events.add(event(1, "end"))
     reason = "<b>every</b> frame failed"
     failed = UpdateReport(
