@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -44,7 +45,6 @@ def yard() -> NDArray[np.uint8]:
 
 
 YARD = yard()
-REDUCED = motion.reduced
 
 
 NOISE = np.random.default_rng(11).normal(128, 4.0, (8, *SIZE, 3)).astype(np.uint8)
@@ -174,12 +174,13 @@ def test_an_object_that_flickers_does_not_hold_the_gate_open() -> None:
 def test_a_fast_camera_is_compared_a_few_times_a_second_while_nothing_moves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gate, compared = made_gate(idle_s=100.0), []
+    gate = made_gate(idle_s=100.0)
     settled(gate, lambda _: YARD)
-    monkeypatch.setattr(motion, "reduced", lambda *given: compared.append(1) or REDUCED(*given))
+    spy = Mock(wraps=motion.reduced)
+    monkeypatch.setattr(motion, "reduced", spy)
     seen = [gate.admits(YARD, int((1000 + SECONDS + at / 30) * 1e9)) for at in range(300)]
     assert not any(seen)
-    assert 50 <= len(compared) <= 70
+    assert 50 <= spy.call_count <= 70
     walker = with_person(YARD, 10)
     assert any(gate.admits(walker, int((1030 + SECONDS + at / 30) * 1e9)) for at in range(6))
 
