@@ -89,9 +89,9 @@ def test_a_corner_is_dragged_with_a_finger_and_the_page_does_not_scroll(
     for step in range(1, 6):
         send("touchMove", place(page, 0.25 - 0.02 * step, 0.25 + 0.04 * step))
     send("touchEnd")
+    assert page.evaluate("window.scrollY") == 0
     corner = saved(page, device)["zones"][0]["polygon"][0]
     assert corner == pytest.approx([0.15, 0.45], abs=0.02)
-    assert page.evaluate("window.scrollY") == 0
 
 
 def test_a_corner_is_moved_added_and_removed_by_keys_alone(page: Any, device: Device) -> None:
