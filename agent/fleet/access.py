@@ -23,13 +23,15 @@ DEVICE_WRITES = (
     "zone/#",
     "detections/#",
     "governor",
+    "drift",
     "blk/req",
     "key/req",
+    "crt/req",
     "ha/update",
     "ha/camera/#",
     "ha/picture/#",
 )
-DEVICE_READS = ("cmd", "blk/rsp", "key/rsp", "ha/press")
+DEVICE_READS = ("cmd", "blk/rsp", "key/rsp", "crt/rsp", "ha/press")
 # Where Home Assistant looks for devices, unless it is told to look elsewhere.
 DISCOVERY = "homeassistant/device/{device}/config"
 

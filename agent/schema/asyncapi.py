@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from agent.schema.blocks import MAX_BLOCK_BYTES, BlockRequest
+from agent.schema.certificates import CertificateReply, CertificateRequest
+from agent.schema.drift import DriftNotice
 from agent.schema.events import Event, ZoneEvent
 from agent.schema.governor import GovernorMove
 from agent.schema.home_assistant import CameraCounts, Discovery, UpdateProgress
@@ -65,6 +67,7 @@ CHANNELS = (
     Channel("zone", _TOPICS.zone(_CAMERA), sends=True, message=ZoneEvent),
     Channel("detections", _TOPICS.detections(_CAMERA), sends=True, message=Detections, qos=0),
     Channel("governor", _TOPICS.governor, sends=True, message=GovernorMove),
+    Channel("drift", _TOPICS.drift, sends=True, message=DriftNotice),
     Channel("command", _TOPICS.command, sends=False, message=None),
     Channel("groupCommand", _TOPICS.group_command(_GROUP), sends=False, message=None),
     Channel("reply", _TOPICS.reply, sends=True, message=Reply),
@@ -86,6 +89,16 @@ CHANNELS = (
         retained=True,
     ),
     Channel("keyReply", _TOPICS.leaf("key/rsp"), sends=False, message=KeyReply, qos=0),
+    Channel(
+        "certificateRequest",
+        _TOPICS.leaf("crt/req"),
+        sends=True,
+        message=CertificateRequest,
+        qos=0,
+    ),
+    Channel(
+        "certificateReply", _TOPICS.leaf("crt/rsp"), sends=False, message=CertificateReply, qos=0
+    ),
 )
 _PARAMETERS = {
     "prefix": {"description": "First part of all topics of a site.", "default": DEFAULT_PREFIX},

@@ -20,10 +20,13 @@ DEVICE_LEAVES = frozenset(
         "zone",
         "detections",
         "governor",
+        "drift",
         "blk/req",
         "blk/rsp",
         "key/req",
         "key/rsp",
+        "crt/req",
+        "crt/rsp",
     }
 )
 
@@ -72,6 +75,11 @@ class DeviceTopics:
     def governor(self) -> str:
         """Steps of this device's governor."""
         return self.leaf("governor")
+
+    @property
+    def drift(self) -> str:
+        """Cameras that drifted, or do so no more."""
+        return self.leaf("drift")
 
     @property
     def hint(self) -> str:
