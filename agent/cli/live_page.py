@@ -12,7 +12,6 @@ import socket
 import threading
 import webbrowser
 from collections.abc import AsyncIterator
-from types import TracebackType
 
 import uvicorn
 from starlette.applications import Starlette
@@ -76,12 +75,7 @@ class LivePage:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
         self._thread.join(_STOP_S)
         self._listener.close()

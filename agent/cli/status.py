@@ -91,10 +91,11 @@ def _drift(measured: Telemetry) -> str:
 
 
 def _cameras(measured: Telemetry) -> Table:
-    table = _table("camera", "status", "frames/s", "processed", "dropped", "reconnects", "problem")
+    counted = ("processed", "dropped", "gated", "reconnects")
+    table = _table("camera", "status", "frames/s", "gate", *counted, "problem")
     for one in measured.cameras:
-        counts = (one.processed, one.dropped, one.reconnects)
-        _add(table, one.name, one.status, f"{one.fps:.1f}", *map(str, counts), one.problem)
+        counts = (str(getattr(one, name)) for name in counted)
+        _add(table, one.name, one.status, f"{one.fps:.1f}", one.gate or "-", *counts, one.problem)
     return table
 
 

@@ -6,6 +6,7 @@ A frame is reduced to a small grey picture and compared with a slowly learned ba
 - Shake: a pixel counts as changed only outside the range of its neighbours in the background, so an edge may
   move by one pixel of the small picture, eight of the camera's.
 - Noise, rain, leaves: every pixel's usual change is learned and raises its threshold; single pixels do not count.
+- While nothing moves, some five frames a second are compared, however many come.
 - The gate stays open for a while after the last motion, looks every now and then all the same, and more
   often while the last look found an object, so that what stands still keeps its track.
 It fails open: at the start, after a change of resolution and whenever it is paused, every frame passes.
@@ -30,6 +31,8 @@ Grey = NDArray[np.float32]
 _CELL_PX = 8
 _MOST_CELLS = 128
 _WARM_UP_S = 2.0
+# Least time between two comparisons while the gate is closed: five a second of ten or of fifteen frames.
+_CALM_S = 0.15
 # Time constants, seconds: of the background, usually and after a change of light; of the learned noise where
 # nothing moves and where something does, so that who walks by is not learned as noise.
 _USUAL_S, _SUDDEN_S = 2.0, 0.5
@@ -74,7 +77,8 @@ class Background:
         if usual is None:
             self._usual = small
             return 0.0
-        level = small - np.float32(np.median(small - usual))
+        # A quarter of the places tells the light as well as all of them.
+        level = small - np.float32(np.median((small - usual)[::2, ::2]))
         bound = self._threshold + np.minimum(_NOISE_FACTOR * self._noise, _MOST_NOISE)
         brighter = level - cv2.dilate(usual, self._kernel) > bound
         darker = cv2.erode(usual, self._kernel) - level > bound
@@ -121,12 +125,15 @@ class MotionGate:
 
     def admits(self, image: NDArray[np.uint8], at_ns: int) -> bool:
         """Return whether a BGR frame captured at `at_ns` (monotonic) shall go through the model."""
+        longest_s = self._config.still_s if self._occupied else self._config.idle_s
+        due = at_ns - self._looked_ns >= longest_s * _NS
+        closed = not (self.paused or due or at_ns <= self._open_until_ns)
+        if closed and at_ns - self._last_ns < _CALM_S * _NS:
+            return False
         self.share = self._moving(image, at_ns)
         if self.share >= self._config.min_area:
             self._hold(self._config.hold_s)
-        longest_s = self._config.still_s if self._occupied else self._config.idle_s
-        due = at_ns - self._looked_ns >= longest_s * _NS
-        if not (self.paused or due or at_ns <= self._open_until_ns):
+        if closed and at_ns > self._open_until_ns:
             return False
         self._looked_ns = at_ns
         return True

@@ -89,9 +89,9 @@ def test_a_corner_is_dragged_with_a_finger_and_the_page_does_not_scroll(
     for step in range(1, 6):
         send("touchMove", place(page, 0.25 - 0.02 * step, 0.25 + 0.04 * step))
     send("touchEnd")
+    assert page.evaluate("window.scrollY") == 0
     corner = saved(page, device)["zones"][0]["polygon"][0]
     assert corner == pytest.approx([0.15, 0.45], abs=0.02)
-    assert page.evaluate("window.scrollY") == 0
 
 
 def test_a_corner_is_moved_added_and_removed_by_keys_alone(page: Any, device: Device) -> None:
@@ -137,6 +137,23 @@ def test_zones_lines_and_masks_are_added_named_and_removed(page: Any, device: De
     assert (camera["zones"][0]["loiter_s"], camera["zones"][0]["labels"]) == (20.0, ["bolt", "nut"])
     assert [line["name"] for line in camera["lines"]] == ["line-1"]
     assert [mask["name"] for mask in camera["privacy"]["masks"]] == ["window"]
+
+
+def test_a_speed_is_set_between_two_lines_and_follows_their_names(
+    page: Any, device: Device
+) -> None:
+    for _ in range(2):
+        page.get_by_role("button", name="Add line").click()
+    page.get_by_role("button", name="Add speed").click()
+    assert page.get_by_label("From line").input_value() == "line-1"
+    page.get_by_label("Distance, metres").fill("2.5")
+    page.get_by_role("button", name="line-2 line").click()
+    page.get_by_label("Name").fill("exit")
+    page.get_by_label("An object stands at").select_option("center")
+    camera = saved(page, device)
+    (speed,) = camera["speeds"]
+    assert (speed["first"], speed["second"], speed["distance_m"]) == ("line-1", "exit", 2.5)
+    assert [line.get("anchor") for line in camera["lines"]] == ["bottom", "center"]
 
 
 def test_what_is_wrong_is_said_at_its_field_and_can_be_put_right(page: Any, device: Device) -> None:

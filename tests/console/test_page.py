@@ -72,8 +72,14 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "model-view": ("rolled back", "<b>every</b> frame failed [model.errors]", "outbox is full"),
     "speed": ("11.0", "full (2 of 3)", "p95 120 ms, limit 100 ms"),
+    "system": (
+        "camera door: stalled",
+        "gate closed, 812 held back",
+        "connected by MQTT 5",
+        "61.5 °C",
+        "the belt stands still",
+    ),
     "drift": ("dirt or occlusion", "sharpness 4.00, usually 61.00", "42 windows judged, now day"),
-    "system": ("camera door: stalled", "connected by MQTT 5", "61.5 °C", "the belt stands still"),
 }
 
 
@@ -88,7 +94,10 @@ def test_every_part_of_the_page_shows_what_it_is_for(
     device.telemetry = telemetry(governor=governor, drift=[dirty, well])
     notice = DriftNotice(v=1, device="d", at_ms=1, release="r", variant="v", report=dirty)
     console.drifts.add(notice)
-    device.cameras = (report("belt", fps=49.8), report("door", problem="camera door: stalled"))
+    device.cameras = (
+        report("belt", fps=49.8, gate="closed", gated=812),
+        report("door", problem="camera door: stalled"),
+    )
     console.events.add(event(1, "end"))
     reason = "<b>every</b> frame failed"
     failed = UpdateReport(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
 from agent.schema.motion import MotionConfig
+from agent.vision import motion
 from agent.vision.motion import MotionGate, small_shape
 from tests.vision import models
 from tests.vision.peer import Peer
@@ -167,6 +169,20 @@ def test_an_object_that_flickers_does_not_hold_the_gate_open() -> None:
             seen += 1
             gate.saw(objects=seen % 2 == 0)
     assert 18 <= seen <= 22
+
+
+def test_a_fast_camera_is_compared_a_few_times_a_second_while_nothing_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = made_gate(idle_s=100.0)
+    settled(gate, lambda _: YARD)
+    spy = Mock(wraps=motion.reduced)
+    monkeypatch.setattr(motion, "reduced", spy)
+    seen = [gate.admits(YARD, int((1000 + SECONDS + at / 30) * 1e9)) for at in range(300)]
+    assert not any(seen)
+    assert 50 <= spy.call_count <= 70
+    walker = with_person(YARD, 10)
+    assert any(gate.admits(walker, int((1030 + SECONDS + at / 30) * 1e9)) for at in range(6))
 
 
 def test_every_frame_passes_while_the_gate_is_paused() -> None:

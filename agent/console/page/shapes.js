@@ -1,28 +1,43 @@
-// Zones, lines and masks as the editor has them: one list of shapes, each with its points. Pure; no drawing here.
+// Zones, lines, masks and speeds as the editor has them: one list of shapes, each with its points; a speed, which lies
+// between two lines, has none of its own. Pure; no drawing here.
 
-export const KINDS = { zone: "Zone", line: "Line", mask: "Mask" };
+export const KINDS = { zone: "Zone", line: "Line", mask: "Mask", speed: "Speed" };
 const LEAST = { zone: 3, line: 2, mask: 3 };
 const MOST = { zone: 64, line: 2, mask: 64 };
 const clamp = (value) => Math.round(Math.min(1, Math.max(0, value)) * 10_000) / 10_000;
 
 /** The shapes of a camera's places; what the editor does not show of an entry is kept as it is. */
-export function shapesOf({ zones, lines, masks }) {
+export function shapesOf({ zones, lines, masks, speeds }) {
   return [
     ...zones.map((entry) => ({ kind: "zone", entry, points: entry.polygon.map((point) => [...point]) })),
     ...lines.map((entry) => ({ kind: "line", entry, points: [[...entry.start], [...entry.end]] })),
     ...masks.map((entry) => ({ kind: "mask", entry, points: entry.polygon.map((point) => [...point]) })),
+    ...speeds.map((entry) => ({ kind: "speed", entry, points: [] })),
   ];
 }
 
 /** The places that these shapes mean, in the form of the configuration. */
-export function placesOf(shapes, speeds) {
+export function placesOf(shapes) {
   const of = (kind) => shapes.filter((shape) => shape.kind === kind);
   return {
     zones: of("zone").map(({ entry, points }) => ({ ...entry, polygon: points })),
     lines: of("line").map(({ entry, points }) => ({ ...entry, start: points[0], end: points[1] })),
     masks: of("mask").map(({ entry, points }) => ({ ...entry, polygon: points })),
-    speeds,
+    speeds: of("speed").map(({ entry }) => entry),
   };
+}
+
+/** The names of the lines, in their order. */
+export const lineNames = (shapes) => shapes.filter(({ kind }) => kind === "line").map(({ entry }) => entry.name);
+
+/** Give a shape another name; the speeds along a line follow it. */
+export function rename(shapes, shape, name) {
+  const before = shape.entry.name;
+  shape.entry = { ...shape.entry, name };
+  if (shape.kind !== "line" || lineNames(shapes).includes(before)) return;
+  for (const speed of shapes.filter(({ kind }) => kind === "speed")) {
+    for (const side of ["first", "second"]) if (speed.entry[side] === before) speed.entry = { ...speed.entry, [side]: name };
+  }
 }
 
 /** Where in the configuration a shape stands, as the agent's faults name it: `zones[1]`. */
@@ -36,6 +51,10 @@ export function newShape(kind, shapes) {
   const taken = new Set(shapes.map(({ entry }) => entry.name));
   let number = 1;
   while (taken.has(`${kind}-${number}`)) number += 1;
+  if (kind === "speed") {
+    const [first = "", second = ""] = lineNames(shapes);
+    return { kind, entry: { name: `${kind}-${number}`, first, second, distance_m: 1 }, points: [] };
+  }
   const nudge = 0.04 * (shapes.length % 5);
   const square = [[0.3, 0.3], [0.7, 0.3], [0.7, 0.7], [0.3, 0.7]].map(([x, y]) => [clamp(x + nudge), clamp(y + nudge)]);
   const points = kind === "line" ? [square[3], square[1]] : square;

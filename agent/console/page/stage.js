@@ -49,7 +49,7 @@ export class Stage {
   }
 
   show(shapes, active, readOnly) {
-    Object.assign(this, { shapes, active, readOnly });
+    Object.assign(this, { shapes: shapes.filter(({ points }) => points.length), active, readOnly });
     this.draw();
   }
 

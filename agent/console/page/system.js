@@ -76,7 +76,8 @@ function cameraRow(name, report) {
   const row = html("li", {}, html("div", { className: "line" }, badge(report?.status ?? "unknown"), html("strong", { textContent: name })));
   if (!report) return row;
   row.firstChild.append(html("time", { textContent: `${report.fps.toFixed(1)} fps` }));
-  const counts = `${report.processed} processed · ${report.dropped} dropped · ${report.reconnects} reconnects`;
+  const gate = report.gate ? ` · gate ${report.gate}, ${report.gated} held back` : "";
+  const counts = `${report.processed} processed · ${report.dropped} dropped${gate} · ${report.reconnects} reconnects`;
   if (report.problem) row.append(html("p", { className: "detail bad-text", textContent: report.problem }));
   row.append(html("p", { className: "detail", textContent: counts }));
   return row;

@@ -2,7 +2,7 @@
 // what is saved and names the field that is wrong; the change is tried and undone by itself if the device is not well.
 
 import { ask, byId, html, Refused } from "/dom.js";
-import { KINDS, newShape, placeOf, placesOf, shapesOf } from "/shapes.js";
+import { KINDS, lineNames, newShape, placeOf, placesOf, rename, shapesOf } from "/shapes.js";
 import { Stage } from "/stage.js";
 
 const SAVE_MS = 15_000;
@@ -10,14 +10,15 @@ const HELP = {
   zone: "Objects enter, leave and stay in it.",
   line: "Objects cross it; the arrow shows forward.",
   mask: "Blackened before anything looks at the picture.",
+  speed: "Measured between two lines that are so far apart on the ground.",
 };
+const ANCHORS = { bottom: "its box's lower edge", center: "its box's middle (camera looks straight down)" };
 
 export class ZoneEditor {
   constructor() {
     this.camera = "";
     this.places = {};
     this.shapes = [];
-    this.speeds = [];
     this.labels = [];
     this.active = null;
     this.dirty = false;
@@ -87,7 +88,6 @@ export class ZoneEditor {
     this.camera = camera;
     byId("zone-camera").value = camera;
     this.shapes = shapesOf(places);
-    this.speeds = places.speeds;
     this.active = this.shapes.find(({ entry }) => entry.name === before) ?? this.shapes[0] ?? null;
     this.dirty = false;
     this.faults = [];
@@ -127,7 +127,7 @@ export class ZoneEditor {
     if (!this.mayEdit || !this.dirty) return;
     byId("save").disabled = true;
     this.faults = [];
-    const body = JSON.stringify(placesOf(this.shapes, this.speeds));
+    const body = JSON.stringify(placesOf(this.shapes));
     const headers = { "Content-Type": "application/json" };
     try {
       const answer = await ask(`/api/places/${encodeURIComponent(this.camera)}`, { method: "PUT", body, headers, patience_ms: SAVE_MS });
@@ -177,10 +177,11 @@ export class ZoneEditor {
   fields(shape, faultOf) {
     const { kind } = shape;
     const fields = [this.input(shape, "name", "Name", { value: shape.entry.name, maxLength: 63 }, String, faultOf)];
-    if (kind !== "mask") {
+    if (kind === "zone" || kind === "line") {
       const labels = (shape.entry.labels ?? []).join(", ");
       const classes = (text) => text.split(",").map((label) => label.trim()).filter(Boolean);
       fields.push(this.input(shape, "labels", "Only these classes", { value: labels, placeholder: `all of ${this.labels.join(", ")}` }, classes, faultOf));
+      fields.push(this.input(shape, "anchor", "An object stands at", { options: ANCHORS, value: shape.entry.anchor ?? "bottom" }, String, faultOf));
       fields.push(this.input(shape, "min_score", "Least score", { type: "number", min: 0, max: 1, step: 0.05, value: shape.entry.min_score ?? 0 }, Number, faultOf));
     }
     if (kind === "zone") {
@@ -188,15 +189,26 @@ export class ZoneEditor {
       fields.push(this.input(shape, "loiter_s", "Loiters after, seconds", { type: "number", min: 0, step: 1, value: shape.entry.loiter_s ?? "", placeholder: "never" }, seconds, faultOf));
       fields.push(this.input(shape, "inertia", "Frames to enter or leave", { type: "number", min: 1, step: 1, value: shape.entry.inertia ?? 3 }, Number, faultOf));
     }
+    if (kind === "speed") {
+      const options = Object.fromEntries(lineNames(this.shapes).map((name) => [name, name]));
+      for (const [side, title] of [["first", "From line"], ["second", "To line"]]) {
+        fields.push(this.input(shape, side, title, { options, value: shape.entry[side] }, String, faultOf));
+      }
+      fields.push(this.input(shape, "distance_m", "Distance, metres", { type: "number", min: 0, step: "any", value: shape.entry.distance_m }, Number, faultOf));
+    }
     return [html("p", { className: "help", textContent: HELP[kind] }), ...fields];
   }
 
-  input(shape, field, title, properties, parse, faultOf) {
+  /** A labelled field; with `options` (what is chosen: what is shown) a list to choose from. */
+  input(shape, field, title, { options, value, ...properties }, parse, faultOf) {
     const fault = faultOf(field);
     const id = `field-${shape.kind}-${this.shapes.indexOf(shape)}-${field}`;
-    const input = html("input", { id, disabled: !this.mayEdit, autocomplete: "off", ...properties });
+    const choices = Object.entries(options ?? {}).map(([chosen, text]) => html("option", { value: chosen, textContent: text }));
+    const input = html(options ? "select" : "input", { id, disabled: !this.mayEdit, autocomplete: "off", ...properties }, ...choices);
+    input.value = value;
     input.addEventListener("input", () => {
-      shape.entry = { ...shape.entry, [field]: parse(input.value) };
+      if (field === "name") rename(this.shapes, shape, parse(input.value));
+      else shape.entry = { ...shape.entry, [field]: parse(input.value) };
       this.touch();
       if (field === "name") this.stage.draw();
     });
