@@ -12,7 +12,7 @@ from agent.app.diagnostics import NAME, collect, joined, pack
 from agent.app.self_test import device_checks, failures, run_checks
 from agent.app.settings_keeper import SettingsKeeper
 from agent.app.standing import Standing
-from agent.config.settings import Settings
+from agent.config.settings import Origin, Settings
 from agent.control.attachments import attach
 from agent.control.commander import Handler
 from agent.control.errands import Errands
@@ -85,13 +85,14 @@ class Upkeep:
             message = f"there is no camera {camera!r}; there are: {known}"
             raise CameraError(message, code="camera.unknown")
         if cameras[camera] == pauses:
-            replier.succeeded(camera=camera, paused=pauses, changed=False)
+            replier.succeeded(changed=False)
             return
         with self.updater.reserved():
             # No trial: what is out of sight must not come back by itself.
-            self.settings.amend({"cameras": {camera: {"paused": pauses or None}}})
-        replier.succeeded(camera=camera, paused=pauses, changed=True)
-        self.reload()
+            change = {"cameras": {camera: {"paused": pauses or None}}}
+            self.settings.amend(change, Origin(body.id, body.cmd))
+        replier.running("the agent begins anew with it", camera=camera, paused=pauses)
+        self.reload()  # the next life tells that it is so, once the camera is as asked
 
     def _restart(self, body: CommandBody, replier: Replier) -> None:
         asked = arguments(body, RestartArgs)
