@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.config import load_config
+from agent.control.attachments import attach
 from agent.errors import ConfigError, KeyUnavailableError, TransferError, TrustError
 from agent.fleet.home import open_home
 from agent.fleet.operators import read_command
@@ -31,6 +32,7 @@ from tests.fleet.mqtt_device import WAIT_S, Device
 
 Vigil = Callable[..., str]
 PROJECT = Path(__file__).parents[2]
+BUNDLE = bytes(range(256)) * 200
 OFFLINE = ("root", "targets", "release", "policy")
 
 
@@ -226,7 +228,21 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
         options = "--as alice --key keys/policy/alice.key --counters counters.json"
         assert "cam-1: stop succeeded" in vigil(f"fleet send home d/cam-1 stop {options}")
         answering.join(WAIT_S)
+        relay_what_two_people_signed(vigil, device, options)
         device.close()
+
+
+def relay_what_two_people_signed(vigil: Vigil, device: Device, options: str) -> None:
+    """Carry a command from person to person as a file; its answer brings a file back in parts."""
+    vigil(f"fleet sign d/cam-1 diagnostics {options} --out order.json")
+    vigil("fleet approve order.json --key keys/policy/bob.key --yes")
+    relayed: list[bytes] = []
+    answering = threading.Thread(target=answer_with_a_file, args=(device, relayed))
+    answering.start()
+    assert "diagnostics succeeded" in vigil("fleet relay home order.json --save files")
+    answering.join(WAIT_S)
+    assert relayed == [Path("order.json").read_bytes()]
+    assert Path("files/cam-1-bundle.bin").read_bytes() == BUNDLE
 
 
 @contextmanager
@@ -261,8 +277,19 @@ def start_late(device: Device) -> None:
 
 def answer_once(device: Device) -> None:
     """Reply that the command which comes next succeeded."""
-    command = read_command(device.get()[1])
-    reply = Reply(
-        v=1, device="cam-1", id=command.id, cmd="stop", status=ReplyStatus.SUCCEEDED, at_ms=0
-    )
-    device.publish("vigil/1/d/cam-1/reply", to_json(reply))
+    reply(device, read_command(device.get()[1]).id, "stop", ReplyStatus.SUCCEEDED)
+
+
+def answer_with_a_file(device: Device, heard: list[bytes]) -> None:
+    """Send a file in answer to the command which comes next, and keep that command."""
+    heard.append(device.get()[1])
+    command = read_command(heard[-1])
+    for part in attach("bundle.bin", BUNDLE, 16_384):
+        reply(device, command.id, "diagnostics", ReplyStatus.RUNNING, attachment=part)
+    reply(device, command.id, "diagnostics", ReplyStatus.SUCCEEDED)
+
+
+def reply(device: Device, command: str, cmd: str, status: ReplyStatus, **data: object) -> None:
+    """Say how a command does."""
+    message = Reply(v=1, device="cam-1", id=command, cmd=cmd, status=status, at_ms=0, data=data)
+    device.publish("vigil/1/d/cam-1/reply", to_json(message))
