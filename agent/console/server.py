@@ -20,7 +20,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from agent.console.access import Access, read_token
+from agent.console.access import Access
 from agent.console.connections import BoundedListener, PromptProtocol
 from agent.console.guard import Guard, host_check, is_loopback
 from agent.console.history import POINTS, Point, point_of
@@ -29,6 +29,7 @@ from agent.console.live import Viewers
 from agent.console.routes import Memory, application
 from agent.console.sources import Recent, Sources
 from agent.errors import ConfigError
+from agent.host.token_file import read_token
 from agent.schema.config import ConsoleConfig
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove

@@ -10,6 +10,7 @@ import msgspec
 from agent.schema.keystore import KeyConfig
 from agent.schema.motion import MotionConfig
 from agent.schema.recording import EventConfig
+from agent.schema.reporting import HomeAssistantConfig, OpenTelemetryConfig, TelemetryConfig
 from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
 from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
 
@@ -202,47 +203,6 @@ class GovernorConfig(Struct):
     climb_s: PositiveFloat = 60.0
 
 
-class OutboxConfig(Struct):
-    """Bounds of the disk spool."""
-
-    max_mb: Positive = 64
-    max_age_h: PositiveFloat = 72.0
-
-
-class TelemetryConfig(Struct):
-    """What is reported and how often.
-
-    Attributes:
-        interval_s: Seconds between two measurements; null for the profile's.
-        detections: Adds a message for every processed frame.
-        deltas: Sends mostly what changed; for links that are paid by volume.
-    """
-
-    interval_s: PositiveFloat | None = None
-    detections: bool = False
-    deltas: bool = False
-    outbox: OutboxConfig = OutboxConfig()
-
-
-class HomeAssistantConfig(Struct):
-    """Home Assistant by MQTT discovery; see `docs/home-assistant.md`.
-
-    Attributes:
-        prefix: Home Assistant's discovery prefix.
-        labels: Labels that get a counter for each camera; empty for the first `max_labels` of the model.
-        pictures: Sends a picture of each camera every `picture_s` seconds.
-        local_control: Whether whoever may write to the broker may ask for reports and pictures, unsigned.
-    """
-
-    enabled: bool = False
-    prefix: Identifier = "homeassistant"
-    labels: list[str] = []
-    max_labels: Counter = 8
-    pictures: bool = False
-    picture_s: PositiveFloat = 10.0
-    local_control: bool = False
-
-
 class ConsoleRole(str, enum.Enum):
     """What somebody may do on the page: look, or also change zones, lines and masks."""
 
@@ -298,3 +258,4 @@ class Config(Struct):
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
+    opentelemetry: OpenTelemetryConfig | None = None
