@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from agent import __version__
@@ -16,6 +17,8 @@ from agent.governor.ports import Speed, Throttle
 from agent.governor.sensing import Senses
 from agent.governor.situation import Limits, Pace
 from agent.host.clock import boot_id
+from agent.host.pressure import memory_pressure
+from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
 from agent.models.store import InstalledRelease
 from agent.schema.governor import GovernorMove
@@ -29,7 +32,7 @@ from agent.update.installer import Updater
 from agent.update.journal import Journal
 from agent.update.metered import Meter
 from agent.update.pace import PaceLimits
-from agent.update.ports import Source
+from agent.update.ports import Source, Strain
 from agent.update.probation import ProbationLimits, limits_for
 from agent.update.sources.blocks import BlockLimits, BlockSource
 from agent.update.sources.https import HttpsLimits, web_source
@@ -72,6 +75,7 @@ def make_supervisor(
         providers=profile.runtime.providers,
         delegates=profile.runtime.delegates,
         two_models=profile.limits.two_models,
+        min_agreement=config.update.probation.min_agreement,
         trial_timeout_s=config.update.trial_timeout_s,
     )
     conversation = Conversation(
@@ -82,7 +86,15 @@ def make_supervisor(
         device.record_trial,
         lambda: not held(),
     )
-    return Supervisor(settings, conversation, listeners, temperature_c)
+    return Supervisor(settings, conversation, listeners, _strain)
+
+
+def _strain(worker_pid: int | None) -> Strain:
+    return Strain(
+        temperature_c=temperature_c(),
+        memory_pressure=memory_pressure(),
+        worker_mb=pss_mb(worker_pid) if worker_pid else None,
+    )
 
 
 def make_stager(device: Device, links: Links) -> Stager:
@@ -160,10 +172,8 @@ def make_updater(
 
     def limits_of(manifest: Manifest) -> ProbationLimits:
         config = device.config
-        limits = limits_for(
-            config.update.probation, manifest.probation, device.profile.limits.latency_ms
-        )
-        return limits if filmed(config) else ProbationLimits(seconds=limits.seconds, frames=0)
+        limits = limits_for(config.update.probation, manifest.probation, device.profile.limits)
+        return limits if filmed(config) else replace(limits, frames=0)
 
     return Updater(
         Journal(device.folder, device.disk),

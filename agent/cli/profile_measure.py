@@ -19,8 +19,8 @@ from agent.host.disk import REAL_DISK
 from agent.host.sensors import temperature_c
 from agent.models.choose import choose, worth_measuring
 from agent.models.measurements import ALONE, Measurements, key_of, measured
-from agent.schema.config import UpdateConfig
 from agent.schema.profile import Choice, Measurement
+from agent.schema.update_config import UpdateConfig
 from agent.schema.values import BackendName
 from agent.supervisor.measuring import Bench, time_variant
 

@@ -20,12 +20,12 @@ from agent.schema.config import (
     Config,
     ConsoleConfig,
     TlsConfig,
-    UpdateConfig,
 )
 from agent.schema.config_versions import migrate
 from agent.schema.document import config_from_tree, config_tree
 from agent.schema.keystore import key_config, located
 from agent.schema.reporting import OpenTelemetryConfig
+from agent.schema.update_config import UpdateConfig
 from agent.schema.zones import Places, find_faults
 
 DEFAULT_PATH = Path("/etc/vigil/vigil.yaml")

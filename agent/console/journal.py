@@ -1,34 +1,20 @@
 """The agent's own log as the page shows it: its newest lines, without secrets.
 
-What a library or a message lets slip is taken out before it is kept: passwords in addresses, tokens, keys.
+What a library or a message lets slip is taken out before it is kept (`agent.host.redaction`).
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections import deque
 
+from agent.host.redaction import redacted
 from agent.schema.values import Struct
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 LINES = 500
 MAX_CHARS = 600
-_HIDDEN = "***"
-_SECRETS = (
-    (re.compile(r"(?<=://)[^\s/@:]+:[^\s/@]+(?=@)"), _HIDDEN),  # user:password@host
-    (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), rf"\1 {_HIDDEN}"),
-    (
-        re.compile(r"(?i)\b(\w*(?:password|passwd|secret|token|pin|api_?key))\s*[=:]\s*\S+"),
-        rf"\1={_HIDDEN}",
-    ),
-    (
-        re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|$)", re.DOTALL),
-        _HIDDEN,
-    ),
-    (re.compile(r"vigil_session=\S+"), f"vigil_session={_HIDDEN}"),
-)
 
 
 class Line(Struct):
@@ -40,13 +26,6 @@ class Line(Struct):
     source: str
     thread: str
     message: str
-
-
-def redacted(text: str) -> str:
-    """Return `text` without what looks like a secret."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return text
 
 
 class LogMemory(logging.Handler):

@@ -64,6 +64,10 @@ class CaptureClock:
         self._monotonic = monotonic
         self._last: tuple[int, int] | None = None
 
+    def now_ns(self) -> int:
+        """Return monotonic nanoseconds of now."""
+        return self._monotonic()
+
     def stamp(self) -> tuple[int, int]:
         """Return (Unix milliseconds, monotonic nanoseconds) of now."""
         now_ms, now_ns = self._wall(), self._monotonic()

@@ -82,11 +82,12 @@ def bytes_of(fd: int, limit: int) -> bytes:
         StorageError: It holds more than `limit` bytes (`storage.too_long`), or cannot be read.
     """
     try:
-        data = os.pread(fd, limit + 1, 0)
+        size = os.fstat(fd).st_size
+        data = os.pread(fd, size, 0) if size <= limit else b""
     except OSError as error:
         raise StorageError(f"memfd {fd}: cannot be read: {error.strerror}") from error
-    if len(data) > limit:
-        message = f"memfd {fd}: expected at most {limit} bytes, found more"
+    if size > limit:
+        message = f"memfd {fd}: expected at most {limit} bytes, found {size}"
         raise StorageError(message, code="storage.too_long")
     return data
 

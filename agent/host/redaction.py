@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 HIDDEN = "…"
-_CALLED = r"[\w-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|credential|pin)"
+_CALLED = (
+    r"[\w-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|credential|vigil_session|pin)"
+)
 _RULES = (
     (
         re.compile(

@@ -110,11 +110,17 @@ class GoldenSpec(Struct):
 
 
 class ProbationSpec(Struct):
-    """What the release's makers ask of the first minutes on live frames; null means the device's default."""
+    """What the release's makers ask of the first minutes on live frames; null means the device's default.
+
+    Attributes:
+        min_agreement: Least share of the objects seen by the previous model that this one must see, too, on live
+            frames; 0 asks for none.
+    """
 
     seconds: PositiveFloat | None = None
     max_error_rate: Fraction | None = None
     max_p95_ms: PositiveFloat | None = None
+    min_agreement: Fraction | None = None
 
 
 class Manifest(Struct):

@@ -8,20 +8,24 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from msgspec import msgpack
+
 from agent.errors import ModelError, VigilError
 from agent.host.clock import monotonic_ns
-from agent.host.memfd import read_memfd
+from agent.host.memfd import bytes_of, memfd_of
 from agent.host.processes import pss_mb
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
-from agent.schema.manifest import GoldenSpec
+from agent.schema.manifest import GoldenSet, GoldenSpec
 from agent.schema.recording import EventConfig
 from agent.schema.values import BackendName
 from agent.supervisor.engines import Engines
 from agent.supervisor.worker_process import COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
+_SAME_IOU = 0.5  # overlap from which two models mean the same object
+_MAX_JPEG_BYTES = 32 * 2**20  # of a picture 4096 pixels wide, with room to spare
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class WorkerSettings:
     delegates: list[str] = field(default_factory=list)
     events: EventConfig = field(default_factory=EventConfig)
     two_models: bool = True
+    min_agreement: float | None = None
+    agreement_pause_s: float = 0.5
     load_timeout_s: float = 60.0
     trial_timeout_s: float = 120.0
     camera_timeout_s: float = 15.0
@@ -166,12 +172,7 @@ class Conversation:
             match_iou=golden.iou,
             score_tolerance=golden.score_tolerance,
         )
-        fd = self._open_golden(release)
-        try:
-            timeout_s = self._settings.trial_timeout_s
-            result, _ = worker.ask(request, ipc.GoldenFinished, timeout_s, fd)
-        finally:
-            os.close(fd)
+        result = self._judge(worker, request, self._open_golden(release))
         # Without its engine a TensorRT variant runs elsewhere: that figure is not TensorRT's.
         is_own = release.variant.backend is not BackendName.TENSORRT or worker in self._on_engine
         if self._on_measured is not None and is_own:
@@ -179,6 +180,29 @@ class Conversation:
         if result.problem:
             raise ModelError(result.problem, code="model.golden")
         _check_limits(golden, result.p95_ms, pss_mb(worker.pid))
+
+    def share_seen(
+        self, worker: WorkerProcess, release: InstalledRelease, seen: GoldenSet
+    ) -> float:
+        """Return the share of the boxes in `seen` that the model of `release` finds, too."""
+        request = ipc.RunGolden(
+            id=worker.next_id(),
+            variant=release.variant.id,
+            min_match=0.0,
+            match_iou=_SAME_IOU,
+            score_tolerance=1.0,
+        )
+        return self._judge(worker, request, memfd_of(msgpack.encode(seen), "seen")).recall
+
+    def _judge(
+        self, worker: WorkerProcess, request: ipc.RunGolden, golden: int
+    ) -> ipc.GoldenFinished:
+        try:
+            timeout_s = self._settings.trial_timeout_s
+            result, _ = worker.ask(request, ipc.GoldenFinished, timeout_s, golden)
+        finally:
+            os.close(golden)
+        return result
 
     def open_cameras(self, worker: WorkerProcess, max_fps: float = 0.0) -> None:
         """Let the worker capture, detect and report, at most `max_fps` frames a second of each camera."""
@@ -221,7 +245,12 @@ class Conversation:
     def grab(
         self, worker: WorkerProcess, camera: str, max_width: int, quality: int
     ) -> tuple[ipc.FrameGrabbed, bytes]:
-        """Fetch a camera's newest frame as JPEG."""
+        """Fetch a camera's newest frame as JPEG.
+
+        Raises:
+            ModelError: The worker fails, dies or hangs.
+            StorageError: `storage.too_long`, of a picture that no honest worker makes.
+        """
         request = ipc.GrabFrame(
             id=worker.next_id(), camera=camera, max_width=max_width, quality=quality
         )
@@ -229,8 +258,7 @@ class Conversation:
         if fd is None:
             raise ModelError("worker sent no picture", code="model.protocol")
         try:
-            with read_memfd(fd) as view:
-                return answer, bytes(view)
+            return answer, bytes_of(fd, _MAX_JPEG_BYTES)
         finally:
             os.close(fd)
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.errors import ModelError, VigilError
-from agent.host.memfd import read_memfd
+from agent.host.memfd import bytes_of
 from agent.models.engine_cache import EngineCache
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
@@ -31,6 +31,7 @@ from agent.supervisor.worker_process import Unasked, WorkerProcess
 
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
+_MAX_ENGINE_BYTES = 2**30
 _DESCRIBE_S = 60.0  # the first import of TensorRT from a slow card
 
 
@@ -244,7 +245,6 @@ def _build(
     if engine is None:
         raise ModelError("worker sent no engine", code="model.protocol")
     try:
-        with read_memfd(engine) as view:
-            return bytes(view), answer.gpu
+        return bytes_of(engine, _MAX_ENGINE_BYTES), answer.gpu
     finally:
         os.close(engine)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 from agent.errors import ModelError, VigilError
+from agent.models.store import InstalledRelease
+from agent.schema.manifest import GoldenSet
+from agent.supervisor.agreement import Agreement
 from agent.supervisor.conversation import Conversation, WorkerSettings
 from agent.supervisor.health import HealthWindow
 from agent.supervisor.routing import Router, Serving
@@ -22,7 +27,8 @@ class Handover:
         self._router = router
         self._health = health
         self._on_trial: WorkerProcess | None = None
-        self._is_abandoned = False
+        self._abandoned = threading.Event()
+        self._agreement = Agreement(settings, talk, self._abandoned.wait)
 
     def start(self, serving: Serving, max_fps: float) -> None:
         """Load the model of a fresh worker, open the cameras and hear it.
@@ -39,18 +45,28 @@ class Handover:
             serving.worker.stop()
             raise
 
-    def prove(self, candidate: Serving) -> None:
-        """Load the model of a fresh worker and run its golden set.
+    def look(self, candidate: InstalledRelease) -> GoldenSet | None:
+        """Return live pictures for `prove` to compare the candidate by; None for no comparison."""
+        return self._agreement.look(self._router.serving, candidate)
+
+    def prove(self, candidate: Serving, seen: GoldenSet | None = None) -> None:
+        """Load the model of a fresh worker, run its golden set, and compare it with the model before.
+
+        Args:
+            candidate: A fresh worker and its release.
+            seen: What the model before sees on live pictures, from `look`; None for no comparison.
 
         Raises:
             VigilError: It failed.
         """
         self._on_trial = candidate.worker
-        if self._is_abandoned:
+        if self._abandoned.is_set():
             candidate.worker.kill()
         try:
             self._talk.load(candidate.worker, candidate.release, self._settings.trial_timeout_s)
             self._talk.run_golden(candidate.worker, candidate.release)
+            if seen is not None:
+                self._agreement.require(candidate.worker, candidate.release, seen)
         except VigilError:
             candidate.worker.stop()
             raise
@@ -59,7 +75,7 @@ class Handover:
 
     def abandon(self) -> None:
         """Let a proof that is under way fail at once, and every later one."""
-        self._is_abandoned = True
+        self._abandoned.set()
         worker = self._on_trial
         if worker is not None:
             worker.kill()

@@ -8,16 +8,20 @@ from collections.abc import Callable
 
 from agent.host.clock import monotonic_ns
 from agent.schema.ipc import FrameResult
-from agent.update.ports import Health
+from agent.update.ports import Health, Strain
 
 _LATENCIES = 512
 
 
 class HealthWindow:
-    """Collects what the serving worker reports; read by the updater."""
+    """Collects what the serving worker reports; read by the updater.
 
-    def __init__(self, temperature_c: Callable[[], float | None]) -> None:
-        self._temperature_c = temperature_c
+    Args:
+        strain: Says what the board bears, given the process id of the serving worker.
+    """
+
+    def __init__(self, strain: Callable[[int | None], Strain]) -> None:
+        self._strain = strain
         self._lock = threading.Lock()
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
         self.last_result_ns = 0
@@ -48,8 +52,9 @@ class HealthWindow:
         with self._lock:
             self._restarts += 1
 
-    def read(self) -> Health:
+    def read(self, worker_pid: int | None) -> Health:
         """Return the counts as they are now; `p95_ms` is of inference over the last 512 frames."""
+        strain = self._strain(worker_pid)
         with self._lock:
             ordered = sorted(self._latencies_ms)
             p95_ms = ordered[int(0.95 * (len(ordered) - 1))] if ordered else 0.0
@@ -59,5 +64,5 @@ class HealthWindow:
                 p95_ms=p95_ms,
                 restarts=self._restarts,
                 seconds=(monotonic_ns() - self._since_ns) / 1e9,
-                temperature_c=self._temperature_c(),
+                strain=strain,
             )

@@ -21,13 +21,14 @@ from agent.errors import ModelError, VigilError
 from agent.governor.ports import Setting
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
+from agent.schema.manifest import GoldenSet
 from agent.supervisor.backoff import Backoff
 from agent.supervisor.conversation import Conversation, WorkerSettings
 from agent.supervisor.handover import Handover
 from agent.supervisor.health import HealthWindow
 from agent.supervisor.routing import Listeners, Router, Serving
 from agent.supervisor.worker_process import WorkerProcess
-from agent.update.ports import Health
+from agent.update.ports import Health, Strain
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Supervisor:
         settings: How workers are started.
         conversation: How workers are spoken with.
         listeners: Where results go.
-        temperature_c: Reads the board's temperature for the health report.
+        strain: Says what the board bears now, given the process id of the serving worker.
     """
 
     def __init__(
@@ -47,12 +48,12 @@ class Supervisor:
         settings: WorkerSettings,
         conversation: Conversation,
         listeners: Listeners,
-        temperature_c: Callable[[], float | None],
+        strain: Callable[[int | None], Strain],
     ) -> None:
         self._settings = settings
         self._talk = conversation
         self._listeners = listeners
-        self._health = HealthWindow(temperature_c)
+        self._health = HealthWindow(strain)
         self._router = Router(listeners, self._health)
         self._handover = Handover(settings, conversation, self._router, self._health)
         self._change = threading.RLock()  # held while the serving worker changes
@@ -67,14 +68,14 @@ class Supervisor:
         self.pipeline, self.problem = "stopped", ""
 
     def trial(self, release: InstalledRelease) -> None:
-        """Load `release` in a new worker and run its golden set; the worker stays as the candidate.
+        """Load `release` in a new worker and prove it (`Handover.prove`); the worker stays as the candidate.
 
         Raises:
             ModelError: It cannot be loaded, dies, hangs, or its results are wrong.
         """
         with self._preparing:
             self.discard()
-            self._candidate = self._prepare(release)
+            self._candidate = self._prepare(release, self._handover.look(release))
 
     def swap(self) -> float | None:
         """Let the candidate open the cameras and retire the old worker after its first result.
@@ -118,7 +119,7 @@ class Supervisor:
 
     def health(self) -> Health:
         """Return what was seen since the last swap or serve."""
-        return self._health.read()
+        return self._health.read(self.worker_pid)
 
     # for the governor -------------------------------------------------------------------------------
 
@@ -212,12 +213,12 @@ class Supervisor:
 
     def _spawn(self) -> WorkerProcess:
         # A worker dies with the thread that started it (PR_SET_PDEATHSIG): this one outlives all loops.
-        memory_mb, command = self._settings.memory_mb, self._settings.command
-        arguments = (memory_mb, self._router.on_message, self._on_death, command)
+        settings = self._settings
+        arguments = (settings.memory_mb, self._router.on_message, self._on_death, settings.command)
         return self._spawner.submit(WorkerProcess, *arguments).result()
 
-    def _prepare(self, release: InstalledRelease) -> Serving:
-        """Load `release` in a new worker and run its golden set."""
+    def _prepare(self, release: InstalledRelease, seen: GoldenSet | None = None) -> Serving:
+        """Load `release` in a new worker and prove it (`Handover.prove`)."""
         self._talk.prepare(release)
         if not self._settings.two_models:
             self._making_room = True
@@ -225,7 +226,7 @@ class Supervisor:
                 self._retire()
         candidate = Serving(self._spawn(), release)
         try:
-            self._handover.prove(candidate)
+            self._handover.prove(candidate, seen)
         except VigilError:
             self._take_room_back()
             raise
@@ -270,9 +271,8 @@ class Supervisor:
     def _watch(self) -> None:
         with self._change:
             if (serving := self._router.serving) is not None:
-                worker = serving.worker
-                if worker.alive and worker.silence_s <= self._settings.silence_s:
-                    self._talk.settle_gates(worker)
+                if serving.worker.alive and serving.worker.silence_s <= self._settings.silence_s:
+                    self._talk.settle_gates(serving.worker)
                     return
                 self._bury(serving)
             if self._wanted is not None and not self._making_room and self._backoff.is_over:

@@ -24,7 +24,7 @@ from agent.update.bookkeeper import Bookkeeper, Observer, report_of
 from agent.update.journal import Journal
 from agent.update.offers import Offers
 from agent.update.ports import ModelHost, Offer, Replier
-from agent.update.probation import Judgement, ProbationLimits, judge
+from agent.update.probation import Judgement, Probation, ProbationLimits
 from agent.update.record import UpdateRecord
 from agent.update.staging import Stager
 from agent.update.states import RESTING, Happening, Recovery
@@ -215,7 +215,7 @@ class Updater:
         self._move(records.fetched(self.record, staged.ref, staged.variant.id))
         release = self._stager.open(staged)
         self._move(records.moved(self.record, Happening.OPENED))
-        self._move(records.trying(self.record))
+        self._move(records.trying(self.record, self._host.health().strain))
         self._host.trial(release)
         self._move(records.on_probation(self.record))
         self._watch(release, self._host.swap())
@@ -228,8 +228,8 @@ class Updater:
 
     def _watch(self, release: InstalledRelease, gap_ms: float | None) -> None:
         """Look at the new model's health until it is good or bad enough."""
-        limits = self._limits_of(release.manifest)
-        while (verdict := judge(self._host.health(), limits)).judgement is Judgement.CONTINUE:
+        probation = Probation(self._limits_of(release.manifest), self.record.before)
+        while (verdict := probation.look(self._host.health())).judgement is Judgement.CONTINUE:
             if self._stop.wait(self._poll_s):
                 raise _StoppingError
         if verdict.judgement is Judgement.FAILED:

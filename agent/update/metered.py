@@ -20,8 +20,8 @@ from typing import Protocol
 
 from agent.errors import StorageError
 from agent.host.disk import REAL_DISK, Disk
-from agent.schema.config import MeteredConfig
 from agent.schema.document import Malformed, parse_json, to_json
+from agent.schema.update_config import MeteredConfig
 from agent.schema.values import Counter, Struct
 
 log = logging.getLogger(__name__)

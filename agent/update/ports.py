@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from agent.errors import VigilError
 from agent.models.store import InstalledRelease
 from agent.schema.manifest import ReleaseRef
+from agent.schema.values import Struct
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,23 @@ class Offer:
     below_floor: bool = False
 
 
+class Strain(Struct):
+    """What the board bears at one moment; None where it does not say.
+
+    Attributes:
+        temperature_c: Hottest sensor, degrees Celsius.
+        memory_pressure: Share of the last ten seconds in which some task waited for memory, percent.
+        worker_mb: Proportional set size of the serving worker, MiB.
+    """
+
+    temperature_c: float | None = None
+    memory_pressure: float | None = None
+    worker_mb: float | None = None
+
+
+UNKNOWN = Strain()
+
+
 @dataclass(frozen=True)
 class Health:
     """How the serving model does since the last swap or serve.
@@ -38,7 +56,7 @@ class Health:
         p95_ms: 95th percentile of one inference, milliseconds.
         restarts: Times the worker died.
         seconds: Length of the observation.
-        temperature_c: Hottest sensor now; None where there is none.
+        strain: What it costs the board now.
     """
 
     frames: int
@@ -46,7 +64,7 @@ class Health:
     p95_ms: float
     restarts: int
     seconds: float
-    temperature_c: float | None
+    strain: Strain = UNKNOWN
 
 
 class ModelHost(Protocol):

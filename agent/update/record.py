@@ -11,13 +11,13 @@ import msgspec
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import Phase, UpdateReport
 from agent.schema.values import Counter, Sha256, Struct
-from agent.update.ports import Offer
+from agent.update.ports import Offer, Strain
 from agent.update.states import MAX_TRIES, RECOVERIES, Happening, Recovery, next_phase
 
 MAX_BAD = 64
 
 
-class UpdateRecord(Struct):
+class UpdateRecord(Struct, omit_defaults=True):
     """Everything a restarted agent must know about releases.
 
     Attributes:
@@ -26,6 +26,7 @@ class UpdateRecord(Struct):
         candidate: Release that is being installed; None in a resting phase.
         variant: Variant of the candidate once it was chosen.
         tries: Loads of the candidate that were begun, in the trial or on probation.
+        before: What the board bore just before the candidate's trial; None when that is not known.
         bad: Manifest digests of releases that failed here, oldest first, with the reason.
         command_id: Command that asked for the candidate.
         below_floor: Whether that command lets the candidate be below the rollback floor.
@@ -38,6 +39,7 @@ class UpdateRecord(Struct):
     candidate: ReleaseRef | None = None
     variant: str = ""
     tries: Counter = 0
+    before: Strain | None = None
     bad: dict[Sha256, str] = msgspec.field(default_factory=dict)
     command_id: str = ""
     below_floor: bool = False
@@ -68,9 +70,11 @@ def fetched(record: UpdateRecord, ref: ReleaseRef, variant: str) -> UpdateRecord
     return msgspec.structs.replace(record, candidate=ref, variant=variant)
 
 
-def trying(record: UpdateRecord) -> UpdateRecord:
+def trying(record: UpdateRecord, before: Strain) -> UpdateRecord:
     """Return the record with one more try counted, before the load that may kill us."""
-    return msgspec.structs.replace(moved(record, Happening.TRYING), tries=record.tries + 1)
+    return msgspec.structs.replace(
+        moved(record, Happening.TRYING), tries=record.tries + 1, before=before
+    )
 
 
 def on_probation(record: UpdateRecord) -> UpdateRecord:
@@ -140,5 +144,5 @@ def _ended(record: UpdateRecord, report: UpdateReport, *, is_bad: bool = False) 
         bad[record.candidate.sha256] = report.reason
     kept = dict(list(bad.items())[-MAX_BAD:])
     return msgspec.structs.replace(
-        record, candidate=None, variant="", tries=0, bad=kept, last=report
+        record, candidate=None, variant="", tries=0, before=None, bad=kept, last=report
     )

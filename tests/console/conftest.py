@@ -30,7 +30,7 @@ def console(device: Device) -> Iterator[Console]:
 
 @pytest.fixture
 def client(console: Console) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=console.url, timeout=10) as http:
+    with httpx.Client(base_url=console.url, timeout=60) as http:
         yield http
 
 
@@ -52,5 +52,5 @@ def locked(device: Device, token_file: Path) -> Iterator[Console]:
 
 @pytest.fixture
 def stranger(locked: Console) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=locked.url, timeout=10) as http:
+    with httpx.Client(base_url=locked.url, timeout=60) as http:
         yield http

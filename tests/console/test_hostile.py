@@ -38,7 +38,7 @@ def test_five_hundred_viewers_are_borne_and_the_agent_keeps_its_file_descriptors
     with ExitStack() as held:
         for _ in range(500):
             viewer = held.enter_context(socket.socket())
-            viewer.settimeout(5)
+            viewer.settimeout(30)
             viewer.connect(("127.0.0.1", int(console.url.rstrip("/").rpartition(":")[2])))
             with suppress(OSError):
                 viewer.sendall(b"GET /stream/belt HTTP/1.1\r\nHost: localhost\r\n\r\n")

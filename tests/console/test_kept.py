@@ -39,7 +39,7 @@ def reader(device: Device, store: EventStore) -> Iterator[httpx.Client]:
     device.archive = store
     running = device.console()
     running.start()
-    with httpx.Client(base_url=running.url, timeout=10) as http:
+    with httpx.Client(base_url=running.url, timeout=60) as http:
         yield http
     running.stop()
 

@@ -127,11 +127,11 @@ def test_the_page_says_when_the_agent_is_gone_and_goes_on_when_it_is_back(
     page.goto(first.url)
     page.wait_for_selector("svg.boxes g")
     first.stop()
-    page.get_by_text("No answer from the agent").wait_for(timeout=15_000)
+    page.get_by_text("No answer from the agent").wait_for(timeout=60_000)
     second = device.console(port=int(first.url.rstrip("/").rpartition(":")[2]))
     second.start()
-    page.locator("#banner").wait_for(state="hidden", timeout=15_000)
-    page.wait_for_selector("svg.boxes g", timeout=15_000)
+    page.locator("#banner").wait_for(state="hidden", timeout=60_000)
+    page.wait_for_selector("svg.boxes g", timeout=60_000)
     second.stop()
 
 

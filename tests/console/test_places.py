@@ -41,7 +41,7 @@ def editor(device: Device, desk: Desk) -> Iterator[httpx.Client]:
     """Somebody on this machine, where the operator lets everybody change zones."""
     running = device.console(without_token=ConsoleRole.OPERATOR)
     running.start()
-    with httpx.Client(base_url=running.url, timeout=10) as http:
+    with httpx.Client(base_url=running.url, timeout=60) as http:
         yield http
     running.stop()
 

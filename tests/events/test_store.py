@@ -181,6 +181,6 @@ def test_its_loop_writes_and_stops(make_store: MakeStore) -> None:
     thread.start()
     store.put_event(event(1))
     stop.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert ids(make_store()) == ["boot-door-1"]

@@ -22,6 +22,12 @@ KEY = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEI\n-----END EC PRIVATE KEY-----"
         ('{"api_key": "abc123", "fps": 5}', "abc123", '"fps": 5'),
         ("Authorization: Bearer abc.def", "abc.def", "Authorization"),
         (f"before {KEY} after", "MHcCAQEEI", "after"),
+        ("rtsp://admin:@hunter2/ failed", "admin", "failed"),
+        ("sent Authorization: basic aHVudGVyMg==", "aHVudGVyMg", "sent"),
+        ("cookie vigil_session=abc123; path=/", "abc123", "path=/"),
+        ("passwd=hunter2 refused", "hunter2", "refused"),
+        ("--pin 'x' token_pin: 4321, so-pin=8765", "4321", "token_pin"),
+        ("api_key: abc123", "abc123", "api_key"),
         ("cut -----BEGIN PRIVATE KEY-----\nMHcCAQEEI", "MHcCAQEEI", "cut"),
     ],
 )

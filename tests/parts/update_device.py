@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from agent.schema.manifest import Manifest, ReleaseRef
     from agent.update.record import UpdateRecord
 
-GOOD = Health(frames=1000, errors=0, p95_ms=20.0, restarts=0, seconds=1000.0, temperature_c=50.0)
+GOOD = Health(frames=1000, errors=0, p95_ms=20.0, restarts=0, seconds=1000.0)
 
 
 @cache

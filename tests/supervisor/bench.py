@@ -16,6 +16,7 @@ from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
 from agent.schema.manifest import ReleaseRef
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
+from agent.update.ports import Strain
 from tests.parts.releases import manifest, variant
 
 SETTINGS = WorkerSettings(
@@ -70,7 +71,7 @@ def bench(serving: str | None = "good", **settings: Any) -> Iterator[tuple[Super
     chosen = replace(SETTINGS, **settings)
     conversation = Conversation(chosen, _payload, _payload)
     listeners = Listeners(notes.frame, lambda _: None, notes.restarted)
-    supervisor = Supervisor(chosen, conversation, listeners, lambda: None)
+    supervisor = Supervisor(chosen, conversation, listeners, lambda _: Strain())
     supervisor.want(release(serving) if serving else None)
     stop = threading.Event()
     thread = threading.Thread(target=supervisor.run, args=(stop,))

@@ -20,6 +20,7 @@ from agent.schema.values import BackendName, Precision
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
 from agent.supervisor.engines import BuildLimits, Engines
 from agent.trust.keys import FileKey
+from agent.update.ports import Strain
 from tests.supervisor.releases import release
 from tests.vision import models
 from tests.vision.peer import NVIDIA, variant
@@ -53,7 +54,7 @@ class Board:
             settings, self._payload, lambda _: memfd_of(self.golden, "golden"), self.engines
         )
         listeners = Listeners(lambda one, _: self.frames.append(one), lambda _: None, lambda: None)
-        self.supervisor = Supervisor(settings, talk, listeners, lambda: None)
+        self.supervisor = Supervisor(settings, talk, listeners, lambda _: Strain())
 
     @staticmethod
     def _payload(_release: InstalledRelease) -> int:

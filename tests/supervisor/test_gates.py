@@ -12,6 +12,7 @@ from agent.host.memfd import memfd_of
 from agent.schema.config import CameraConfig
 from agent.schema.motion import MotionConfig
 from agent.supervisor import Conversation, Listeners, Supervisor
+from agent.update.ports import Strain
 from tests.parts.streams import wait_for
 from tests.supervisor.bench import SETTINGS, release
 
@@ -39,7 +40,7 @@ class Gates:
             heartbeat=self._beat,
             restarted=lambda: None,
         )
-        self.supervisor = Supervisor(settings, conversation, listeners, lambda: None)
+        self.supervisor = Supervisor(settings, conversation, listeners, lambda _: Strain())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.supervisor.run, args=(self._stop,))
 

@@ -7,6 +7,7 @@ from agent.errors import ModelError
 from agent.host.memfd import memfd_of
 from agent.schema.config import DetectConfig
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
+from agent.update.ports import Strain
 from tests.supervisor.releases import release
 from tests.vision import models
 from tests.vision.peer import variant
@@ -27,7 +28,7 @@ def supervisor(providers: list[str]) -> Supervisor:
     )
     talk = Conversation(settings, lambda _: memfd_of(models.onnx_model(), "model"), lambda _: -1)
     listeners = Listeners(lambda *_: None, lambda _: None, lambda: None)
-    return Supervisor(settings, talk, listeners, lambda: None)
+    return Supervisor(settings, talk, listeners, lambda _: Strain())
 
 
 @pytest.mark.skipif(

@@ -93,7 +93,7 @@ def test_only_one_worker_is_left_after_a_swap() -> None:
 def test_a_candidate_that_fails_its_trial_leaves_the_old_model_serving(
     part: str, code: str
 ) -> None:
-    with bench() as (supervisor, notes):
+    with bench(trial_timeout_s=1.0 if part == "hangs" else 30.0) as (supervisor, notes):
         flowing(notes, "good")
         before = supervisor.worker_pid
         with pytest.raises(ModelError) as caught:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError, TransferError
-from agent.schema.config import RepositoryConfig
+from agent.schema.update_config import RepositoryConfig
 from agent.update.sources.https import web_source
 from tests.parts.certificates import Authority, Credentials
 from tests.parts.web_server import WebServer

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from agent.host.disk import REAL_DISK
-from agent.schema.config import MeteredConfig
 from agent.schema.messages import Phase, Progress
+from agent.schema.update_config import MeteredConfig
 from agent.update.metered import MEGABYTE, STEP_BYTES, Meter, pause
 from agent.update.ports import Offer
 from tests.parts.power_cut_disk import PowerCutDisk, PowerCutError

@@ -20,6 +20,7 @@ from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import Outcome, Phase, UpdateReport
 from agent.update import record as records
 from agent.update.endings import end_of
+from agent.update.ports import Strain
 from agent.update.record import UpdateRecord, resume
 from agent.update.states import (
     MAX_TRIES,
@@ -34,6 +35,7 @@ from agent.update.states import (
 WORKING = set(Phase) - RESTING
 OLD = ReleaseRef(path="models/pi5/a/1/manifest.json", sha256="a" * 64, counter=1)
 NEW = ReleaseRef(path="models/pi5/a/2/manifest.json", sha256="b" * 64, counter=2)
+BEFORE = Strain(temperature_c=60.0)
 REPORT = UpdateReport(release="a 2", path=NEW.path, outcome=Outcome.REJECTED, reason="why")
 
 
@@ -122,7 +124,7 @@ def test_a_release_that_kills_the_agent_is_given_up_after_three_tries(phase: Pha
         if problem:
             break
         if phase is Phase.TRIAL:
-            record = records.trying(msgspec.structs.replace(record, phase=Phase.VERIFIED))
+            record = records.trying(msgspec.structs.replace(record, phase=Phase.VERIFIED), BEFORE)
         restarts += 1
     assert restarts == MAX_TRIES - 1
     error = ModelError(problem)

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.vision.filming import write_film
+
 NVIDIA = Path(__file__).with_name("nvidia")
 _BOUND = ("tensorrt", "agent.vision.backends.tensorrt", "agent.vision.engine_build")
 
@@ -23,3 +25,11 @@ def nvidia(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield importlib.import_module("tensorrt")
     for name in _BOUND:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film whose frames show their own number; see `filming.write_film`."""
+    path = tmp_path_factory.mktemp("film") / "film.avi"
+    write_film(path)
+    return path

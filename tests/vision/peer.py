@@ -38,7 +38,7 @@ class Peer:
         theirs.close()
         self.number = 0
 
-    def next(self, kind: type[T], timeout_s: float = 20.0) -> T:
+    def next(self, kind: type[T], timeout_s: float = 60.0) -> T:
         """The next message of a kind; others are passed over. A `Failed` nobody waits for is an error."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:

@@ -105,7 +105,7 @@ def test_a_worker_reports_what_of_its_set_up_is_not_here() -> None:
         assert [wish[0] in note for note in loaded.notes] == [True]
     finally:
         peer.process.kill()
-        peer.process.wait(5)
+        peer.process.wait(30)
 
 
 def test_a_delegate_that_is_not_here_is_noted_and_the_cpu_does_it(tflite_file: str) -> None:

@@ -35,7 +35,7 @@ def berth(monkeypatch: pytest.MonkeyPatch) -> Iterator[Berth[Frame]]:
     HangingCamera.woken.set()
     made.stop()
     for thread in made.threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -82,6 +82,6 @@ def test_what_a_loop_says_after_it_was_left_behind_is_not_heard(berth: Berth[Fra
     berth.stop()
     HangingCamera.woken.set()
     for thread in left_behind:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
     assert berth.report(0).captured == 3 * (MOST_HUNG + 1)

@@ -1,128 +1,22 @@
-"""Cameras: pacing, the file as a live source, reconnection, and that no password is told."""
+"""Cameras: kinds and faults of sources, reconnection, turns, and that no password is told."""
 
 import http.server
 import logging
 import socket
 import threading
-import time
 from collections import deque
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.errors import CameraError
-from agent.schema.config import CameraConfig
-from agent.vision.cameras import CameraSetup, Frame, kind_of, open_camera, redact
-from agent.vision.cameras.pace import Pace
+from agent.vision.cameras import Frame, kind_of, open_camera, redact
 from agent.vision.capture import CaptureLoop
 from agent.vision.mailbox import Mailbox
-
-FRAMES = 30
-FPS = 20
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty frames that show their own number: frame n is grey of value 8 n."""
-    path = tmp_path_factory.mktemp("film") / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (64, 48))
-    for number in range(FRAMES):
-        writer.write(np.full((48, 64, 3), 8 * number, np.uint8))
-    writer.release()
-    return path
-
-
-def setup(source: Path | str, age_s: float = 0.0, **config: Any) -> CameraSetup:
-    """A camera whose source was at frame 0 `age_s` ago."""
-    epoch_ns = time.monotonic_ns() - int(age_s * 1e9)
-    entry = CameraConfig(name="door", source=str(source), **config)
-    return CameraSetup(entry, epoch_ns, 10.0, threading.Event())
-
-
-def shown(frame: Frame | None) -> int:
-    assert frame is not None
-    return round(float(frame.image.mean()) / 8)
-
-
-fps = st.floats(0.1, 1000)
-epochs = st.integers(0, 2**55)
-
-
-@given(fps, epochs, st.integers(0, 10**6))
-def test_a_tick_is_shown_when_it_is_due_and_not_before(rate: float, epoch: int, tick: int) -> None:
-    pace = Pace(rate, epoch)
-    due = pace.due_ns(tick)
-    assert pace.tick(due) == tick
-    assert tick == 0 or pace.tick(due - 2) == tick - 1
-
-
-@given(fps, epochs, st.integers(0, 2**45), st.integers(-1, 1000))
-def test_no_tick_is_shown_twice_and_late_readers_skip(
-    rate: float, epoch: int, later: int, last: int
-) -> None:
-    pace = Pace(rate, epoch)
-    assert pace.next_tick(last, epoch + later) == max(pace.tick(epoch + later), last + 1)
-
-
-def test_a_file_is_shown_from_where_it_would_be_by_now(film: Path) -> None:
-    camera = open_camera(setup(film, age_s=0.5))
-    camera.open()
-    frame = camera.read()
-    assert frame is not None
-    assert 10 <= frame.index <= 12
-    assert shown(frame) == frame.index
-    camera.close()
-
-
-def test_two_readers_with_one_epoch_show_the_same_frame(film: Path) -> None:
-    first = setup(film, age_s=0.2)
-    cameras = [
-        open_camera(first),
-        open_camera(CameraSetup(first.config, first.epoch_ns, 10.0, first.stop)),
-    ]
-    for camera in cameras:
-        camera.open()
-    for _ in range(4):
-        indices = [frame.index for camera in cameras if (frame := camera.read())]
-        assert indices[1] - indices[0] in {0, 1}
-
-
-def test_a_reader_that_was_slow_skips_to_the_present(film: Path) -> None:
-    camera = open_camera(setup(film))
-    camera.open()
-    before = shown(camera.read())
-    time.sleep(0.3)
-    frame = camera.read()
-    assert frame is not None
-    assert frame.index - before >= 5
-    assert shown(frame) == frame.index
-
-
-def test_a_file_starts_again_at_its_end(film: Path) -> None:
-    camera = open_camera(setup(film, age_s=(FRAMES - 2) / FPS))
-    camera.open()
-    numbers = [shown(camera.read()) for _ in range(5)]
-    assert 0 in numbers
-    assert max(numbers) <= FRAMES - 1
-
-
-def test_a_file_ends_where_it_shall_not_loop(film: Path) -> None:
-    camera = open_camera(setup(film, age_s=10.0, loop=False))
-    camera.open()
-    assert camera.read() is None
-
-
-def test_a_cap_on_the_frame_rate_leaves_the_films_speed_alone(film: Path) -> None:
-    camera = open_camera(setup(film, fps=5.0))
-    camera.open()
-    indices = [frame.index for _ in range(3) if (frame := camera.read())]
-    assert indices == [0, 4, 8]
+from tests.parts.streams import wait_for
+from tests.vision.filming import setup, shown
 
 
 def test_a_waiting_camera_heeds_stop(film: Path) -> None:
@@ -132,16 +26,6 @@ def test_a_waiting_camera_heeds_stop(film: Path) -> None:
     assert camera.read() is not None
     threading.Timer(0.1, made.stop.set).start()
     assert camera.read() is None
-
-
-def test_a_folder_shows_its_pictures_by_name(tmp_path: Path) -> None:
-    for number in (2, 0, 1):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8, 3), 8 * number, np.uint8))
-    (tmp_path / "notes.txt").write_text("no picture")
-    camera = open_camera(setup(tmp_path, fps=4.0))
-    camera.open()
-    frames = [camera.read() for _ in range(4)]
-    assert [shown(frame) for frame in frames] == [0, 1, 2, 0]
 
 
 def test_the_pattern_moves_and_has_its_size() -> None:
@@ -240,7 +124,8 @@ def test_no_password_is_told(source: str, caplog: pytest.LogCaptureFixture) -> N
         thread.start()
         wait_for(lambda: loop.report(0).status == "failed")
         made.stop.set()
-        thread.join(10)
+        thread.join(60)
+    assert not thread.is_alive()
     assert loop.report(0).problem
     assert "s3cret" not in caplog.text + loop.report(0).problem
 
@@ -254,11 +139,12 @@ def test_a_camera_that_comes_back_is_opened_again(film: Path, tmp_path: Path) ->
     thread.start()
     wait_for(lambda: loop.report(0).status == "failed")
     path.write_bytes(film.read_bytes())
-    assert mailbox.take(5.0) is not None
+    assert mailbox.take(60.0) is not None
     assert loop.report(0).status == "streaming"
     assert not loop.report(0).problem
     made.stop.set()
-    thread.join(5)
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_a_film_that_is_over_says_so(film: Path) -> None:
@@ -290,10 +176,3 @@ def test_cameras_take_turns_however_fast_one_is() -> None:
         assert taken is not None
         served.append(taken[0])
     assert served == ["fast", "slow", "other"] * 3
-
-
-def wait_for(condition: object, timeout_s: float = 10.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)

@@ -198,7 +198,7 @@ def peer() -> Iterator[Peer]:
     made = Peer()
     yield made
     made.process.kill()
-    made.process.wait(5)
+    made.process.wait(30)
     made.wire.close()
 
 

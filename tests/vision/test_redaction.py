@@ -90,7 +90,7 @@ def peer() -> Iterator[Peer]:
         yield made
     finally:
         made.process.kill()
-        made.process.wait(5)
+        made.process.wait(30)
         made.wire.close()
 
 

@@ -177,7 +177,7 @@ def ask_for_engine(
     finally:
         os.close(model_fd)
         peer.process.kill()
-        peer.process.wait(5)
+        peer.process.wait(30)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_worker_says_what_an_engine_would_be_bound_to() -> None:
         answer = peer.ask(ipc.GpuDescribed, ipc.DescribeGpu)
     finally:
         peer.process.kill()
-        peer.process.wait(5)
+        peer.process.wait(30)
     driver = answer.gpu.driver
     assert driver.split()[0] == "13000"
     assert answer.gpu == GpuFacts(
@@ -268,4 +268,4 @@ def test_a_worker_serves_a_tensorrt_variant_from_onnx_and_from_its_engine() -> N
         assert failed.code == "model.unreadable"
     finally:
         peer.process.kill()
-        peer.process.wait(5)
+        peer.process.wait(30)

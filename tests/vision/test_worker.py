@@ -19,6 +19,7 @@ from agent.schema.config import CameraConfig
 from agent.schema.document import parse_msgpack
 from agent.schema.manifest import GoldenSet, InputSpec
 from agent.schema.values import BackendName
+from tests.parts.streams import wait_for
 from tests.vision import models
 from tests.vision.nvidia import engine_file
 from tests.vision.peer import NVIDIA, Peer, variant
@@ -31,7 +32,7 @@ def peer() -> Iterator[Peer]:
         yield made
     finally:
         made.process.kill()
-        made.process.wait(5)
+        made.process.wait(30)
         made.wire.close()
 
 
@@ -59,7 +60,7 @@ def test_a_worker_lives_its_whole_life_in_one_process(peer: Peer) -> None:
     }
     peer.ask(ipc.Done, ipc.CloseCameras)
     peer.ask(ipc.Done, ipc.Shutdown)
-    assert peer.process.wait(5) == 0
+    assert peer.process.wait(30) == 0
 
 
 def test_results_number_frames_as_the_source_does_and_in_order(peer: Peer) -> None:
@@ -147,12 +148,11 @@ def test_a_request_that_is_no_request_is_answered(peer: Peer) -> None:
 def test_a_camera_that_is_not_there_fails_alone(peer: Peer) -> None:
     peer.load(models.onnx_model())
     peer.open_cameras(PATTERN, CameraConfig(name="gone", source="/nowhere/film.mp4"))
-    end = time.monotonic() + 10
-    status: dict[str, str] = {}
-    while status != {"door": "streaming", "gone": "failed"} and time.monotonic() < end:
-        beat = peer.next(ipc.Heartbeat)
-        status = {camera.name: camera.status for camera in beat.cameras}
-    assert status == {"door": "streaming", "gone": "failed"}
+
+    def status() -> dict[str, str]:
+        return {camera.name: camera.status for camera in peer.next(ipc.Heartbeat).cameras}
+
+    wait_for(lambda: status() == {"door": "streaming", "gone": "failed"})
 
 
 def test_an_inference_that_fails_is_told_with_its_frame_and_the_next_goes_on(peer: Peer) -> None:
@@ -177,7 +177,7 @@ def test_a_damaged_model_never_hangs_the_peer(
     try:
         failed = peer.load(damaged(model, damage), ipc.Failed, backend=runtime, input=spec)
     except WireClosedError:
-        assert peer.process.wait(5) != 0
+        assert peer.process.wait(30) != 0
     else:
         assert failed.kind == "ModelError"
         assert failed.code in {"model.unreadable", "model.shape"}
@@ -201,7 +201,7 @@ def test_a_worker_that_is_killed_closes_its_end(peer: Peer) -> None:
     peer.open_cameras(PATTERN)
     peer.next(ipc.FrameResult)
     peer.process.send_signal(signal.SIGKILL)
-    peer.process.wait(5)
+    peer.process.wait(30)
     with pytest.raises(WireClosedError):
         peer.next(ipc.Failed)
 
@@ -211,7 +211,7 @@ def test_a_worker_left_alone_ends_by_itself(peer: Peer) -> None:
     peer.open_cameras(PATTERN)
     peer.next(ipc.FrameResult)
     peer.wire.close()
-    assert peer.process.wait(10) == 0
+    assert peer.process.wait(30) == 0
 
 
 def test_an_inference_that_hangs_stops_the_heartbeat() -> None:
@@ -222,17 +222,20 @@ def test_an_inference_that_hangs_stops_the_heartbeat() -> None:
         peer.load(engine, is_engine=True, backend=BackendName.TENSORRT)
         peer.open_cameras(PATTERN)
         assert peer.next(ipc.Heartbeat).cameras
-        end = time.monotonic() + 12
-        last = time.monotonic()
-        while time.monotonic() < end and time.monotonic() - last < 4:
+        last_s = time.monotonic()
+
+        def is_silent() -> bool:
+            nonlocal last_s
             received = peer.wire.receive(0.2)
             if received and isinstance(parse_msgpack(received[0], ipc.Answer), ipc.Heartbeat):
-                last = time.monotonic()
-        assert time.monotonic() - last >= 4, "it still beats"
+                last_s = time.monotonic()
+            return time.monotonic() - last_s >= 4
+
+        wait_for(is_silent)
         assert peer.process.poll() is None
     finally:
         peer.process.kill()
-        peer.process.wait(5)
+        peer.process.wait(30)
 
 
 def test_a_confined_worker_runs_within_its_memory(assets: Path) -> None:
@@ -257,4 +260,4 @@ def test_a_confined_worker_runs_within_its_memory(assets: Path) -> None:
         assert not peer.next(ipc.FrameResult).error
     finally:
         peer.process.kill()
-        peer.process.wait(5)
+        peer.process.wait(30)

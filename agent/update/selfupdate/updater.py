@@ -23,9 +23,9 @@ from agent.errors import CommandError, PackageError, StorageError, VigilError
 from agent.host.clock import monotonic_ns
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.agent_release import AgentManifest, UpdateAgentArgs
-from agent.schema.config import AgentUpdateConfig
 from agent.schema.document import trusted_json
 from agent.schema.messages import Progress
+from agent.schema.update_config import AgentUpdateConfig
 from agent.update.fetch import fetch_file, fetch_small
 from agent.update.metered import Road
 from agent.update.ports import Replier

@@ -22,7 +22,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from agent.errors import ConfigError, TransferError
-from agent.schema.config import RepositoryConfig
+from agent.schema.update_config import RepositoryConfig
 from agent.update.pace import Clock, Pace, PaceLimits
 
 CHUNK_BYTES = 128 * 1024

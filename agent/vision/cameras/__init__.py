@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from agent.errors import CameraError, ConfigError
 from agent.host.clock import CaptureClock, monotonic_ns
 from agent.host.plugins import load_plugin
+from agent.vision.cameras.pace import wait_until
 
 if TYPE_CHECKING:
     import threading
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.schema.config import CameraConfig
+    from agent.vision.cameras.pace import Pace
 
 CAMERAS: Mapping[str, str] = {
     "file": "agent.vision.cameras.file:FileCamera",
@@ -91,7 +93,7 @@ class CameraSetup:
         default_fps: Frame rate for sources that have none of their own.
         stop: Set when the camera's thread shall end; waits must heed it.
         call: Round every call into a library that may hang: `with setup.call:`.
-        clock: Gives frames their time.
+        clock: Gives frames their time, and recordings their present.
     """
 
     config: CameraConfig
@@ -106,6 +108,12 @@ class CameraSetup:
         taken_ms = (time.perf_counter_ns() - started_ns) / 1e6
         captured_ms, captured_ns = self.clock.stamp()
         return Frame(image, index, captured_ms, captured_ns, taken_ms)
+
+    def wait_for_tick(self, pace: Pace, last: int) -> int | None:
+        """Return the tick of a recording to show after `last`, once it is due; None when stopped before."""
+        now_ns = self.clock.now_ns()
+        tick = pace.next_tick(last, now_ns)
+        return tick if wait_until(pace.due_ns(tick), now_ns, self.stop) else None
 
     def error(self, problem: str, code: str, hint: str = "") -> CameraError:
         """Return an error that names the camera and its source, without secrets."""

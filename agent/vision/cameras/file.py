@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from agent.host.clock import monotonic_ns
 from agent.vision.cameras import CameraSetup, Frame
-from agent.vision.cameras.pace import Pace, wait_until
+from agent.vision.cameras.pace import Pace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,9 +83,7 @@ class FileCamera:
         """Return the tick to show now; None when the camera is stopped before it is due."""
         if not self._setup.config.paced:
             return self._last_tick + 1
-        tick = pace.next_tick(self._last_tick, monotonic_ns())
-        due = wait_until(pace.due_ns(tick), monotonic_ns(), self._setup.stop)
-        return tick if due else None
+        return self._setup.wait_for_tick(pace, self._last_tick)
 
     def _decode(self, film: _Film, number: int) -> NDArray[np.uint8] | None:
         """Return frame `number`, reading on or seeking; None at the true end of a film that is shown once."""

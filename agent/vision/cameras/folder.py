@@ -7,9 +7,8 @@ from pathlib import Path
 
 import cv2
 
-from agent.host.clock import monotonic_ns
 from agent.vision.cameras import CameraSetup, Frame
-from agent.vision.cameras.pace import Pace, wait_until
+from agent.vision.cameras.pace import Pace
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
@@ -41,8 +40,8 @@ class FolderCamera:
 
     def read(self) -> Frame | None:
         """Wait for the next picture that is due; see `agent.vision.cameras.Camera`."""
-        tick = self._pace.next_tick(self._last_tick, monotonic_ns())
-        if not wait_until(self._pace.due_ns(tick), monotonic_ns(), self._setup.stop):
+        tick = self._setup.wait_for_tick(self._pace, self._last_tick)
+        if tick is None:
             return None
         self._last_tick = tick
         if tick >= len(self._pictures) and not self._setup.config.loop:

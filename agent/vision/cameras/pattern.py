@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.errors import CameraError
-from agent.host.clock import monotonic_ns
 from agent.vision.cameras import CameraSetup, Frame
-from agent.vision.cameras.pace import Pace, wait_until
+from agent.vision.cameras.pace import Pace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +54,8 @@ class PatternCamera:
 
     def read(self) -> Frame | None:
         """Wait for the next tick and paint it; see `agent.vision.cameras.Camera`."""
-        tick = self._pace.next_tick(self._last_tick, monotonic_ns())
-        if not wait_until(self._pace.due_ns(tick), monotonic_ns(), self._setup.stop):
+        tick = self._setup.wait_for_tick(self._pace, self._last_tick)
+        if tick is None:
             return None
         self._last_tick = tick
         started = time.perf_counter_ns()
