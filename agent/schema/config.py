@@ -7,10 +7,12 @@ from typing import Annotated
 
 import msgspec
 
+from agent.schema.drift import DriftConfig
+from agent.schema.home_assistant import HomeAssistantConfig
 from agent.schema.keystore import KeyConfig
 from agent.schema.motion import MotionConfig
 from agent.schema.recording import EventConfig
-from agent.schema.reporting import HomeAssistantConfig, OpenTelemetryConfig, TelemetryConfig
+from agent.schema.reporting import OpenTelemetryConfig, TelemetryConfig
 from agent.schema.update_config import UpdateConfig
 from agent.schema.values import Fraction, Identifier, Positive, PositiveFloat, Struct
 from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
@@ -177,6 +179,7 @@ class Config(Struct):
     events: EventConfig = EventConfig()
     update: UpdateConfig = UpdateConfig()
     governor: GovernorConfig = GovernorConfig()
+    drift: DriftConfig = DriftConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()

@@ -1,4 +1,4 @@
-"""What a device tells, to whom and how often: the operator's sections on telemetry, Home Assistant and OpenTelemetry."""
+"""What a device tells, to whom and how often: the operator's sections on telemetry and OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from agent.schema.values import Counter, Identifier, Positive, PositiveFloat, Struct
+from agent.schema.values import Positive, PositiveFloat, Struct
 
 
 class OutboxConfig(Struct):
@@ -29,25 +29,6 @@ class TelemetryConfig(Struct):
     detections: bool = False
     deltas: bool = False
     outbox: OutboxConfig = OutboxConfig()
-
-
-class HomeAssistantConfig(Struct):
-    """Home Assistant by MQTT discovery; see `docs/home-assistant.md`.
-
-    Attributes:
-        prefix: Home Assistant's discovery prefix.
-        labels: Labels that get a counter for each camera; empty for the first `max_labels` of the model.
-        pictures: Sends a picture of each camera every `picture_s` seconds.
-        local_control: Whether whoever may write to the broker may ask for reports and pictures, unsigned.
-    """
-
-    enabled: bool = False
-    prefix: Identifier = "homeassistant"
-    labels: list[str] = []
-    max_labels: Counter = 8
-    pictures: bool = False
-    picture_s: PositiveFloat = 10.0
-    local_control: bool = False
 
 
 class OpenTelemetryConfig(Struct):
