@@ -3,7 +3,7 @@
 FROM debian:bookworm-slim AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-venv ca-certificates \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 WORKDIR /src
 COPY requirements.lock ./
 RUN python3 -m venv /opt/vigil \
@@ -12,14 +12,15 @@ COPY pyproject.toml README.md LICENSE ./
 COPY device_profiles device_profiles
 COPY agent agent
 RUN /opt/vigil/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \
-    && /opt/vigil/bin/pip uninstall -q -y hatchling editables trove-classifiers pathspec pluggy pip \
-    && find /opt/vigil -name tests -path '*/site-packages/*' -type d -prune -exec rm -rf {} +
+    && /opt/vigil/bin/pip uninstall -q -y hatchling editables trove-classifiers pathspec pluggy setuptools pip \
+    && find /opt/vigil \( -path '*/site-packages/*/tests' -o -path '*/onnxruntime/transformers' -o -path '*/onnxruntime/tools' \
+        -o -path '*/ai_edge_litert/tools' \) -type d -prune -exec rm -rf {} +
 
 # The broker of compose.yaml: Debian's mosquitto, with the fleet's own configuration.
 FROM debian:bookworm-slim AS broker
 RUN apt-get update \
     && apt-get install -y --no-install-recommends mosquitto \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin vigil
 USER vigil
 CMD ["mosquitto", "-c", "/site/controller/broker/mosquitto.conf"]
@@ -27,7 +28,7 @@ CMD ["mosquitto", "-c", "/site/controller/broker/mosquitto.conf"]
 FROM debian:bookworm-slim AS agent
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 ca-certificates \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && useradd --uid 10001 --no-create-home --home-dir /var/lib/vigil --shell /usr/sbin/nologin vigil \
     && install -d -o vigil -g vigil -m 700 /var/lib/vigil /run/vigil /etc/vigil
 COPY --from=build /opt/vigil /opt/vigil

@@ -67,7 +67,7 @@ class Agent:
 
     Raises:
         ConfigError: The configuration cannot work on this device.
-        InUseError, StorageError: The state folder is another agent's, or cannot be used.
+        StorageError: The state folder cannot be used.
         KeyUnavailableError: The device key cannot be read.
     """
 

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from agent.errors import StorageError
-from agent.host.alone import Alone
 from agent.host.board import read_facts
 from agent.host.disk import REAL_DISK, Disk
 from agent.host.sensors import temperature_c
@@ -41,7 +40,6 @@ class Device:
         trust_root: The TUF root metadata the device was provisioned with.
         keys: Where the device key lives.
         engines: TensorRT engines that were built here.
-        alone: Keeps other agents from the state folder.
         folder: The state folder; everything durable is below it.
     """
 
@@ -56,7 +54,6 @@ class Device:
     measurements: Measurements
     floor: Floor
     ledger: Ledger
-    alone: Alone
     folder: Path
     disk: Disk
 
@@ -76,9 +73,8 @@ class Device:
         return Path(self.config.runtime_dir)
 
     def close(self) -> None:
-        """Let another agent have the state folder."""
+        """Close what stays open while the agent runs."""
         self.ledger.close()
-        self.alone.close()
 
     def choose(self, manifest: Manifest) -> Choice:
         """Return the variant of a release that suits this board, with the reasons."""
@@ -117,13 +113,11 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
     """Open what the configuration names.
 
     Raises:
-        InUseError: Another agent uses the state folder.
         ConfigError: No such profile, or a key that anyone may read.
         KeyUnavailableError: The device key cannot be read.
         StorageError: The state folder cannot be used.
     """
     folder = Path(config.state_dir)
-    alone = Alone(folder)
     for path in (folder, folder / "tuf", folder / "models", Path(config.runtime_dir)):
         disk.make_dirs(path)
     facts = read_facts()
@@ -142,7 +136,6 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
         measurements=Measurements(folder, disk),
         floor=Floor(folder / "floor", disk, floor_counter(keys)),
         ledger=Ledger(folder / "commands.db"),
-        alone=alone,
         folder=folder,
         disk=disk,
     )

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from agent.host import systemd
 from agent.host.loop import Loop
+from agent.update.selfupdate.launcher import AGAIN
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ class Lifecycle:
                 started.append(part)
             self._watch()
         finally:
-            again = self._status == EXIT_RELOAD
+            # systemd kills what it believes to be stopping, also the version that comes after.
+            again = self._status in {EXIT_RELOAD, AGAIN}
             systemd.notify("RELOADING=1" if again else "STOPPING=1")
             for part in reversed(started):
                 _stop(part)

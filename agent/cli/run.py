@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.config import DEFAULT_PATH
+from agent.config import DEFAULT_PATH, load_config
 from agent.errors import VigilError
 from agent.host.logbook import Logbook
 
@@ -47,19 +48,22 @@ def _run(config: Path, logbook: Logbook) -> int:
     from agent.app.lifecycle import EXIT_RELOAD
     from agent.config.settings import Settings
     from agent.doctor.examination import ask_doctor
+    from agent.host.alone import Alone
     from agent.update.selfupdate.launcher import AGAIN
     from agent.update.selfupdate.slots import own_slots
 
-    settle_config(config)
-    settings = Settings(config)
-    settings.begin()
-    try:
-        status = Agent(settings, logbook, partial(ask_doctor, config)).run()
-    except VigilError as error:
-        if settings.trial is None:
-            raise
-        settings.give_up(error)
-        status = EXIT_RELOAD
+    # Before anything is counted or written: a second agent must leave the first one's trial alone.
+    with closing(Alone(Path(load_config(config).state_dir))):
+        settle_config(config)
+        settings = Settings(config)
+        settings.begin()
+        try:
+            status = Agent(settings, logbook, partial(ask_doctor, config)).run()
+        except VigilError as error:
+            if settings.trial is None:
+                raise
+            settings.give_up(error)
+            status = EXIT_RELOAD
     if status == EXIT_RELOAD:
         # The same process id and no pause: for a service manager the service only reloads.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself

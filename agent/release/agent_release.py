@@ -110,9 +110,9 @@ def _version(source: Path) -> str:
 
 
 def _bundle(source: Path, disk: Disk) -> bytes:
-    """Return the same bytes for the same wheels, whoever packs them."""
+    """Return the same bytes for the same wheels, whoever packs them. Names of wheels may be longer than ustar's 100 bytes."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path in sorted(source.glob("*.whl")):
             data = disk.read(path, FILE_LIMIT)
             entry = tarfile.TarInfo(path.name)

@@ -16,9 +16,14 @@ from agent.vision.golden import Matched, MatchRule, match
 from agent.vision.stages import Divergence, first_divergence, sketch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from agent.vision.detector import Detector
+
+
+_CPU = "CPUExecutionProvider"
 
 
 def read_golden(fd: int) -> GoldenSet:
@@ -38,12 +43,12 @@ def read_golden(fd: int) -> GoldenSet:
 
 
 def run_golden(
-    detector: Detector, golden: GoldenSet, request: RunGolden, delegate: str = ""
+    detector: Detector, golden: GoldenSet, request: RunGolden, runs_on: Sequence[str] = ()
 ) -> GoldenFinished:
     """Run every golden frame through the detector and compare with what its makers found.
 
     Where too little matches, the first stage that differs is named, if the golden set has sketches of them.
-    `delegate` is what the network runs on beside the CPU.
+    `runs_on` names the providers and delegates that were asked for.
 
     Raises:
         ModelError: A picture cannot be decoded, lacks this variant, or inference fails.
@@ -65,6 +70,7 @@ def run_golden(
         if usual is not None and min(matched.recall, matched.precision) < 1:
             missed = missed or Missed(image, usual)  # type: ignore[arg-type] # cv2 cannot say uint8
     problem = _problem(total, request.min_match)
+    delegate = ", ".join(one for one in runs_on if one != _CPU)
     divergence = _bisect(judged, missed, delegate) if problem and missed else None
     return GoldenFinished(
         id=request.id,

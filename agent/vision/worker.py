@@ -136,8 +136,8 @@ class Worker:
             raise CommandError("close the cameras before the golden set is run")
         golden = read_golden(_attached(fd))
         detector, loaded = self._model()
-        delegate = ", ".join([*loaded.providers, *loaded.delegates])
-        self._wire.send(run_golden(detector, golden, request, delegate))
+        runs_on = [*loaded.providers, *loaded.delegates]
+        self._wire.send(run_golden(detector, golden, request, runs_on))
 
     def _open_cameras(self, request: ipc.OpenCameras, fd: int | None) -> None:
         del fd

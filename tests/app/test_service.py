@@ -5,13 +5,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from agent.app.lifecycle import EXIT_RESTART
+from agent.app.lifecycle import EXIT_RESTART, Lifecycle
 from agent.errors import ConfigError
+from agent.host.loop import Loop
+from agent.update.selfupdate.launcher import AGAIN
 from tests.parts.processes import until
 from tests.parts.site import Site
 
@@ -117,6 +120,39 @@ def test_a_frozen_agent_feeds_no_watchdog(site: Site, tmp_path: Path) -> None:
     device.signal(signal.SIGSTOP)
     manager.count("WATCHDOG=1", 0.3)
     assert manager.count("WATCHDOG=1", 1.0) == 0
+
+
+def test_an_end_that_another_version_follows_is_no_stop_to_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = Manager(tmp_path)
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
+    life = Lifecycle()
+    life.finish(AGAIN)
+    assert life.run([]) == AGAIN
+    manager.hear()
+    assert manager.hear() == ["RELOADING=1"]
+
+
+def test_a_loop_that_shows_no_sign_of_life_keeps_the_watchdog_unfed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = Manager(tmp_path)
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
+    monkeypatch.setenv("WATCHDOG_USEC", "40000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    life = Lifecycle()
+
+    class Watched:
+        """Shows no sign of life, and ends when it has been missed a few times."""
+
+        def run(self, stop: threading.Event) -> None:  # noqa: ARG002 - the protocol's
+            until(lambda: caplog.text.count("no sign of life from: camera") > 3, 20, "it is missed")
+            life.finish()
+
+    assert life.run([Loop("camera", Watched(), 0.0, life.on_crash)]) == 0
+    assert manager.hear()[0] == "READY=1"
+    assert manager.hear() == ["STOPPING=1"], "nothing in between"
 
 
 def test_status_shows_the_running_agent_and_says_when_none_runs(site: Site) -> None:

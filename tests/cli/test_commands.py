@@ -2,11 +2,16 @@
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agent import __version__
+from agent.config.settings import Origin, Settings
+from agent.errors import InUseError
+from agent.host.alone import Alone
+from agent.schema.settings import Needs
 from tests.parts.processes import vigil
 from tests.parts.site import Site
 
@@ -84,3 +89,17 @@ def test_a_damaged_profile_is_explained(site: Site) -> None:
     for word in ("/etc/vigil/profiles.d/mine.yaml", "$.name", "str", "int"):
         assert word in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_second_agent_is_refused_before_it_counts_as_a_start_of_the_change_on_trial(
+    site: Site,
+) -> None:
+    device = site.device("twice")
+    with closing(Alone(device.folder / "state")):
+        Settings(device.config).propose({"telemetry": {"interval_s": 2.0}}, Needs(), Origin())
+        record = device.folder / "state/settings.json"
+        before = record.read_bytes()
+        refused = device.cli("run")
+        assert record.read_bytes() == before
+    assert refused.returncode == InUseError.exit_status
+    assert "another agent uses it" in refused.stderr

@@ -95,7 +95,14 @@ CASES: dict[str, tuple[str, Callable[[], Finding | Iterator[Finding]]]] = {
     "heat": ("power.hot", lambda: judge_power(PowerSeen(temperature_c=85.0, limit_c=80.0))),
     "a cool board": ("ok", lambda: judge_power(PowerSeen(temperature_c=40.0, limit_c=80.0))),
     "a good certificate": ("ok", certificate),
-    "one that ends soon": ("certificate.expires_soon", lambda: certificate(ends=NOW + 5 * DAY)),
+    "one whose renewal is overdue": (
+        "certificate.expires_soon",
+        lambda: certificate(starts=NOW - 85 * DAY, ends=NOW + 5 * DAY),
+    ),
+    "one that the device renews": (
+        "ok",
+        lambda: certificate(starts=NOW - 65 * DAY, ends=NOW + 25 * DAY),
+    ),
     "one that ended": ("certificate.expired", lambda: certificate(ends=NOW - DAY)),
     "one of tomorrow": ("certificate.not_yet_valid", lambda: certificate(starts=NOW + DAY)),
     "one of another key": ("certificate.other_key", lambda: certificate(pair=False)),

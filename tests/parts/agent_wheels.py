@@ -15,6 +15,20 @@ from agent import __version__
 
 _ROOT = Path(__file__).parents[2]
 Edits = Mapping[str, tuple[str, str]]
+# Its worker cannot open a camera, and it reads the configuration in another schema.
+_GUARD = '        if self._pipeline is not None:\n            raise CommandError("cameras are open'
+BLIND: Edits = {
+    "agent/vision/worker.py": (
+        _GUARD,
+        f'        raise CommandError("this version is blind")\n{_GUARD}',
+    ),
+    "agent/schema/config.py": ("CONFIG_SCHEMA = 1", "CONFIG_SCHEMA = 2"),
+    "agent/schema/config_versions.py": (
+        "= {}\n\n\ndef migrate",
+        "= {1: Step(lambda old: {**old, 'profile': 'auto'}, dict)}\n\n\ndef migrate",
+    ),
+}
+NONSENSE: Edits = {"agent/app/__init__.py": ('"""', 'import no_such_module\n"""')}
 
 
 class Wheels:
@@ -24,15 +38,16 @@ class Wheels:
         self._folder = folder
         built = folder / "built"
         command = [
+            sys.executable,
             "-m",
-            "pip",
+            "hatchling",
+            "build",
+            "--target",
             "wheel",
-            "--quiet",
-            "--no-deps",
-            "--no-build-isolation",
-            "--no-index",
+            "-d",
+            str(built),
         ]
-        subprocess.run([sys.executable, *command, "-w", str(built), str(_ROOT)], check=True)
+        subprocess.run(command, cwd=_ROOT, check=True, capture_output=True)
         (self._own,) = built.glob("vigil_agent-*.whl")
 
     def version(self, version: str, edits: Edits | None = None) -> Path:

@@ -179,18 +179,6 @@ class Machine:
         """What a unit said."""
         return self.run("journalctl", "-u", unit, "--no-pager", "-o", "cat").stdout
 
-    def host_pid(self, pid: int) -> int:
-        """The id that a process of the machine has here."""
-        for path in Path("/proc").glob("[0-9]*/status"):
-            try:
-                lines = path.read_text().splitlines()
-            except OSError:
-                continue
-            ids = next((line.split()[1:] for line in lines if line.startswith("NSpid:")), [])
-            if len(ids) > 1 and ids[-1] == str(pid) and self._owns(int(ids[0])):
-                return int(ids[0])
-        pytest.fail(f"process {pid} is not in the machine")
-
     def power_off(self) -> None:
         """End it as a power cut would."""
         process, self._process = self._process, None
@@ -213,15 +201,6 @@ class Machine:
                 break
             time.sleep(0.2)
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _owns(self, pid: int) -> bool:
-        try:
-            return (
-                Path(f"/proc/{pid}/ns/pid").readlink()
-                == Path(f"/proc/{self._leader}/ns/pid").readlink()
-            )
-        except OSError:
-            return False
 
     def _inside(self) -> list[str]:
         if not self._process:

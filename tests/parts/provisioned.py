@@ -28,6 +28,7 @@ STICK, WHEELS, CAMERAS = "/srv/stick", "/srv/wheels", "/srv/stick/cameras.yaml"
 DEVICE = "boxed"
 VIDEO = "/opt/vigil/current/lib/python3.11/site-packages/agent/demo/bundled/conveyor.mp4"
 OPTIONS = ("--wheels", WHEELS, "--bundle", STICK, "--cameras", CAMERAS)
+PROTOCOL = "  protocol: 3.1.1\n"  # the embedded broker speaks nothing newer
 # A step is cut off when it says this.
 CUTS = (
     "== keep",
@@ -135,13 +136,15 @@ def _provision(machine: Machine, made: Provisioned) -> None:
 def _quicken(machine: Machine) -> None:
     """Tests wait less, and each test's machine has a page of its own."""
     path = machine.root / "etc/vigil/vigil.yaml"
-    protocol = "  protocol: 3.1.1\n  host:"  # the embedded broker speaks nothing newer
-    path.write_text(path.read_text().replace("  host:", protocol) + _QUICK)
+    path.write_text(path.read_text().replace("  host:", f"{PROTOCOL}  host:") + _QUICK)
 
 
 _QUICK = """\
 telemetry: {interval_s: 1.0}
-update: {trial_timeout_s: 30.0, probation: {seconds: 0.5, frames: 5, max_p95_ms: 5000.0}}
+update:
+  trial_timeout_s: 30.0
+  probation: {seconds: 0.5, frames: 5, max_p95_ms: 5000.0}
+  agent: {health_s: 1.0, deadline_s: 20.0, ready_s: 60.0, silence_s: 60.0}
 """
 
 

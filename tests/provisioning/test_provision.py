@@ -14,12 +14,14 @@ from agent.fleet.bundle import read_terms
 from agent.fleet.enrolment import admit
 from agent.schema.document import parse_json
 from agent.telemetry.status_file import Status
-from tests.parts.nspawn import Machine
+from tests.parts.guides import lines
+from tests.parts.nspawn import ROOT, Machine
 from tests.parts.processes import until
 from tests.parts.provisioned import (
     CUTS,
     DEVICE,
     OPTIONS,
+    PROTOCOL,
     SCRIPT,
     Provisioned,
     copy_of,
@@ -31,7 +33,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def machine(provisioned: Provisioned, tmp_path: Path) -> Iterator[Machine]:
+    """A machine that is not booted: provisioning runs in a container over its disk."""
     copy = copy_of(provisioned, tmp_path / "machine")
+    yield copy
+    copy.destroy()
+
+
+@pytest.fixture(scope="module")
+def booted(provisioned: Provisioned, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One device that runs, for every test that looks at one; the last of them removes the agent."""
+    copy = copy_of(provisioned, tmp_path_factory.mktemp("booted") / "machine")
+    copy.boot()
     yield copy
     copy.destroy()
 
@@ -67,26 +79,24 @@ def test_no_secret_is_in_the_log_or_readable_by_others(
     assert token not in (machine.root / "var/lib/vigil-provision/options").read_text()
 
 
-def test_run_again_it_changes_nothing_and_the_service_runs_on(machine: Machine) -> None:
-    machine.boot()
-    until(lambda: machine.show("vigil.service", "ActiveState") == "active", 60, "the service runs")
-    assert machine.run(SCRIPT, *OPTIONS).returncode == 0
-    before = machine.show("vigil.service", "MainPID")
-    again = machine.run(SCRIPT, *OPTIONS)
+def test_run_again_it_changes_nothing_and_the_service_runs_on(booted: Machine) -> None:
+    until(lambda: booted.show("vigil.service", "ActiveState") == "active", 60, "the service runs")
+    assert booted.run(SCRIPT, *OPTIONS).returncode == 0
+    before = booted.show("vigil.service", "MainPID")
+    again = booted.run(SCRIPT, *OPTIONS)
     assert again.returncode == 0, again.stdout
     steps = [line for line in again.stdout.splitlines() if line.startswith("== ")]
     assert [line for line in steps if "already done" not in line] == [
         "== check: this machine suits"
     ]
-    assert machine.show("vigil.service", "MainPID") == before
-    environment = machine.run("cat", f"/proc/{before}/environ").stdout
+    assert booted.show("vigil.service", "MainPID") == before
+    environment = booted.run("cat", f"/proc/{before}/environ").stdout
     assert "VIGIL_SLOT=a" in environment.split("\0"), "the launcher did not start it"
 
 
 def test_the_device_detects_on_its_video_and_takes_a_release(
-    machine: Machine, provisioned: Provisioned
+    booted: Machine, provisioned: Provisioned
 ) -> None:
-    machine.boot()
     site = provisioned.site
     inbox = site.fleet.controller.inbox
     inbox.wait_state(DEVICE, lambda state: state.online and state.policy_ver > 0, 90)
@@ -96,7 +106,7 @@ def test_the_device_detects_on_its_video_and_takes_a_release(
 
     # Read as a file: in a container the service, which has a /proc of its own, sees another boot id than `vigil status`.
     def status() -> Status:
-        return parse_json(machine.run("cat", "/run/vigil/status.json").stdout.encode(), Status)
+        return parse_json(booted.run("cat", "/run/vigil/status.json").stdout.encode(), Status)
 
     until(lambda: status().telemetry.fps > 0, 60, "frames are counted", every_s=1.0)
     assert status().state.release == "sorters/parts/1.0.0"
@@ -180,17 +190,39 @@ def test_an_image_makes_its_identity_at_the_first_boot(
     assert not (machine.root / "var/lib/vigil-provision/pending").exists()
 
 
-def test_it_can_be_removed_with_and_without_what_it_kept(machine: Machine) -> None:
+def test_a_device_that_was_enrolled_by_hand_moves_in_as_the_guide_says(
+    machine: Machine, provisioned: Provisioned
+) -> None:
+    forget_identity(machine)
+    site, bundle = provisioned.site, "/srv/by-hand"
+    invitation = new_stick(site, machine.root / bundle[1:], "by-hand")
+    enroll = ("vigil", "enroll", "--bundle", bundle, "--folder", "/srv/device")
+    assert machine.run(*enroll, "--key-store", "file").returncode == 0
+    admit(invitation, site.fleet.registry, site.fleet.authority)
+    assert machine.run(*enroll).returncode == 0
+    config = machine.root / "srv/device/vigil.yaml"
+    text = config.read_text().replace("  host:", f"{PROTOCOL}  host:")
+    config.write_text(text + "state_dir: state\nruntime_dir: run\n")
+
+    guide = [line.text for line in lines(ROOT / "docs/first-device.md")]
+    moving = guide[guide.index("sudo scripts/provision.sh --image") :][:6]
+    script = "\n".join(line.removeprefix("sudo ") for line in moving)
+    done = machine.run("env", "HOME=/srv", "bash", "-euxc", f"cd /srv/vigil && {script}")
+    assert done.returncode == 0, done.stdout + done.stderr
     machine.boot()
-    asked = machine.run(SCRIPT, "--uninstall")
+    site.fleet.controller.inbox.wait_state("by-hand", lambda state: state.online, 90)
+
+
+def test_it_can_be_removed_with_and_without_what_it_kept(booted: Machine) -> None:
+    asked = booted.run(SCRIPT, "--uninstall")
     assert asked.returncode == 78
     assert "--yes" in asked.stderr
-    done = machine.run(SCRIPT, "--uninstall", "--yes")
+    done = booted.run(SCRIPT, "--uninstall", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not (machine.root / "opt/vigil").exists()
-    assert not list((machine.root / "etc/systemd/system").rglob("vigil*"))
-    assert (machine.root / "etc/vigil/vigil.yaml").exists()
-    assert machine.run(SCRIPT, "--uninstall", "--purge", "--yes").returncode == 0
+    assert not (booted.root / "opt/vigil").exists()
+    assert not list((booted.root / "etc/systemd/system").rglob("vigil*"))
+    assert (booted.root / "etc/vigil/vigil.yaml").exists()
+    assert booted.run(SCRIPT, "--uninstall", "--purge", "--yes").returncode == 0
     for path in ("etc/vigil", "var/lib/vigil", "var/log/vigil-provision.log"):
-        assert not (machine.root / path).exists()
-    assert machine.run("id", "vigil").returncode != 0
+        assert not (booted.root / path).exists()
+    assert booted.run("id", "vigil").returncode != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -35,6 +36,10 @@ if does == "exit":
     sys.exit(int(rest))
 if does in ("serve", "silent", "keep"):
     tell(f"READY=1\\nMAINPID={os.getpid()}")
+if does == "resign":
+    tell("STOPPING=1")
+    tell("WATCHDOG=1")
+    sys.exit(79)
 if does == "keep":
     from agent.update.selfupdate.slots import Slots
     Slots(prefix, slot).keep()
@@ -181,6 +186,21 @@ def test_the_service_manager_hears_the_candidate_and_keeps_the_launcher_as_main(
         assert manager.recv(4096) == b"WATCHDOG=1"
         process.terminate()
         process.wait(20)
+
+
+def test_a_candidate_that_resigns_does_not_stop_the_service(installed: Installation) -> None:
+    installed.stage("resign")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(installed.prefix / "systemd"))
+        manager.settimeout(20)
+        process = installed.launch(NOTIFY_SOCKET=str(installed.prefix / "systemd"))
+        assert process.wait(30) == 0
+        manager.settimeout(0.1)
+        heard = set()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                heard.add(manager.recv(4096))
+    assert heard <= {b"WATCHDOG=1"}
 
 
 def test_a_slow_start_does_not_trip_the_watchdog_of_the_service(installed: Installation) -> None:

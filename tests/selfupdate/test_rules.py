@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from agent.app.config_files import prepare_for, settle_config
 from agent.config.reading import kept_copy, load_config
 from agent.errors import ConfigError, PackageError, TrustError, VigilError
+from agent.release.agent_release import build_agent_release
 from agent.schema.agent_release import AgentBundle, AgentManifest
 from agent.schema.config_versions import Step, migrate
 from agent.update.selfupdate.admission import AgentFacts, admit_agent
+from agent.update.selfupdate.install import _unpack
 from agent.update.selfupdate.window import Verdict, Vitals, Window
 
 BUNDLE = AgentBundle(python="3.11", machine="aarch64", file="b.tar", size=1, sha256="0" * 64)
@@ -191,3 +193,19 @@ def test_a_folder_that_cannot_be_written_changes_nothing(
     settle_config(older, ReadOnly())  # type: ignore[arg-type]
     assert older.read_text() == OLD
     assert load_config(older).broker.host == "b"
+
+
+def test_a_bundle_takes_names_as_long_as_wheels_have_them(tmp_path: Path) -> None:
+    wheels, slot = tmp_path / "wheels", tmp_path / "slot"
+    platforms = ".".join(f"manylinux_2_{minor}_x86_64" for minor in range(17, 24))
+    names = {"vigil_agent-1.0.0-py3-none-any.whl", f"library-1.0-cp311-cp311-{platforms}.whl"}
+    wheels.mkdir()
+    slot.mkdir()
+    for name in names:
+        (wheels / name).write_text(name)
+    build_agent_release(tmp_path / "release", {"3.11-x86_64": wheels}, "0.1")
+    (bundle,) = (tmp_path / "release").glob("*.tar")
+    _unpack(bundle, slot)
+    assert {path.name: path.read_text() for path in slot.iterdir()} == {
+        name: name for name in names
+    }

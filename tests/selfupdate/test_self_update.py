@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,29 +20,14 @@ from agent.fleet.operators import Order
 from agent.release.agent_release import build_agent_release
 from agent.schema.messages import Reply
 from agent.update.selfupdate import launcher
-from agent.update.selfupdate.install import install
 from agent.update.selfupdate.slots import Slots
-from tests.parts.agent_wheels import Edits, Wheels
+from tests.parts.agent_wheels import BLIND, NONSENSE, Edits, Wheels
 from tests.parts.processes import until
 from tests.parts.site import QUICK, Device, Site
 
 PLACE = f"{sys.version_info[0]}.{sys.version_info[1]}-{platform.machine()}"
 PATIENCE = {"health_s": 2.0, "deadline_s": 12.0, "ready_s": 60.0, "silence_s": 60.0}
 FIRST, GOOD, BAD, BROKEN = "0.8.0", "0.8.1", "0.8.2", "0.8.3"
-# Its worker cannot open a camera, and it reads the configuration in another schema.
-_GUARD = '        if self._pipeline is not None:\n            raise CommandError("cameras are open'
-BLIND: Edits = {
-    "agent/vision/worker.py": (
-        _GUARD,
-        f'        raise CommandError("this version is blind")\n{_GUARD}',
-    ),
-    "agent/schema/config.py": ("CONFIG_SCHEMA = 1", "CONFIG_SCHEMA = 2"),
-    "agent/schema/config_versions.py": (
-        "= {}\n\n\ndef migrate",
-        "= {1: Step(lambda old: {**old, 'profile': 'auto'}, dict)}\n\n\ndef migrate",
-    ),
-}
-NONSENSE: Edits = {"agent/app/__init__.py": ('"""', 'import no_such_module\n"""')}
 
 
 @dataclass(frozen=True)
@@ -88,15 +74,22 @@ def installed(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     (prefix / "b").mkdir()
     shutil.copy(launcher.__file__, prefix / "launch")
     wheels = Wheels(tmp_path / "wheels")
-    build_agent_release(tmp_path / "first", {PLACE: wheels.version(FIRST)}, "0.1")
-    (bundle,) = (tmp_path / "first").glob("*.tar")
-    install(bundle, prefix / "a", FIRST)
+    environment(prefix / "a", wheels.version(FIRST))
     device = site.device("self-updating", update={**QUICK, "agent": PATIENCE})
+    (camera,) = yaml.safe_load(device.config.read_text())["cameras"]
+    device.configure(cameras=[{**camera, "fps": 5.0}])  # seeing more would only cost time
     _launch(device, prefix)
     site.wait_ready(device)
     assert site.install(device, site.release("1.0.0")).status.value == "succeeded"
     yield Fixture(site, device, wheels, prefix)
     device.stop()
+
+
+def environment(slot: Path, wheels: Path) -> None:
+    """The first environment, in a second: what the agent itself makes of a bundle is what the updates show."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", slot], check=True)
+    for wheel in wheels.iterdir():
+        zipfile.ZipFile(wheel).extractall(next(slot.glob("lib/python*/site-packages")))
 
 
 def _launch(device: Device, prefix: Path) -> None:

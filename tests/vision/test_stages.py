@@ -15,9 +15,10 @@ from agent.vision.detector import Detector, golden_boxes, load_detector
 from agent.vision.image import Scaler
 from agent.vision.stages import first_divergence, sketch
 from agent.vision.trial import run_golden
-from tests.parts.drifting import BUNDLED, CONVEYOR, Picture, pictures
+from tests.parts.drifting import BUNDLED, CONVEYOR, MODEL_FAULTS, Picture, pictures
 
 SIZE: dict[str, Any] = {"width": 320, "height": 320}
+EXACT = RunGolden(id=1, variant="onnx", min_match=1.0, match_iou=0.99, score_tolerance=0.001)
 REQUEST = RunGolden(id=1, variant="onnx", min_match=0.9, match_iou=0.7, score_tolerance=0.15)
 
 
@@ -95,6 +96,14 @@ def test_another_network_is_the_runtimes_or_its_delegates_fault(
     assert (named.stage, "libedgetpu.so.1" in named.likely) == ("delegate", True)
 
 
+def test_scores_that_a_delegate_halves_are_its_fault(
+    right: Detector, picture: Picture, usual: StageSketch
+) -> None:
+    (fault,) = (one for one in MODEL_FAULTS if "delegate" in one.name)
+    found = sketch(fault.spoil(right, ()), picture)
+    assert first_divergence(usual, found, delegate="libx.so").stage == "delegate"
+
+
 def test_what_is_left_is_the_decoding_of_outputs(usual: StageSketch) -> None:
     assert first_divergence(usual, usual).stage == "post"
 
@@ -121,6 +130,21 @@ def test_a_golden_run_says_where_it_went_wrong(right: Detector, picture: Picture
     assert finished.stage == "normalisation"
     assert "recall" in finished.problem
     assert "the first stage that differs is normalisation" in finished.problem
+
+
+@pytest.mark.parametrize(
+    ("runs_on", "stage"),
+    [
+        (["CPUExecutionProvider"], "runtime"),
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], "delegate"),
+    ],
+)
+def test_the_cpu_is_no_delegate(
+    right: Detector, picture: Picture, runs_on: list[str], stage: str
+) -> None:
+    golden = golden_of(right, picture, sketched=True)
+    other = detector_of("parts-1.onnx")
+    assert run_golden(other, golden, EXACT, runs_on).stage == stage
 
 
 def test_an_older_golden_set_still_says_that_something_is_wrong(

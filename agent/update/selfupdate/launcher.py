@@ -128,8 +128,9 @@ class _Watch:  # passes a candidate's notifications on, and knows when it is sil
             if self._ready:
                 return
             lines = ["WATCHDOG=1"]  # systemd's patience is for a running agent, not for a start
-        text = "\n".join(line for line in lines if not line.startswith("MAINPID="))
-        if self._systemd:
+        # The service goes on when a candidate ends, and its main process is this one.
+        text = "\n".join(line for line in lines if not line.startswith(("MAINPID=", "STOPPING=")))
+        if text and self._systemd:
             self._socket.sendto(text.encode(), self._systemd)
 
     def _stop(self, number: int, _frame: Any) -> None:
