@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,20 +19,16 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.config import load_config
-from agent.control.attachments import attach
 from agent.errors import ConfigError, KeyUnavailableError, TransferError, TrustError
 from agent.fleet.home import open_home
-from agent.fleet.operators import read_command
 from agent.fleet.registry import GrantRecord
 from agent.release.repository import Repository
-from agent.schema.document import to_json
-from agent.schema.messages import Reply, ReplyStatus, State
+from tests.fleet.answering import BUNDLE, answer_with_a_file, start_late
 from tests.fleet.conftest import free_port
 from tests.fleet.mqtt_device import WAIT_S, Device
 
 Vigil = Callable[..., str]
 PROJECT = Path(__file__).parents[2]
-BUNDLE = bytes(range(256)) * 200
 OFFLINE = ("root", "targets", "release", "policy")
 
 
@@ -280,32 +275,3 @@ def served(home: Path) -> Iterator[None]:
         process.terminate()
         assert process.wait(15) == 0
         process.stdout.close()
-
-
-def start_late(device: Device) -> None:
-    """Come up after the command was given, and answer it."""
-    time.sleep(2.0)
-    device.subscribe("vigil/1/d/cam-1/cmd")
-    state = State(v=1, device="cam-1", online=True, policy_ver=1)
-    device.publish("vigil/1/d/cam-1/state", to_json(state), retain=True)
-    answer_once(device)
-
-
-def answer_once(device: Device) -> None:
-    """Reply that the command which comes next succeeded."""
-    reply(device, read_command(device.get()[1]).id, "stop", ReplyStatus.SUCCEEDED)
-
-
-def answer_with_a_file(device: Device, heard: list[bytes]) -> None:
-    """Send a file in answer to the command which comes next, and keep that command."""
-    heard.append(device.get()[1])
-    command = read_command(heard[-1])
-    for part in attach("bundle.bin", BUNDLE, 16_384):
-        reply(device, command.id, "diagnostics", ReplyStatus.RUNNING, attachment=part)
-    reply(device, command.id, "diagnostics", ReplyStatus.SUCCEEDED)
-
-
-def reply(device: Device, command: str, cmd: str, status: ReplyStatus, **data: object) -> None:
-    """Say how a command does."""
-    message = Reply(v=1, device="cam-1", id=command, cmd=cmd, status=status, at_ms=0, data=data)
-    device.publish("vigil/1/d/cam-1/reply", to_json(message))
