@@ -40,31 +40,45 @@ def baseline(
     Choose what the cameras see in all weathers and lights; what is missing here is called drift on a device.
     Writes the file that the draft names as `drift_baseline`.
     """
-    from agent.drift.baseline import LEAST_FRAMES, learn
     from agent.release.draft_file import read_draft
 
     wanted, folder = read_draft(draft), draft.resolve().parent
     if not wanted.drift_baseline:
         hint = "add `drift_baseline: baseline.json` to it"
         raise ConfigError(f"{draft}: names no file for the drift baseline", hint=hint)
+    found = baseline_of(wanted, folder, sources, frames, night_below)
+    path = folder / wanted.drift_baseline
+    write_json(found, path)
+    Console().print(_table(found))
+    Console(highlight=False).print(f"{path}: written")
+
+
+def baseline_of(
+    draft: DraftFile, folder: Path, sources: list[Path], frames: int, night_below: float
+) -> DriftBaseline:
+    """Let every variant look at up to so many frames of each source.
+
+    Raises:
+        ModelError: A variant does not load or run.
+        PackageError: There are too few pictures.
+    """
+    from agent.drift.baseline import LEAST_FRAMES, learn
+
     looked: dict[str, list[FrameFigures]] = defaultdict(list)
     total, pictures = _spread(sources, frames)
-    looks = _look(wanted, folder, pictures)
-    for variant, figures in with_progress(looks, "Looking", total * len(wanted.variants)):
+    looks = _look(draft, folder, pictures)
+    for variant, figures in with_progress(looks, "Looking", total * len(draft.variants)):
         looked[variant].append(figures)
     found = DriftBaseline(
         v=BASELINE_VERSION,
-        confidence=wanted.golden.confidence,
+        confidence=draft.golden.confidence,
         night_below=night_below,
         variants={variant: learn(seen, night_below) for variant, seen in looked.items()},
     )
     if not all(found.variants.values()):
         message = f"expected {LEAST_FRAMES} pictures of day or of night, found {total} in all"
         raise PackageError(message, hint="give more pictures, or a longer video")
-    path = folder / wanted.drift_baseline
-    write_json(found, path)
-    Console().print(_table(found))
-    Console(highlight=False).print(f"{path}: written")
+    return found
 
 
 def _spread(sources: list[Path], most: int) -> tuple[int, Iterator[Picture]]:

@@ -173,15 +173,10 @@ def add_key(
     file: Annotated[Path, typer.Argument(help="The key file that `vigil release build` wrote.")],
 ) -> None:
     """Give the controller a release's key, to be wrapped for each device that asks."""
-    from agent.errors import ConfigError
     from agent.fleet.home import open_home
-    from agent.host.disk import REAL_DISK
-    from agent.release.build import DEK_BYTES
+    from agent.release.build import read_key
 
-    dek = REAL_DISK.read(file, DEK_BYTES)
-    if len(dek) != DEK_BYTES:
-        raise ConfigError(f"{file}: expected {DEK_BYTES} bytes, found {len(dek)}")
-    open_home(home).registry.put_release_key(release, dek)
+    open_home(home).registry.put_release_key(release, read_key(file))
     console.print(f"{release}: key kept")
 
 

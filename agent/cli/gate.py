@@ -65,7 +65,7 @@ class Court:
 
     def reference(self, detector: Detector, name: str) -> Reference:
         """Measure a model that variants are made from."""
-        return Reference(detector, self._measure(detector, name))
+        return Reference(detector, measure(detector, self.truth, name))
 
     def judge(
         self, variant: str, claimed: float, load: Callable[[], Detector], reference: Reference
@@ -79,7 +79,7 @@ class Court:
         try:
             detector = load()
             seen = compare_on(self.pictures, detector, reference.detector, rule)
-            report = self._measure(detector, variant)
+            report = measure(detector, self.truth, variant)
         except ModelError as error:
             return Evidence(variant=variant, claimed=claimed, fault=error.diagnostics())
         verdict = compare(report, reference.report, self.budget.max_drop)
@@ -88,18 +88,28 @@ class Court:
             claimed=claimed,
             accuracy=report.map50_95,
             reference=reference.report.map50_95,
-            losses=[ClassLoss(label=one.label, drop=one.drop) for one in verdict.classes],
+            losses=[
+                ClassLoss(label=one.label, objects=one.objects, drop=one.drop)
+                for one in verdict.classes
+            ],
             recall=round(seen.matched.recall, 4),
             precision=round(seen.matched.precision, 4),
             repeat=seen.repeat,
         )
 
-    def _measure(self, detector: Detector, name: str) -> EvalReport:
-        from agent.vision.evaluation import evaluate
 
-        pictures = with_progress(self.truth.pictures(), f"Evaluating {name}", len(self.truth.files))
-        searching = detector.with_thresholds(_LEAST_CONFIDENCE, _IOU)
-        return evaluate(searching, self.truth, pictures).report
+def measure(detector: Detector, truth: Dataset, name: str) -> EvalReport:
+    """Return a model's accuracy, measured as `vigil eval` does by itself.
+
+    Raises:
+        ConfigError: Its classes are not the dataset's.
+        ModelError: It does not run, or its outputs make no sense.
+    """
+    from agent.vision.evaluation import evaluate
+
+    pictures = with_progress(truth.pictures(), f"Evaluating {name}", len(truth.files))
+    searching = detector.with_thresholds(_LEAST_CONFIDENCE, _IOU)
+    return evaluate(searching, truth, pictures).report
 
 
 def gate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
@@ -159,23 +169,23 @@ def gate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comma
         court.judge(one.id, one.accuracy, partial(load_variant, wanted, one, folder), reference)
         for one in wanted.variants
     ]
-    report(found, court.budget, str(source), json_file)
+    refused = {
+        one.variant: against for one in found if (against := reasons_against(one, court.budget))
+    }
+    if json_file is not None:
+        evidence = GateReport(
+            source=str(source), budget=court.budget, evidence=found, refused=refused
+        )
+        write_json(evidence, json_file)
+    report(found, refused)
 
 
-def report(
-    found: Sequence[Evidence], budget: Budget, source: str, json_file: Path | None = None
-) -> None:
-    """Show what was found.
+def report(found: Sequence[Evidence], refused: dict[str, list[str]]) -> None:
+    """Show what was found of all variants; `refused` has the reasons against those that must not pass.
 
     Raises:
-        PackageError: `package.gate` when a variant is refused.
+        PackageError: `package.gate` when there is one.
     """
-    refused = {one.variant: against for one in found if (against := reasons_against(one, budget))}
-    if json_file is not None:
-        write_json(
-            GateReport(source=source, budget=budget, evidence=list(found), refused=refused),
-            json_file,
-        )
     Console(stderr=True).print(_table(found, refused))
     if refused:
         told = "; ".join(f"{one}: {reason}" for one, all_ in refused.items() for reason in all_)

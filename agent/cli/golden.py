@@ -45,19 +45,32 @@ def golden(
 
     wanted, folder = read_draft(draft), draft.resolve().parent
     pictures = golden_pictures([folder / name for name in wanted.golden.images], clip)
-    expected: dict[str, Boxes] = {variant.id: [] for variant in wanted.variants}
-    stages: dict[str, list[StageSketch]] = {variant.id: [] for variant in wanted.variants}
-    looks = _look(wanted, folder, pictures)
-    for variant, boxes, led in with_progress(looks, "Looking", len(expected) * len(pictures)):
-        expected[variant].append(boxes)
-        stages[variant].append(led)
-    _refuse_blindness(expected)
+    expected, stages = look(wanted, folder, pictures)
     Console().print(_table(wanted, expected))
     files = {wanted.golden.expected: expected, wanted.golden.stages: stages}
     for name, content in files.items():
         if name:
             write_file(folder / name, msgspec.json.encode(content))
             Console(highlight=False).print(f"{folder / name}: written")
+
+
+def look(
+    draft: DraftFile, folder: Path, pictures: list[Picture]
+) -> tuple[dict[str, Boxes], dict[str, list[StageSketch]]]:
+    """Return, by variant id, the boxes found in each picture, and the stages that led to them.
+
+    Raises:
+        ModelError: A variant does not load or run.
+        PackageError: A variant finds nothing in any picture.
+    """
+    expected: dict[str, Boxes] = {variant.id: [] for variant in draft.variants}
+    stages: dict[str, list[StageSketch]] = {variant.id: [] for variant in draft.variants}
+    looks = _look(draft, folder, pictures)
+    for variant, boxes, led in with_progress(looks, "Looking", len(expected) * len(pictures)):
+        expected[variant].append(boxes)
+        stages[variant].append(led)
+    _refuse_blindness(expected)
+    return expected, stages
 
 
 def golden_pictures(paths: list[Path], clip: Path | None) -> list[Picture]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from agent.release.obfuscate.proof import Proof
 
 _MODEL_LIMIT = 1 << 30
+INERT_LAYERS = 8
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A model file before and after, and the proof that both compute the same."""
+
+    before: bytes
+    after: bytes
+    seed: int
+    proof: Proof
 
 
 def obfuscate(
@@ -26,7 +38,9 @@ def obfuscate(
     seed: Annotated[
         int | None, typer.Option(help="Decides names and order; from the file itself if not given.")
     ] = None,
-    inert: Annotated[int, typer.Option(min=0, help="Inert layers to add to an ONNX graph.")] = 8,
+    inert: Annotated[
+        int, typer.Option(min=0, help="Inert layers to add to an ONNX graph.")
+    ] = INERT_LAYERS,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Greatest difference of an output to bear.")
     ] = 0.0,
@@ -35,6 +49,20 @@ def obfuscate(
 
     The file then says neither labels nor family: a release's draft does.
     """
+    found = hide(model, inert, seed, tolerance)
+    write_file(out, found.after)
+    Console().print(_table(found))
+    Console(highlight=False).print(f"{out}: written, seed {found.seed}")
+
+
+def hide(
+    model: Path, inert: int, seed: int | None = None, tolerance: float = 0.0, rounds: int = 20
+) -> Hidden:
+    """Obfuscate a model file and prove it; time both so many `rounds`.
+
+    Raises:
+        PackageError: It is no model, or `package.obfuscation` when its outputs differ by more than `tolerance`.
+    """
     from agent.release.obfuscate import Plan
     from agent.release.obfuscate import obfuscate as hidden_from
     from agent.release.obfuscate.proof import compare
@@ -42,25 +70,23 @@ def obfuscate(
     before = REAL_DISK.read(model, _MODEL_LIMIT)
     chosen = _seed_of(before) if seed is None else seed
     after = hidden_from(before, Plan(chosen, inert))
-    proof = compare(before, after)
+    proof = compare(before, after, rounds=rounds)
     if proof.largest > tolerance or (not tolerance and not proof.identical):
         raise PackageError(
             f"{model}: obfuscated it differs by {proof.largest:.3g} in {proof.different} values",
             code="package.obfuscation",
             hint="fewer inert layers (--inert 0), another --seed, or a --tolerance you can bear",
         )
-    write_file(out, after)
-    Console().print(_table(before, after, proof))
-    Console(highlight=False).print(f"{out}: written, seed {chosen}")
+    return Hidden(before, after, chosen, proof)
 
 
 def _seed_of(model: bytes) -> int:
     return int.from_bytes(hashlib.sha256(model).digest()[:4], "big")
 
 
-def _table(before: bytes, after: bytes, proof: Proof) -> Table:
-    table = Table("", "before", "after")
-    table.add_row("size, bytes", str(len(before)), str(len(after)))
+def _table(found: Hidden) -> Table:
+    proof, table = found.proof, Table("", "before", "after")
+    table.add_row("size, bytes", str(len(found.before)), str(len(found.after)))
     same = "the same bits" if proof.identical else f"within {proof.largest:.3g}"
     table.add_row(f"outputs, {proof.inputs} random inputs", "", same)
     table.add_row("time", "1.00", f"{proof.slowdown:.2f}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cli.detect import Family, read_labels
+from agent.cli.gate import measure
 from agent.cli.output import write_file
-from agent.cli.progress import with_progress
 from agent.errors import PackageError
+from agent.schema.values import CalibrationMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,17 +28,24 @@ if TYPE_CHECKING:
     from agent.vision.detector import Detector
     from agent.vision.evaluation import Comparison, EvalReport
 
-_LEAST_CONFIDENCE, _IOU = 0.005, 0.6
 # How many convolutions stay in float, from try to try.
 _STEPS = (0, 12, 20, 32, 48)
 _WORST_CLASSES = 5
 
 
-class Calibration(str, enum.Enum):
-    """How an activation's range is found: all of it, or all but its outliers (slower)."""
+@dataclass(frozen=True)
+class Tried:
+    """What came of quantising.
 
-    MINMAX = "minmax"
-    PERCENTILE = "percentile"
+    Attributes:
+        file: The first file within the budget, or the last that was tried.
+        tries: Name, size in bytes and report of the float model and of every try.
+        verdict: Of `file` against the float model.
+    """
+
+    file: bytes
+    tries: list[tuple[str, int, EvalReport]]
+    verdict: Comparison
 
 
 def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
@@ -54,8 +63,8 @@ def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     ] = 0.01,
     pictures: Annotated[int, typer.Option(min=1, help="Calibration pictures at most.")] = 64,
     method: Annotated[
-        Calibration, typer.Option(help="How an activation's range is found.")
-    ] = Calibration.MINMAX,
+        CalibrationMethod, typer.Option(help="How an activation's range is found.")
+    ] = CalibrationMethod.MINMAX,
     family: Annotated[
         Family | None, typer.Option(help="How outputs are decoded, if the file is silent.")
     ] = None,
@@ -67,62 +76,98 @@ def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
 
     Convolutions that lose most of their signal are kept in float, more of them from try to try, until the loss is within the budget.
     """
-    from agent.release.quantise import Quantiser
     from agent.vision.dataset import load_dataset
+
+    truth = load_dataset(dataset, images)
+    load = partial(_detector, family=family, names=read_labels(labels) if labels else None)
+    inputs = calibration_inputs(load(model), calibrate, pictures)
+    found = quantise_within(model, inputs, method, load, truth, max_drop)
+    Console().print(_table(found.tries))
+    require_within(found, model)
+    write_file(out, found.file)
+    Console(highlight=False).print(f"{out}: written")
+
+
+def quantise_within(
+    model: Path,
+    inputs: Sequence[NDArray[np.float32]],
+    method: CalibrationMethod,
+    load: Callable[[Path], Detector],
+    truth: Dataset,
+    max_drop: float,
+) -> Tried:
+    """Quantise, with more and more convolutions kept in float until the loss is within `max_drop` or there are no more tries.
+
+    Args:
+        model: The float ONNX file.
+        inputs: What its input tensor holds for each calibration picture.
+        method: How an activation's range is found.
+        load: Loads it, or what is made of it.
+        truth: The validation set.
+        max_drop: Loss of mAP50-95 to bear.
+
+    Raises:
+        ModelError: The float model or a try does not run.
+        PackageError: It cannot be quantised.
+    """
+    from agent.release.quantise import Quantiser
     from agent.vision.evaluation import compare
 
-    truth, names = load_dataset(dataset, images), read_labels(labels) if labels else None
-    detector = _detector(model, family, names)
-    baseline = _measure(detector, truth, model.name)
-    inputs = list(_inputs(detector, calibrate, pictures))
-    tries: list[tuple[str, int, EvalReport]] = [("float", model.stat().st_size, baseline)]
+    before = measure(load(model), truth, model.name)
+    tries: list[tuple[str, int, EvalReport]] = [("float", model.stat().st_size, before)]
     with Quantiser(model, inputs, method.value) as quantiser:
         worst_first: list[str] = []
         for kept in _STEPS:
             worst_first = worst_first or (quantiser.by_harm() if kept else [])
             file = quantiser.quantise(worst_first[:kept])
-            report = _measure_bytes(file, family, names, truth)
-            tries.append((f"int8, {kept} in float", len(file), report))
-            verdict = compare(report, baseline, max_drop)
+            tried = _measure_bytes(file, load, truth)
+            tries.append((f"int8, {kept} in float", len(file), tried))
+            verdict = compare(tried, before, max_drop)
             if verdict.passed:
                 break
-    Console().print(_table(tries))
-    if not verdict.passed:
-        raise _refusal(model, verdict)
-    write_file(out, file)
-    Console(highlight=False).print(f"{out}: written")
+    return Tried(file, tries, verdict)
+
+
+def require_within(found: Tried, model: Path) -> None:
+    """Refuse what lost too much.
+
+    Raises:
+        PackageError: `package.accuracy`, naming the classes that lost most.
+    """
+    verdict = found.verdict
+    if verdict.passed:
+        return
+    worst = ", ".join(f"{one.label} {one.drop:.3f}" for one in verdict.classes[:_WORST_CLASSES])
+    raise PackageError(
+        f"{model}: INT8 loses {verdict.drop:.4f} of mAP50-95, {verdict.max_drop:.4f} may be lost; most: {worst}",
+        code="package.accuracy",
+        hint="calibrate on pictures like those your cameras take, try --method percentile, or train with quantisation",
+    )
+
+
+def calibration_inputs(detector: Detector, source: Path, wanted: int) -> list[NDArray[np.float32]]:
+    """Return what the network is given for pictures spread over a folder or video, by the device's own preprocessing.
+
+    Raises:
+        CameraError: The source holds no picture, or one that cannot be decoded.
+    """
+    return list(_inputs(detector, source, wanted))
 
 
 def _detector(model: Path, family: Family | None, names: Sequence[str] | None) -> Detector:
     from agent.vision.detector import load_detector
 
-    return load_detector(
-        model,
-        family=family.value if family else None,
-        labels=names,
-        confidence=_LEAST_CONFIDENCE,
-        iou=_IOU,
-    )
+    return load_detector(model, family=family.value if family else None, labels=names)
 
 
-def _measure(detector: Detector, truth: Dataset, name: str) -> EvalReport:
-    from agent.vision.evaluation import evaluate
-
-    pictures = with_progress(truth.pictures(), f"Evaluating {name}", len(truth.files))
-    return evaluate(detector, truth, pictures).report
-
-
-def _measure_bytes(
-    file: bytes, family: Family | None, names: Sequence[str] | None, truth: Dataset
-) -> EvalReport:
+def _measure_bytes(file: bytes, load: Callable[[Path], Detector], truth: Dataset) -> EvalReport:
     with tempfile.TemporaryDirectory(prefix="vigil-quantise-") as folder:
         path = Path(folder) / "int8.onnx"
         path.write_bytes(file)
-        return _measure(_detector(path, family, names), truth, path.name)
+        return measure(load(path), truth, path.name)
 
 
 def _inputs(detector: Detector, source: Path, wanted: int) -> Iterator[NDArray[np.float32]]:
-    """Yield what the network is given for pictures spread over the source, by the device's own preprocessing."""
     from agent.vision.gallery import open_source
 
     total, pictures = open_source(source)
@@ -130,15 +175,6 @@ def _inputs(detector: Detector, source: Path, wanted: int) -> Iterator[NDArray[n
     for picture in itertools.islice(pictures, 0, every * wanted, every):
         detector.letterbox.fill(picture.image)
         yield detector.backend.buffer.copy()
-
-
-def _refusal(model: Path, verdict: Comparison) -> PackageError:
-    worst = ", ".join(f"{one.label} {one.drop:.3f}" for one in verdict.classes[:_WORST_CLASSES])
-    return PackageError(
-        f"{model}: INT8 loses {verdict.drop:.4f} of mAP50-95, {verdict.max_drop:.4f} may be lost; most: {worst}",
-        code="package.accuracy",
-        hint="calibrate on pictures like those your cameras take, try --method percentile, or train with quantisation",
-    )
 
 
 def _table(tries: list[tuple[str, int, EvalReport]]) -> Table:

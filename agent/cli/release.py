@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cli.baseline import baseline
+from agent.cli.build import build, recipe_schema
 from agent.cli.gate import gate
 from agent.cli.golden import golden
 from agent.cli.obfuscate import obfuscate
@@ -35,6 +35,8 @@ RoleName = Annotated[str, typer.Argument(help="root, targets, policy, agent or a
 app.command("golden")(golden)
 app.command("baseline")(baseline)
 app.command("gate")(gate)
+app.command("build")(build)
+app.command("schema")(recipe_schema)
 app.command("obfuscate")(obfuscate)
 app.command("quantise")(quantise)
 
@@ -74,27 +76,6 @@ def init(
 
 
 @app.command()
-def build(
-    draft: Annotated[Path, typer.Argument(help="Draft of the release (YAML).")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
-    key_out: Annotated[Path, typer.Option("--key-out", help="File for the release's key.")],
-) -> None:
-    """Seal a release's files with a new key; give the key's file to the controller only."""
-    from agent.errors import ConfigError
-    from agent.host.disk import REAL_DISK
-    from agent.release.build import DEK_BYTES, build_release
-    from agent.release.draft_file import load_draft
-
-    if key_out.exists():
-        raise ConfigError(f"{key_out}: a key is there already", hint="choose another file")
-    loaded, dek = load_draft(draft), os.urandom(DEK_BYTES)
-    # The key first: sealed files whose key was lost are worth nothing.
-    REAL_DISK.write_atomic(key_out, dek)
-    manifest = build_release(out, loaded, dek)
-    console.print(f"{loaded.release_id}: {manifest.parent}, key in {key_out}")
-
-
-@app.command()
 def stage(
     repository: RepositoryFolder,
     release: Annotated[Path | None, typer.Option(help="Folder that build made.")] = None,
@@ -113,6 +94,25 @@ def stage(
         opened.set_policy(load_policy(policy))
     if renew:
         opened.renew(renew)
+    _show_staged(opened)
+
+
+@app.command("replace-key")
+def replace_key(
+    repository: RepositoryFolder,
+    role: Annotated[
+        str, typer.Argument(help="root, targets, release, policy, snapshot or timestamp.")
+    ],
+    old: Annotated[Path, typer.Option(help="Public key that was lost or stolen.")],
+    new: Annotated[Path, typer.Option(help="Public key that takes its place.")],
+) -> None:
+    """Stage what makes another key count in place of a lost or stolen one; approve and publish it next."""
+    from agent.release.replacement import replace_key as exchange
+    from agent.release.repository import Repository
+    from agent.release.signers import load_public
+
+    opened = Repository(repository)
+    exchange(opened, role, load_public(old), load_public(new))
     _show_staged(opened)
 
 

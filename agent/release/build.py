@@ -1,22 +1,22 @@
 """From models and measurements to a release folder: a manifest and sealed files, ready to be signed.
 
-All files of a release are sealed with one key (DEK), each with its own salt; the same draft, key and salts
-give the same bytes. The folder appears complete or not at all.
+All files of a release are sealed with one key (DEK), each with a salt derived from key, name and content: the same draft and key
+give the same bytes, so a second person can make a release again and compare. The folder appears complete or not at all.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec.structs import replace
 
-from agent.errors import PackageError, StorageError
+from agent.errors import ConfigError, PackageError, StorageError
 from agent.host.disk import REAL_DISK, Disk
 from agent.release.golden import encode_golden
 from agent.schema.document import Malformed, parse_json, to_json
@@ -44,7 +44,7 @@ UNLIMITED = GoldenSpec(payload=UNSEALED)
 DEVICE_DEFAULTS = ProbationSpec()
 NO_BASELINE = DriftBaseline()
 
-Salts = Callable[[str], bytes]
+_SALT_PURPOSE = b"vigil sealed file salt 1"
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,21 @@ class ReleaseDraft:
         return f"{self.device_class}/{self.name}/{self.version}"
 
 
-def random_salt(_file: str) -> bytes:
-    """Return a fresh salt for a file."""
-    return os.urandom(SALT_BYTES)
+def salt_of(dek: bytes, release_id: str, file: str, plaintext: bytes) -> bytes:
+    """Return a file's salt, 32 bytes: HKDF-SHA256 (RFC 5869) of the key, the release, the file's name and its content.
+
+    Two files that differ in any of these have different salts, as drawn ones would; that two releases of one key hold the same
+    file under the same name would show, which the signed manifest does not hide either.
+    """
+    about = [_SALT_PURPOSE, release_id.encode(), file.encode(), hashlib.sha256(plaintext).digest()]
+    info = b"".join(len(part).to_bytes(4, "big") + part for part in about)
+    return HKDF(hashes.SHA256(), SALT_BYTES, salt=None, info=info).derive(dek)
 
 
 def build_release(
     folder: Path,
     draft: ReleaseDraft,
     dek: bytes,
-    salts: Salts = random_salt,
     disk: Disk = REAL_DISK,
 ) -> Path:
     """Seal `draft` into the new folder `folder` and return the path of its manifest.
@@ -116,7 +121,6 @@ def build_release(
         folder: Does not exist yet; its parent is created.
         draft: What to release.
         dek: The release's key, 32 random bytes.
-        salts: Gives each file its salt, 32 bytes; never the same for two files.
         disk: Where to write.
 
     Raises:
@@ -130,7 +134,7 @@ def build_release(
     shutil.rmtree(partial, ignore_errors=True)
     disk.make_dirs(partial)
     try:
-        disk.write_atomic(partial / MANIFEST_FILE, _seal_all(partial, draft, dek, salts, disk))
+        disk.write_atomic(partial / MANIFEST_FILE, _seal_all(partial, draft, dek, disk))
         disk.rename(partial, folder)
     except (PackageError, StorageError):
         shutil.rmtree(partial, ignore_errors=True)
@@ -138,11 +142,12 @@ def build_release(
     return folder / MANIFEST_FILE
 
 
-def _seal_all(folder: Path, draft: ReleaseDraft, dek: bytes, salts: Salts, disk: Disk) -> bytes:
+def _seal_all(folder: Path, draft: ReleaseDraft, dek: bytes, disk: Disk) -> bytes:
     """Write the sealed files into `folder` and return the manifest that names them."""
 
     def sealed(file: str, plaintext: bytes) -> SealedFile:
-        blob = seal(plaintext, dek, draft.release_id, draft.cipher, salts(file))
+        salt = salt_of(dek, draft.release_id, file, plaintext)
+        blob = seal(plaintext, dek, draft.release_id, draft.cipher, salt)
         disk.write_atomic(folder / file, blob)
         return SealedFile(file=file, size=len(blob), sha256=hashlib.sha256(blob).hexdigest())
 
@@ -216,3 +221,16 @@ def _check(draft: ReleaseDraft) -> None:
     for problem, found in faults.items():
         if found:
             raise PackageError(f"release {draft.release_id}: {problem}")
+
+
+def read_key(path: Path, disk: Disk = REAL_DISK) -> bytes:
+    """Read a release's key, 32 bytes.
+
+    Raises:
+        ConfigError: The file holds no key.
+        StorageError: It cannot be read.
+    """
+    dek = disk.read(path, DEK_BYTES)
+    if len(dek) != DEK_BYTES:
+        raise ConfigError(f"{path}: expected {DEK_BYTES} bytes, found {len(dek)}")
+    return dek

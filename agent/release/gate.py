@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from agent.schema.values import Fraction, PositiveFloat, Struct
+from agent.schema.values import Counter, Fraction, Positive, PositiveFloat, Struct
 
 _CLASSES_NAMED = 3
 # What a draft may round its accuracy up by.
@@ -16,7 +16,8 @@ class Budget(Struct):
 
     Attributes:
         max_drop: Loss of mAP50-95.
-        max_class_drop: Loss of mAP50-95 of a single class.
+        max_class_drop: Loss of mAP50-95 of a single class, judged where it has objects enough to say so.
+        class_objects: So many objects of a class are enough.
         min_match: Share of the source's boxes in the golden pictures that it must find (same label, overlap and score within
             tolerance), and share of its boxes that must be the source's.
         iou: Least overlap of a match.
@@ -26,6 +27,7 @@ class Budget(Struct):
 
     max_drop: Fraction = 0.01
     max_class_drop: Fraction = 0.05
+    class_objects: Positive = 50
     min_match: Fraction = 0.8
     iou: Fraction = 0.7
     score_tolerance: Fraction = 0.2
@@ -33,9 +35,10 @@ class Budget(Struct):
 
 
 class ClassLoss(Struct):
-    """What one class lost, in mAP50-95."""
+    """What one class lost, in mAP50-95, judged on so many objects."""
 
     label: str
+    objects: Counter
     drop: float
 
 
@@ -78,8 +81,9 @@ def _reasons(found: Evidence, budget: Budget) -> Iterator[str]:
     if found.drop > budget.max_drop:
         most = ", ".join(f"{one.label} {one.drop:.3f}" for one in found.losses[:_CLASSES_NAMED])
         yield f"loses {found.drop:.4f} of mAP50-95, {budget.max_drop:.4f} may be lost; most: {most}"
-    elif found.losses and found.losses[0].drop > budget.max_class_drop:
-        worst = found.losses[0]
+    judged = [one for one in found.losses if one.objects >= budget.class_objects]
+    if found.drop <= budget.max_drop and judged and judged[0].drop > budget.max_class_drop:
+        worst = judged[0]
         yield f"class {worst.label} loses {worst.drop:.4f}, {budget.max_class_drop:.4f} may be lost"
     for name, share in (("finds", found.recall), ("shares", found.precision)):
         if share < budget.min_match:

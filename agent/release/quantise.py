@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
@@ -41,6 +42,7 @@ from agent.errors import PackageError
 
 Float32 = NDArray[np.float32]
 _JUDGED_PICTURES = 8
+_LEAST_OPSET = 13
 _UNREADABLE = (
     DecodeError,
     onnx.checker.ValidationError,
@@ -159,8 +161,9 @@ def _prepare(model: Path, out: Path) -> dict[str, str]:
     try:
         read = onnx.load(model)
         onnx.checker.check_model(read)
+        onnx.save(_modern(read), out)
         with _quiet():
-            quant_pre_process(str(model), str(out), skip_symbolic_shape=True)
+            quant_pre_process(str(out), str(out), skip_symbolic_shape=True)
     except _UNREADABLE as error:
         raise PackageError(
             f"{model}: cannot be read as ONNX: {error}", code="package.model"
@@ -170,6 +173,14 @@ def _prepare(model: Path, out: Path) -> dict[str, str]:
         node.name = node.name or f"node{number}"
     onnx.save(prepared, out)
     return {entry.key: entry.value for entry in read.metadata_props}
+
+
+def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model in an opset whose DequantizeLinear takes weights channel by channel."""
+    (opset,) = (one.version for one in model.opset_import if not one.domain)
+    if opset >= _LEAST_OPSET:
+        return model
+    return onnx.version_converter.convert_version(model, _LEAST_OPSET)
 
 
 @contextlib.contextmanager

@@ -170,9 +170,15 @@ class Repository:
         self._add_target(draft, target_of(POLICY_PATH, data, custom), data)
         self._shelf.stage(POLICY, draft)
 
+    def amend(self, role: str, change: Callable[[Any], object]) -> None:
+        """Stage a next version of `role` whose signed part was changed by `change`."""
+        draft = self._draft(role)
+        change(draft.signed)
+        self._shelf.stage(role, draft)
+
     def renew(self, role: str) -> None:
         """Stage `role` unchanged with a later expiry."""
-        self._shelf.stage(role, self._draft(role))
+        self.amend(role, lambda _: None)
 
     # approving -------------------------------------------------------------------------------------
 

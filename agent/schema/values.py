@@ -59,6 +59,13 @@ class FamilyName(str, enum.Enum):
     SSD_POSTPROCESS = "ssd-postprocess"
 
 
+class CalibrationMethod(str, enum.Enum):
+    """How an activation's range is found: all of it, or all but its outliers (slower)."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+
+
 class TaskName(str, enum.Enum):
     """What a model finds: boxes, the class of the whole picture, boxes with more, or rotated boxes."""
 

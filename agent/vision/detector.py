@@ -16,9 +16,9 @@ import numpy as np
 from agent.errors import ModelError
 from agent.vision.backends import Backend, BackendOptions, open_backend
 from agent.vision.details import Details, check_parallel
-from agent.vision.families import DETECT, Decoder, open_decoder
+from agent.vision.families import Decoder, open_decoder
 from agent.vision.image import Letterbox, Scaled
-from agent.vision.recognise import Stated, backend_of, head_of, model_path, recognise
+from agent.vision.recognise import Facts, Stated, backend_of, head_of, model_path, recognise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,23 +75,34 @@ class Detector:
     """A model that is loaded and warm. Not for use by several threads at once.
 
     Attributes:
-        labels: Class names by class id.
-        input: What the network expects.
+        facts: All that is known about the model, stated or read from its file.
         backend: The loaded runtime; `backend.infer` is the bare inference.
         confidence: Least score of a detection.
         iou: Two boxes of one class that overlap more are one object.
-        task: What the model finds: `detect`, `classify`, `pose`, `segment` or `obb`.
     """
 
-    labels: Sequence[str]
-    input: InputSpec
+    facts: Facts
     backend: Backend
     decoder: Decoder
     letterbox: Letterbox
     confidence: float
     iou: float
     timing: Timing
-    task: str = DETECT
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Return the class names by class id."""
+        return self.facts.labels
+
+    @property
+    def input(self) -> InputSpec:
+        """Return what the network expects."""
+        return self.facts.input
+
+    @property
+    def task(self) -> str:
+        """Return what the model finds: `detect`, `classify`, `pose`, `segment` or `obb`."""
+        return self.facts.task
 
     def infer(self) -> list[NDArray[np.float32]]:
         """Run the network on what lies in its input buffer."""
@@ -178,14 +189,11 @@ def load_detector(  # noqa: PLR0913 - all but the model are optional and named
     warm = time.perf_counter_ns()
     stated = Stated(family, labels, input_spec, box_units, task, keypoints, class_scores)
     facts = recognise(runtime, outputs, stated)
-    spec = facts.input
     decoder = open_decoder(facts.family, head_of(facts), facts.task)
     decoder.decode(outputs, confidence, iou)
     timing = Timing((loaded - started) / 1e6, (warm - loaded) / 1e6)
-    letterbox = Letterbox(spec, runtime.input, runtime.buffer)
-    return Detector(
-        facts.labels, spec, runtime, decoder, letterbox, confidence, iou, timing, facts.task
-    )
+    letterbox = Letterbox(facts.input, runtime.input, runtime.buffer)
+    return Detector(facts, runtime, decoder, letterbox, confidence, iou, timing)
 
 
 def golden_boxes(detector: Detector, image_bgr: NDArray[np.uint8]) -> list[GoldenBox]:

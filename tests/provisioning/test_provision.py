@@ -108,9 +108,12 @@ def test_the_device_detects_on_its_video_and_takes_a_release(
     def status() -> Status:
         return parse_json(booted.run("cat", "/run/vigil/status.json").stdout.encode(), Status)
 
-    until(lambda: status().telemetry.fps > 0, 60, "frames are counted", every_s=1.0)
+    def detects() -> bool:
+        told = status().telemetry
+        return told.fps > 0 and [camera.name for camera in told.cameras] == ["belt"]
+
+    until(detects, 60, "frames of the camera are counted", every_s=1.0)
     assert status().state.release == "sorters/parts/1.0.0"
-    assert [camera.name for camera in status().telemetry.cameras] == ["belt"]
 
 
 def test_an_invitation_for_another_device_is_refused(

@@ -13,7 +13,7 @@ import pytest
 
 from agent.errors import ConfigError, KeyUnavailableError, PackageError, StorageError, TrustError
 from agent.host.memfd import read_memfd
-from agent.release.build import build_release
+from agent.release.build import build_release, salt_of
 from agent.release.draft_file import CipherName, cipher_of
 from agent.release.golden import golden_set
 from agent.release.signers import generate, load_public, load_signer, load_signers
@@ -32,10 +32,6 @@ def plaintext(path: Path, dek: bytes = DEK) -> bytes:
             return view[:]
     finally:
         os.close(fd)
-
-
-def fixed_salt(file: str) -> bytes:
-    return hashlib.sha256(file.encode()).digest()
 
 
 def test_every_file_opens_with_the_releases_key_and_with_no_other(
@@ -89,20 +85,27 @@ def test_the_manifest_names_every_file_as_it_lies_there(workshop: Any, tmp_path:
     assert {p.name for p in path.parent.iterdir()} == {p.file for p in payloads} | {path.name}
 
 
-def test_the_same_key_and_salts_give_the_same_bytes(workshop: Any, tmp_path: Path) -> None:
-    paths = [build_release(tmp_path / n, workshop.draft(), DEK, fixed_salt) for n in ("a", "b")]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
+def sealed_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_no_two_files_share_a_salt(workshop: Any, tmp_path: Path) -> None:
-    asked: list[bytes] = []
+def test_the_same_draft_and_key_give_the_same_bytes(workshop: Any, tmp_path: Path) -> None:
+    first, second = (build_release(tmp_path / name, workshop.draft(), DEK) for name in "ab")
+    assert sealed_bytes(first.parent) == sealed_bytes(second.parent)
 
-    def noted(file: str) -> bytes:
-        asked.append(fixed_salt(file))
-        return asked[-1]
 
-    build_release(tmp_path / "out", workshop.draft(), DEK, noted)
-    assert len(set(asked)) == len(asked) == 3
+def test_another_key_release_name_or_content_gives_another_salt() -> None:
+    asked = [
+        salt_of(DEK, "gate/people/1.0", "a.sealed", b"weights"),
+        salt_of(bytes(32), "gate/people/1.0", "a.sealed", b"weights"),
+        salt_of(DEK, "gate/people/1.1", "a.sealed", b"weights"),
+        salt_of(DEK, "gate/people/1.0", "b.sealed", b"weights"),
+        salt_of(DEK, "gate/people/1.0", "a.sealed", b"weightz"),
+        # Where one ends and the next begins counts.
+        salt_of(DEK, "gate/people/1.0a", ".sealed", b"weights"),
+    ]
+    assert len(set(asked)) == len(asked)
+    assert {len(salt) for salt in asked} == {32}
 
 
 @pytest.mark.parametrize(

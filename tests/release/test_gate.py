@@ -107,7 +107,11 @@ def test_a_single_class_may_not_pay_for_the_others() -> None:
         claimed=0.5,
         accuracy=0.5,
         reference=0.505,
-        losses=[ClassLoss(label=CLASSES[0], drop=0.2), ClassLoss(label=CLASSES[1], drop=-0.1)],
+        losses=[
+            ClassLoss(label=CLASSES[1], objects=49, drop=0.5),
+            ClassLoss(label=CLASSES[0], objects=50, drop=0.2),
+            ClassLoss(label=CLASSES[2], objects=90, drop=-0.1),
+        ],
         recall=1.0,
         precision=1.0,
     )

@@ -5,7 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from agent.errors import PackageError
 from agent.release.quantise import Quantiser
@@ -86,3 +88,23 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None
 def test_without_pictures_there_is_nothing_to_calibrate_on() -> None:
     with pytest.raises(PackageError, match="expected pictures"):
         Quantiser(MODEL, [], "minmax")
+
+
+def test_a_file_of_an_older_opset_is_quantised_channel_by_channel(tmp_path: Path) -> None:
+    """YOLO exports with opset 12, in which weights have one scale for all."""
+    shape, conv = [1, 3, 16, 16], helper.make_node("Conv", ["in", "w"], ["c"], name="conv")
+    graph = helper.make_graph(
+        [conv, helper.make_node("Relu", ["c"], ["out"], name="relu")],
+        "g",
+        [helper.make_tensor_value_info("in", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 4, 16, 16])],
+        [numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "w")],
+    )
+    path = tmp_path / "old.onnx"
+    opset = [helper.make_opsetid("", 12)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=7), path)
+    with Quantiser(path, [np.ones(shape, np.float32)], "minmax") as quantiser:
+        made = quantiser.quantise()
+    session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"in": np.ones(shape, np.float32)})
+    assert np.allclose(found, 3.0, atol=0.05)
