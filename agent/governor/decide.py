@@ -5,8 +5,9 @@
   works at most 0.7 times as much, memory to the first that needs less.
 - Up: one rung at a time, after a minute of quiet, if figures foretell that the rung above keeps every
   limit with room to spare. That room and the limit are the hysteresis.
-- A rung that had to be left within `proof_s` of the climb to it may be tried again only after twice the wait of
-  the time before, up to `longest_wait_s`; one that held for longer halves it. So it cannot oscillate.
+- A rung that had to be left within `proof_s` of the climb to it may be tried again only after twice its wait of
+  the time before, up to `longest_wait_s`; one that held for longer halves it. A rung that a fall passes over waits
+  as long as the last time. So it cannot oscillate.
 - Two moves are never less than `dwell_s` apart, a climb never less than `climb_s` from the move before. Only
   an operator's pin is carried out at once.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.governor.ladder import Ladder, place_of
-from agent.governor.situation import Cause, Decision, Limits, Memory, Move, Pace, Situation
+from agent.governor.situation import Cause, Decision, Limits, Memory, Move, Pace, Situation, Wait
 from agent.governor.troubles import FORESIGHT_MIN, Trouble, figures_of, foretold_ms, trouble_of
 
 _ROOM = 0.9  # share of the latency limit that a climb may be foretold to use
@@ -52,18 +53,19 @@ def step(
     return _climb(ladder, situation, memory, limits, pace)
 
 
-def refused(memory: Memory, move: Move, at_s: float, pace: Pace) -> Memory:
+def refused(ladder: Ladder, memory: Memory, move: Move, at_s: float, pace: Pace) -> Memory:
     """Return what to remember of a move that could not be carried out: the rung stays as it is."""
-    waited = _longer(memory, pace)
-    ceiling = max(memory.ceiling, move.target if move.target < move.origin else -1)
-    return replace(memory, since_s=at_s, ceiling=ceiling, wait_s=waited, retry_s=at_s + waited)
+    after, target = replace(memory, since_s=at_s), ladder[move.target].name
+    if move.target > move.origin:
+        return after
+    return after.waiting(target, at_s, _longer(memory.wait(target), pace))
 
 
 def _under_mode(memory: Memory, power_mode: str) -> Memory:
     """Forget failures that were made under another power mode: they say nothing about this one."""
     if power_mode == memory.power_mode:
         return memory
-    return replace(memory, power_mode=power_mode, ceiling=-1, wait_s=0.0)
+    return replace(memory, power_mode=power_mode, waits={})
 
 
 def _pin(target: int, situation: Situation, memory: Memory) -> Decision:
@@ -83,16 +85,8 @@ def _descend(
     target = _below(ladder, memory.rung, trouble)
     if target is None:
         return Decision(memory, None, f"{trouble.reason}; no rung below helps")
-    waited = _wait_after(memory, now.at_s, pace)
-    after = replace(
-        memory,
-        rung=target,
-        since_s=now.at_s,
-        climbed=False,
-        ceiling=memory.rung,
-        wait_s=waited,
-        retry_s=now.at_s + waited,
-    )
+    passed = _passed(ladder, memory, target, now.at_s, pace)
+    after = replace(passed, rung=target, since_s=now.at_s, climbed=False)
     move = Move(memory.rung, target, trouble.cause, trouble.reason, figures_of(now))
     return Decision(after, move, move.reason)
 
@@ -110,15 +104,23 @@ def _below(ladder: Ladder, place: int, trouble: Trouble) -> int | None:
     return below[-1]
 
 
-def _wait_after(memory: Memory, at_s: float, pace: Pace) -> float:
-    stayed_s = at_s - memory.since_s
-    if stayed_s >= pace.proof_s:
-        return max(pace.climb_s, memory.wait_s / 2)
-    return _longer(memory, pace) if memory.climbed else max(pace.climb_s, memory.wait_s)
+def _passed(ladder: Ladder, memory: Memory, target: int, at_s: float, pace: Pace) -> Memory:
+    """Let the present rung wait, which did not hold, and those down to `target`, which would not have."""
+    left, *over = (rung.name for rung in ladder[memory.rung : target])
+    after = memory.waiting(left, at_s, _wait_after(memory, memory.wait(left), at_s, pace))
+    for name in over:
+        after = after.waiting(name, at_s, max(pace.climb_s, memory.wait(name).length_s))
+    return after
 
 
-def _longer(memory: Memory, pace: Pace) -> float:
-    return min(max(pace.climb_s, 2 * memory.wait_s), pace.longest_wait_s)
+def _wait_after(memory: Memory, before: Wait, at_s: float, pace: Pace) -> float:
+    if at_s - memory.since_s >= pace.proof_s:
+        return max(pace.climb_s, before.length_s / 2)
+    return _longer(before, pace) if memory.climbed else max(pace.climb_s, before.length_s)
+
+
+def _longer(before: Wait, pace: Pace) -> float:
+    return min(max(pace.climb_s, 2 * before.length_s), pace.longest_wait_s)
 
 
 # up ------------------------------------------------------------------------------------------------------
@@ -127,28 +129,23 @@ def _longer(memory: Memory, pace: Pace) -> float:
 def _climb(ladder: Ladder, now: Situation, memory: Memory, limits: Limits, pace: Pace) -> Decision:
     if memory.rung == 0:
         return Decision(memory, None, "all limits are kept on the top rung")
-    obstacle = _too_early(now, memory, pace) or _too_little_room(ladder, now, memory, limits, pace)
+    obstacle = _too_early(ladder, now, memory, pace) or _too_little_room(
+        ladder, now, memory, limits, pace
+    )
     if obstacle:
         return Decision(memory, None, obstacle)
     target = memory.rung - 1
-    after = replace(
-        memory,
-        rung=target,
-        since_s=now.at_s,
-        climbed=True,
-        ceiling=-1 if target <= memory.ceiling else memory.ceiling,
-    )
+    after = replace(memory, rung=target, since_s=now.at_s, climbed=True)
     move = Move(memory.rung, target, Cause.RECOVERED, _ease(now, limits), figures_of(now))
     return Decision(after, move, move.reason)
 
 
-def _too_early(now: Situation, memory: Memory, pace: Pace) -> str:
+def _too_early(ladder: Ladder, now: Situation, memory: Memory, pace: Pace) -> str:
     if now.at_s - memory.since_s < pace.climb_s:
         return "waiting for quiet before a climb"
-    if memory.rung - 1 <= memory.ceiling and now.at_s < memory.retry_s:
-        return (
-            f"the rung above did not hold; it is tried again in {memory.retry_s - now.at_s:.0f} s"
-        )
+    left_s = memory.wait(ladder[memory.rung - 1].name).until_s - now.at_s
+    if left_s > 0:
+        return f"the rung above did not hold; it is tried again in {left_s:.0f} s"
     return ""
 
 

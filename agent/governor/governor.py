@@ -17,7 +17,15 @@ from dataclasses import dataclass, replace
 
 from agent.errors import VigilError
 from agent.governor.decide import refused, step
-from agent.governor.ladder import Ladder, Rates, Rung, build_ladder, first_of, without_variant
+from agent.governor.ladder import (
+    Ladder,
+    Rates,
+    Rung,
+    build_ladder,
+    first_of,
+    place_of,
+    without_variant,
+)
 from agent.governor.pinning import Pinning
 from agent.governor.ports import Setting, Speed, Throttle
 from agent.governor.sensing import Board, Senses
@@ -99,7 +107,7 @@ class Governor:
         setting = self._ports.throttle.setting
         if setting is not None:
             self._adopt(setting)
-        self._situation = self._sense(self._senses.look())
+        self._situation = self._sense(self._senses.look(self._memory.since_s))
         if setting is not None and self._ladder:
             self._decide()
 
@@ -194,14 +202,16 @@ class Governor:
 
     def _give_up(self, move: Move, before: Memory, error: VigilError) -> None:
         logger.error("rung %s: %s", self._ladder[move.target].name, error.diagnostics())
-        self._memory = refused(before, move, self._now_s, self._rules.pace)
+        self._memory = refused(self._ladder, before, move, self._now_s, self._rules.pace)
         self.pinning.forget()
         stay = Move(
             move.origin, move.origin, Cause.FAILED, f"{self._ladder[move.target].name}: {error}"
         )
         self._tell(stay)
         if move.target > move.origin and error.code != "model.superseded":
-            self._ladder = without_variant(self._ladder, self._ladder[move.target].variant)
+            rung, failed = self._ladder[move.origin], self._ladder[move.target].variant
+            self._ladder = without_variant(self._ladder, failed)
+            self._memory = replace(self._memory, rung=place_of(rung.name, self._ladder) or 0)
 
     def _tell(self, move: Move) -> None:
         origin, target = self._ladder[move.origin], self._ladder[move.target]

@@ -45,8 +45,8 @@ class Senses:
         self._mode = ""
         self._flags_due_s = float("-inf")
 
-    def look(self) -> Board:
-        """Return what the board says now."""
+    def look(self, since_s: float = float("-inf")) -> Board:
+        """Return what the board says now; the slope is that of the time from `since_s` on."""
         now_s = self._now_ns() / 1e9
         if now_s >= self._flags_due_s:
             self._flags_due_s = now_s + _SLOW_S
@@ -58,7 +58,7 @@ class Senses:
             self._warmth.popleft()
         return Board(
             temperature_c=degrees,
-            slope_c_min=slope_c_min(self._warmth),
+            slope_c_min=slope_c_min([one for one in self._warmth if one[0] >= since_s]),
             throttled=self._flags,
             memory_pressure=memory_pressure(self._root),
             power_mode=self._mode,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 class Cause(str, enum.Enum):
@@ -35,7 +35,7 @@ class Pace:
 
     dwell_s: float = 15.0
     climb_s: float = 60.0
-    proof_s: float = 600.0
+    proof_s: float = 900.0
     longest_wait_s: float = 1920.0
 
 
@@ -71,6 +71,14 @@ class Situation:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """How long a rung that did not hold is left alone, and until when."""
+
+    length_s: float = 0.0
+    until_s: float = float("-inf")
+
+
+@dataclass(frozen=True)
 class Memory:
     """What one step leaves for the next.
 
@@ -78,18 +86,23 @@ class Memory:
         rung: Index of the present rung.
         since_s: When it was taken.
         climbed: Whether by a climb.
-        ceiling: Rungs up to this index are not climbed to before `retry_s`; -1 for none.
-        wait_s: How long the last such wait was; 0 before the first.
+        waits: Of each rung that did not hold, by its name.
         power_mode: The board's power mode at the last step.
     """
 
     rung: int = 0
     since_s: float = float("-inf")
     climbed: bool = False
-    ceiling: int = -1
-    retry_s: float = float("-inf")
-    wait_s: float = 0.0
+    waits: Mapping[str, Wait] = field(default_factory=dict)
     power_mode: str = ""
+
+    def wait(self, rung: str) -> Wait:
+        """Return the last wait for a rung; none before the first."""
+        return self.waits.get(rung, Wait())
+
+    def waiting(self, rung: str, at_s: float, length_s: float) -> Memory:
+        """Return the same with `rung` left alone for `length_s` from `at_s` on."""
+        return replace(self, waits={**self.waits, rung: Wait(length_s, at_s + length_s)})
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class CameraDesk:
         height, width = done.frame.image.shape[:2]
         self._book.size = (width, height)
         clock_ms = self._clock.at(done.frame.captured_ns)
-        return self._tracker.update(done.detected, int(clock_ms * 1e6), width)
+        return self._tracker.update(done.detected, int(clock_ms * 1e6))
 
     def _happenings(
         self, sightings: list[Sighting], frame: Frame, picture: SafePicture | None

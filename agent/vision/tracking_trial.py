@@ -50,7 +50,7 @@ def _followed(
     seeing = detector.with_thresholds(LOW_CONFIDENCE, detector.iou)
     tracker = Tracker(TRACKING_CONFIDENCE)
     for number, image in pictures:
-        seen = tracker.update(seeing.detect(image), int(number * 1e9 / fps), image.shape[1])
+        seen = tracker.update(seeing.detect(image), int(number * 1e9 / fps))
         found = [
             Tracked(one.track, one.label, one.box)
             for one in seen

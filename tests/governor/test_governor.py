@@ -51,7 +51,7 @@ class ScriptedThrottle:
 class Device:
     """A governor whose seconds, speed and supervisor the test plays."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, costs_ms: dict[str, float | None] = COSTS) -> None:
         self.clock, self.throttle = Clock(), ScriptedThrottle()
         self.speed: Speed | None = QUICK
         self.held = ""
@@ -59,7 +59,7 @@ class Device:
         ports = Ports(
             self.throttle,
             lambda _window_s: self.speed,
-            lambda _release: COSTS,
+            lambda _release: costs_ms,
             lambda: self.held,
             self.moves.append,
         )
@@ -107,6 +107,22 @@ def test_a_switch_that_fails_leaves_what_serves_and_that_variant_is_not_tried_ag
     report = device.governor.report()
     assert report is not None
     assert report.rung.startswith(LARGE)
+
+
+def test_a_variant_that_fails_leaves_its_rungs_above_the_present_one_as_well(
+    tmp_path: Path,
+) -> None:
+    """Large and small take turns on this ladder: the rung that stays gets another index."""
+    device = Device(tmp_path, {LARGE: 60.0, SMALL: 24.0})
+    device.live(1)
+    device.governor.pinning.pin(PinRungArgs(rung=f"{LARGE}@5"))
+    device.live(30)
+    device.governor.pinning.pin(PinRungArgs(rung="auto"))
+    device.speed, device.throttle.fault = SLOW, ModelError("wrong results", code="model.golden")
+    device.live(10)
+    report = device.governor.report()
+    assert report is not None
+    assert (report.rung, report.index, report.rungs) == (f"{LARGE}@5", 2, 3)
 
 
 def test_it_rests_while_a_release_is_judged(device: Device) -> None:

@@ -41,6 +41,16 @@ def test_the_slope_is_that_of_the_last_minute(tmp_path: Path) -> None:
     assert board.slope_c_min == pytest.approx(3.0, abs=0.1)
 
 
+def test_the_slope_is_never_from_before_the_last_move(tmp_path: Path) -> None:
+    clock = Clock()
+    senses = Senses(tmp_path, clock)
+    for second in range(60):
+        clock.now_s += 1
+        warm(tmp_path, 50 + second / 20 if second < 40 else 52 - (second - 40) / 20)
+        board = senses.look(since_s=1041.0)
+    assert board.slope_c_min == pytest.approx(-3.0, abs=0.1)
+
+
 def test_a_slope_needs_ten_seconds() -> None:
     assert slope_c_min([(0.0, 50.0), (9.0, 60.0)]) is None
     assert slope_c_min([(0.0, 50.0), (10.0, 60.0)]) == pytest.approx(60.0)

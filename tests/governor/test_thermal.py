@@ -69,7 +69,7 @@ def test_p95_stays_under_the_limit(trace: list[Sample], request: pytest.FixtureR
 
 
 def test_there_are_few_moves(trace: list[Sample]) -> None:
-    assert most_per_hour(moves(trace)) <= 12
+    assert most_per_hour(moves(trace)) <= 8
 
 
 def test_the_top_rung_is_regained_once_it_is_cool(trace: list[Sample]) -> None:

@@ -108,7 +108,7 @@ class Device:
             degrees += (self._target_c(now, memory.rung, degrees) - degrees) / self.board.tau_s
             if second % 5 == 0:
                 warmth.append((now, degrees))
-                slope = slope_c_min(warmth)
+                slope = slope_c_min([one for one in warmth if one[0] >= memory.since_s])
             work_ms, queue_ms = self._frame(now, memory.rung, degrees)
             is_slowed = degrees >= self.board.throttle_c
             situation = Situation(
