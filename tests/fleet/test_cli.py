@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -22,16 +21,14 @@ from agent.cli import app
 from agent.config import load_config
 from agent.errors import ConfigError, KeyUnavailableError, TransferError, TrustError
 from agent.fleet.home import open_home
-from agent.fleet.operators import command_body, read_command
+from agent.fleet.operators import read_command
 from agent.fleet.registry import GrantRecord
 from agent.release.repository import Repository
 from agent.schema.document import to_json
-from agent.schema.keystore import FileKeyConfig
-from agent.schema.messages import Reply, ReplyStatus, State
-from agent.trust.rotation import rotate
-from agent.trust.stores.file import FileStore
+from agent.schema.messages import State
 from tests.fleet.conftest import free_port
 from tests.fleet.mqtt_device import WAIT_S, Device
+from tests.fleet.rotating_device import rotate_when_told
 
 Vigil = Callable[..., str]
 PROJECT = Path(__file__).parents[2]
@@ -237,23 +234,8 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
 def rotated(vigil: Vigil, device: Device) -> None:
     """Let a device with its real key store get a new key by one command."""
     config = load_config(Path("device/vigil.yaml"))
-    assert isinstance(config.key, FileKeyConfig)
-    store, made = FileStore(config.key), list[bytes]()
-
-    def answer() -> None:
-        for _ in range(2):
-            command = read_command(device.get()[1])
-            challenge = command_body(command.envelope).args.get("challenge")
-            if challenge:
-                rotation = rotate(store, base64.b64decode(challenge), "cam-1")
-                made.append(rotation.public_key)
-                proof = base64.b64encode(rotation.proof).decode()
-                data = {"public_key": base64.b64encode(made[0]).decode(), "proof": proof}
-            else:
-                data = {}
-            answer_with(device, command.id, "rotate-keys", data)
-
-    answering = threading.Thread(target=answer)
+    made = list[bytes]()
+    answering = threading.Thread(target=rotate_when_told, args=(device, config.key, made))
     answering.start()
     options = "--as alice --key keys/policy/alice.key --key keys/policy/bob.key"
     output = vigil(f"fleet rotate-keys home cam-1 {options} --counters counters.json")
@@ -298,11 +280,4 @@ def start_late(device: Device) -> None:
 
 def answer_once(device: Device) -> None:
     """Reply that the command which comes next succeeded."""
-    answer_with(device, read_command(device.get()[1]).id, "stop", {})
-
-
-def answer_with(device: Device, command_id: str, cmd: str, data: dict[str, Any]) -> None:
-    """Reply that a command succeeded."""
-    status = ReplyStatus.SUCCEEDED
-    reply = Reply(v=1, device="cam-1", id=command_id, cmd=cmd, status=status, at_ms=0, data=data)
-    device.publish("vigil/1/d/cam-1/reply", to_json(reply))
+    device.reply(read_command(device.get()[1]).id, "stop")

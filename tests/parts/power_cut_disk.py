@@ -16,6 +16,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -252,10 +253,14 @@ def _rename(names: dict[Path, Inode], path: Path, inode: Inode | None) -> None:
 
 
 def _survivor(inode: Inode, chance: random.Random) -> bytes:
-    """Return what is left of a file: the synced bytes, the newest, or something in between."""
+    """Return what is left of a file: the synced bytes, the newest, or something in between.
+
+    Bytes that were synced and not written again since are safe, whatever was written behind them.
+    """
     safe, live = inode.safe or b"", bytes(inode.live)
     if inode.safe == live:
         return live
-    torn = live[: chance.randint(0, len(live))]
+    kept = len(commonprefix([safe, live]))  # noqa: RUF071 - bytes, not paths
+    torn = live[: chance.randint(kept, len(live))]
     blanked = torn + bytes(len(live) - len(torn))  # the length is there, the data is not
     return chance.choice([safe, torn, blanked, live])
