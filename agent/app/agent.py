@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 
 from agent import __version__
+from agent.app.announcer import Announcer
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
 from agent.app.head_seal import HeadSeal
 from agent.app.home import make_home
 from agent.app.lifecycle import Lifecycle, Part
+from agent.app.nightly import make_nightly
 from agent.app.page import Doctor, make_page
+from agent.app.self_test import prove_model
 from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
@@ -28,16 +31,16 @@ from agent.app.wiring import (
 from agent.config.settings import Settings
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
+from agent.drift.keeper import DriftKeeper
+from agent.drift.keeper import Ports as DriftPorts
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
 from agent.host.logbook import Logbook
 from agent.host.loop import Loop, Runnable
 from agent.host.sandbox import forbid_dumps
 from agent.schema.document import to_json
-from agent.schema.events import Event
-from agent.schema.governor import GovernorMove
 from agent.schema.ipc import FrameResult, ObjectEvent, PlaceNotice
-from agent.schema.messages import Phase, UpdateReport
+from agent.schema.messages import Phase
 from agent.schema.snapshot import Snapshot
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
@@ -80,14 +83,17 @@ class Agent:
         self._outbox = Outbox(device.folder / "outbox.db", config.telemetry.outbox)
         self._streams = Streams(self._topics, self._outbox, self._links.control)
         self._events = EventStore(device.folder / "events", config.events.store, device.disk)
-        self._keeper = EventKeeper(self._events, self._on_event, self._streams.zone)
+        self._announce = Announcer(self._streams, device.ledger, lambda: self._page.console)
+        self._keeper = EventKeeper(self._events, self._announce.event, self._streams.zone)
         self._worker_watch = WorkerWatch(self._meters)
-        self._update_watch = UpdateWatch(self._on_report)
+        self._update_watch = UpdateWatch(self._announce.update)
         self._engines = make_engines(device)
         self._supervisor = make_supervisor(device, self._listeners(), self._engines, self._held)
         self._governor = make_governor(
-            device, self._supervisor, self._meters, self._held, self._on_move
+            device, self._supervisor, self._meters, self._held, self._announce.move
         )
+        drift_ports = DriftPorts(lambda: self._supervisor.release, self._announce.drift)
+        self._drift = DriftKeeper(device.id, device.folder, drift_ports, device.disk)
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands(logbook)
@@ -132,8 +138,11 @@ class Agent:
             policy=self._policy,
             link=self._links.control,
             governor=self._governor,
+            drift=self._drift,
             seal=HeadSeal(device.config),
+            unproven=lambda: self._nightly.problem,
         )
+        self._nightly = make_nightly(device, lambda: prove_model(self._standing, self._updater))
 
     def _connect_commands(self, logbook: Logbook) -> None:
         self._commands = Commands(
@@ -170,6 +179,7 @@ class Agent:
             governor=self._governor.report,
             progress=lambda: self._update_watch.progress,
             events=self._events.report,
+            drift=self._drift.reports,
         )
         return Survey(subject, self._meters, self._outbox, ports)
 
@@ -209,6 +219,7 @@ class Agent:
             self._loop("reporter", reporter, 30),
             *self._build_loop(),
             self._loop("events", self._events, 60),
+            self._loop("drift", self._drift, 60),
             self._loop("supervisor", self._supervisor, 180),
             Loop(
                 "updater",
@@ -226,6 +237,7 @@ class Agent:
             *(self._loop("home", body, 60) for body in self._home.bodies),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
+            self._loop("nightly", self._nightly, 180 + 4 * trial_s),
             self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
             self._loop("self-update", self._self_updater, 30),
@@ -250,6 +262,7 @@ class Agent:
     def _on_frame(self, result: FrameResult, release: str) -> None:
         self._meters.frame(result)
         self._home.frame(result)
+        self._drift.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
 
@@ -262,10 +275,6 @@ class Agent:
             case Pictured():
                 self._keeper.picture(message.message.event, message.message.kind, message.data)
 
-    def _on_event(self, event: Event) -> None:
-        self._streams.event(event)
-        self._page.console.events.add(event)
-
     def _abandon_trial(self) -> None:
         if self._engines is not None:
             self._engines.abandon()
@@ -277,15 +286,6 @@ class Agent:
         self._self_updater.step()
         if self._engines is not None:
             self._engines.switch(self._supervisor)
-
-    def _on_report(self, report: UpdateReport) -> None:
-        self._page.console.updates.add(report)
-        self._device.ledger.record("update", f"{report.path} {report.outcome.value} {report.code}")
-
-    def _on_move(self, move: GovernorMove) -> None:
-        self._streams.governor_move(move)
-        self._page.console.moves.add(move)
-        self._device.ledger.record("governor", f"{move.origin} -> {move.rung}: {move.cause}")
 
     def _held(self) -> str:
         """Say why the governor must rest: a release on trial or probation is judged at its best."""

@@ -39,7 +39,7 @@ def failures(results: list[dict[str, Any]]) -> CommandError | None:
 def device_checks(device: Device, standing: Standing, updater: Updater) -> dict[str, Check]:
     """Return the checks of a whole device; one that finds fault raises `VigilError`."""
     return {
-        "model": lambda: _model(standing, updater),
+        "model": lambda: prove_model(standing, updater),
         "pipeline": lambda: _pipeline(standing),
         "cameras": lambda: _cameras(standing),
         "link": lambda: _link(standing),
@@ -56,8 +56,13 @@ def _run(name: str, check: Check) -> dict[str, Any]:
         return {"name": name, "passed": False, "found": str(error), "code": error.code}
 
 
-def _model(standing: Standing, updater: Updater) -> str:
-    """Open, load and prove the running variant once more in a worker of its own, golden set included."""
+def prove_model(standing: Standing, updater: Updater) -> str:
+    """Open, load and prove the running variant once more in a worker of its own, golden set included.
+
+    Raises:
+        CommandError: An update is under way.
+        ModelError: No model runs, or it does not see here what its makers saw.
+    """
     release = standing.supervisor.release
     if release is None:
         raise ModelError("no model is running", code="model.none")

@@ -11,6 +11,7 @@ from agent.app.head_seal import HeadSeal
 from agent.app.policy_keeper import PolicyKeeper
 from agent.config.trial import Sight
 from agent.control.link import Link
+from agent.drift.keeper import DriftKeeper
 from agent.governor.governor import Governor
 from agent.host.clock import boot_id, monotonic_ns, wall_ms
 from agent.schema.config import DeviceConfig
@@ -70,7 +71,9 @@ class Standing:
     policy: PolicyKeeper
     link: Link
     governor: Governor
+    drift: DriftKeeper
     seal: HeadSeal
+    unproven: Callable[[], str] = lambda: ""
 
     def state(self) -> State:
         """Return the state as it is now."""
@@ -99,6 +102,8 @@ class Standing:
             paused=[camera.name for camera in self.device.config.cameras if camera.paused],
             rung=rung.name if rung else "",
             rung_reason=self.governor.reason if rung else "",
+            drifted=self.drift.drifted(),
+            unproven=self.unproven(),
         )
 
     def sight(self, at_s: float) -> Sight:

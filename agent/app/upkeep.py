@@ -21,12 +21,14 @@ from agent.errors import CameraError, CommandError, ModelError
 from agent.host.clock import monotonic_ns
 from agent.host.logbook import Logbook, LogLine
 from agent.schema.actions import CameraArgs, LogsArgs, NoArgs, RestartArgs, RestartWhat
+from agent.schema.config import CameraConfig
 from agent.schema.document import to_json
 from agent.schema.messages import CommandBody
 from agent.update.installer import Updater
 from agent.update.ports import Offer
 
 PAUSE, RESUME, RESTART = "pause-camera", "resume-camera", "restart"
+LEARN_VIEW = "learn-view"
 SENT_MAX_BYTES = 512 * 1024
 _WORKER_S = 60.0
 _LOOK_S = 0.2
@@ -59,6 +61,7 @@ class Upkeep:
             "logs": self._logs,
             PAUSE: self._switch_camera,
             RESUME: self._switch_camera,
+            LEARN_VIEW: self._learn_view,
             RESTART: self._restart,
             "rollback": self._rollback,
             "self-test": later(self._self_test),
@@ -78,20 +81,29 @@ class Upkeep:
         replier.succeeded(lines=lines, more=len(found) - len(lines))
 
     def _switch_camera(self, body: CommandBody, replier: Replier) -> None:
-        camera, pauses = arguments(body, CameraArgs).camera, body.cmd == PAUSE
-        cameras = {one.name: one.paused for one in self.settings.config.cameras}
-        if camera not in cameras:
-            known = ", ".join(cameras) or "none"
-            message = f"there is no camera {camera!r}; there are: {known}"
-            raise CameraError(message, code="camera.unknown")
-        if cameras[camera] == pauses:
-            replier.succeeded(camera=camera, paused=pauses, changed=False)
+        camera, pauses = self._camera(body), body.cmd == PAUSE
+        if camera.paused == pauses:
+            replier.succeeded(camera=camera.name, paused=pauses, changed=False)
             return
         with self.updater.reserved():
             # No trial: what is out of sight must not come back by itself.
-            self.settings.amend({"cameras": {camera: {"paused": pauses or None}}})
-        replier.succeeded(camera=camera, paused=pauses, changed=True)
+            self.settings.amend({"cameras": {camera.name: {"paused": pauses or None}}})
+        replier.succeeded(camera=camera.name, paused=pauses, changed=True)
         self.reload()
+
+    def _learn_view(self, body: CommandBody, replier: Replier) -> None:
+        camera = self._camera(body).name
+        self.standing.drift.forget_view(camera)
+        replier.succeeded(camera=camera)
+
+    def _camera(self, body: CommandBody) -> CameraConfig:
+        wanted = arguments(body, CameraArgs).camera
+        cameras = {one.name: one for one in self.settings.config.cameras}
+        if wanted not in cameras:
+            known = ", ".join(cameras) or "none"
+            message = f"there is no camera {wanted!r}; there are: {known}"
+            raise CameraError(message, code="camera.unknown")
+        return cameras[wanted]
 
     def _restart(self, body: CommandBody, replier: Replier) -> None:
         asked = arguments(body, RestartArgs)

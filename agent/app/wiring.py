@@ -70,6 +70,7 @@ def make_supervisor(
         cameras=filmed(config),
         detect=config.detect,
         events=config.events,
+        drift=config.drift,
         default_fps=profile.camera.fps,
         threads=min(profile.runtime.threads, device.facts.cores),
         memory_mb=config.update.worker_memory_mb,

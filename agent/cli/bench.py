@@ -21,7 +21,7 @@ from agent.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent.cli.bench_report import BenchDocument, BenchReport, Laps
+    from agent.cli.bench_report import BenchDocument, BenchReport, Explanation, Laps
     from agent.vision.benchmark import ModelFile
 
 _FILM = Path(agent.__file__).parent / "demo" / "bundled" / "conveyor.mp4"
@@ -48,6 +48,9 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Compare every model with every setting.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what the speed is owed to, and what would help.")
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures to this file; - prints them.")
     ] = None,
@@ -63,7 +66,7 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
     ] = None,
 ) -> None:
     """Compare the bare runtime, frame after frame and the real pipeline, side by side in one run."""
-    from agent.cli.bench_report import BenchDocument, measurements
+    from agent.cli.bench_report import BenchDocument, measurements, setting_of
     from agent.vision.benchmark import ModelFile
     from agent.vision.plots import require_plots
 
@@ -80,11 +83,13 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
         family=family.value if family else None,
         labels=read_labels(labels) if labels else None,
     )
-    runs = []
+    runs, explanations = [], {}
     for (name, path), count, provider in settings:
         file = replace(stated, path=str(path), threads=count, providers=_split(provider))
         runs.append(_measure(name, file, seconds))
-    _report(BenchDocument(runs, measurements(runs)), json_file, plot)
+        if explain:
+            explanations[setting_of(runs[-1])] = _explain(runs[-1], file, seconds / _ROUNDS)
+    _report(BenchDocument(runs, measurements(runs), explanations), json_file, plot)
 
 
 def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
@@ -109,6 +114,21 @@ def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
     return sum_up(name, file, Measured(loaded, laps, memory, pipeline.start, load))
 
 
+def _explain(run: BenchReport, file: ModelFile, lap_s: float) -> Explanation:
+    """Read the board while it is warm, and measure the bare runtime with other numbers of threads."""
+    from agent.cli.bench_explain import Board, explain
+    from agent.cli.contest import Reference
+    from agent.host.frequency import cpu_clock
+    from agent.host.throttling import power_mode, throttling
+
+    board = Board(cpu_clock(), throttling().now, power_mode())
+    others = {}
+    for count in sorted({1, run.cores} - {file.threads}):
+        with Reference(replace(file, threads=count)) as reference:
+            others[f"--threads {count}"] = reference.lap("raw", lap_s).fps
+    return explain(run, board, others)
+
+
 def _turns(modes: Sequence[str]) -> Iterator[str]:
     """Yield every mode in each round, another one first each time, so that no mode has the quiet minutes."""
     for number in range(_ROUNDS):
@@ -122,6 +142,7 @@ def be_like_the_agent() -> None:
 
 
 def _report(document: BenchDocument, json_file: Path | None, plot: Path | None) -> None:
+    from agent.cli.bench_explain import told
     from agent.cli.bench_report import MODES, facts, is_disturbed, overview, setting_of, stages
 
     if plot is not None:
@@ -141,6 +162,10 @@ def _report(document: BenchDocument, json_file: Path | None, plot: Path | None) 
         console.print(f"{run.id}: {facts(run)}", markup=False, highlight=False)
     console.print(overview(document.runs))
     console.print(_LEGEND, highlight=False)
+    by_setting = {setting_of(run): run for run in document.runs}
+    for setting, found in document.explanations.items():
+        for line in told(by_setting[setting], found):
+            console.print(line, markup=False, highlight=False)
     if is_disturbed(document.runs[0]):
         load = f"load average {document.runs[0].load} on {document.runs[0].cores} cores"
         console.print(f"Other work was running ({load}): do not trust these rates.", style="yellow")

@@ -63,11 +63,37 @@ class BenchReport(msgspec.Struct, frozen=True):
     start: Start
 
 
+class Effect(msgspec.Struct, frozen=True):
+    """Another setting that was measured in the same run: bare inferences a second, by those of the one in question."""
+
+    setting: str
+    fps: float
+    gain: float
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a model runs as fast as it does here.
+
+    Attributes:
+        bottleneck: The stage with the greatest share of a frame's time, frame after frame; `share` is that.
+        causes: What holds it back, worst first; empty where nothing but the stage itself does.
+        effects: What other settings give, the best first.
+        advice: What to do.
+    """
+
+    bottleneck: str
+    share: float
+    causes: list[str]
+    effects: list[Effect]
+    advice: list[str]
+
+
 class BenchDocument(msgspec.Struct, frozen=True):
     """What `--json` gives; `measurements` are milliseconds per inference by variant id, as `choose` takes them."""
 
     runs: list[BenchReport]
     measurements: dict[str, float]
+    explanations: dict[str, Explanation] = {}
 
 
 Laps = dict[str, list[Lap]]

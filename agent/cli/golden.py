@@ -21,6 +21,7 @@ from agent.errors import PackageError
 if TYPE_CHECKING:
     from agent.release.draft_file import DraftFile, VariantFile
     from agent.release.golden import GoldenBox
+    from agent.schema.manifest import StageSketch
     from agent.vision.detector import Detector
     from agent.vision.gallery import Picture
 
@@ -37,21 +38,26 @@ def golden(
     """Run every variant of a draft over its golden pictures and write the boxes they must find.
 
     Choose pictures that your cameras took and that show what the model knows. Writes the file that the
-    draft names as `golden.expected`.
+    draft names as `golden.expected`, and what led to the boxes to `golden.stages`, if it names one: a device that
+    finds other boxes says then at which stage it differs.
     """
     from agent.release.draft_file import read_draft
 
     wanted, folder = read_draft(draft), draft.resolve().parent
     pictures = golden_pictures([folder / name for name in wanted.golden.images], clip)
     expected: dict[str, Boxes] = {variant.id: [] for variant in wanted.variants}
+    stages: dict[str, list[StageSketch]] = {variant.id: [] for variant in wanted.variants}
     looks = _look(wanted, folder, pictures)
-    for variant, boxes in with_progress(looks, "Looking", len(expected) * len(pictures)):
+    for variant, boxes, led in with_progress(looks, "Looking", len(expected) * len(pictures)):
         expected[variant].append(boxes)
+        stages[variant].append(led)
     _refuse_blindness(expected)
-    path = folder / wanted.golden.expected
-    write_file(path, msgspec.json.encode(expected))
     Console().print(_table(wanted, expected))
-    Console(highlight=False).print(f"{path}: written")
+    files = {wanted.golden.expected: expected, wanted.golden.stages: stages}
+    for name, content in files.items():
+        if name:
+            write_file(folder / name, msgspec.json.encode(content))
+            Console(highlight=False).print(f"{folder / name}: written")
 
 
 def golden_pictures(paths: list[Path], clip: Path | None) -> list[Picture]:
@@ -76,13 +82,14 @@ def golden_pictures(paths: list[Path], clip: Path | None) -> list[Picture]:
 
 def _look(
     draft: DraftFile, folder: Path, pictures: list[Picture]
-) -> Iterator[tuple[str, list[GoldenBox]]]:
+) -> Iterator[tuple[str, list[GoldenBox], StageSketch]]:
     from agent.vision.detector import golden_boxes
+    from agent.vision.stages import sketch
 
     for variant in draft.variants:
         detector = load_variant(draft, variant, folder)
         for picture in pictures:
-            yield variant.id, golden_boxes(detector, picture.image)
+            yield variant.id, golden_boxes(detector, picture.image), sketch(detector, picture.image)
 
 
 def load_variant(draft: DraftFile, variant: VariantFile, folder: Path) -> Detector:

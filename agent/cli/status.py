@@ -56,6 +56,8 @@ def _overview(found: Status) -> Table:
         "speed": f"{measured.fps:.1f} frames/s, {measured.worker_restarts} worker restarts",
         "memory": f"{measured.control_pss_mb:.0f} MB + worker {measured.worker_pss_mb:.0f} MB",
         "rung": _rung(found),
+        "drift": _drift(found.telemetry),
+        "golden set": state.unproven,
         "temperature": "unknown" if temperature_c is None else f"{temperature_c:.0f} °C",
     }
     table = _table("", "")
@@ -80,6 +82,12 @@ def _rung(found: Status) -> str:
     throttled = f"; {', '.join(report.throttled)}" if report.throttled else ""
     place = f"{report.index + 1} of {report.rungs}"
     return f"{state.rung} ({place}): {state.rung_reason}{throttled}"
+
+
+def _drift(measured: Telemetry) -> str:
+    if not measured.drift:
+        return "not judged: the release has no baseline, or no frames came yet"
+    return ", ".join(f"{one.name} {one.cause or one.state}" for one in measured.drift)
 
 
 def _cameras(measured: Telemetry) -> Table:

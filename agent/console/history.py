@@ -17,6 +17,7 @@ class Point(Struct):
         rungs: How many there are.
         stages: Milliseconds per stage of a frame: p50 and p95.
         memory_mb: Control process and worker together (PSS).
+        figures: Medians of each camera's newest window of frames, by camera and figure.
     """
 
     at_ms: int
@@ -27,6 +28,7 @@ class Point(Struct):
     rung_name: str
     stages: dict[str, tuple[float, float]]
     memory_mb: float
+    figures: dict[str, dict[str, float]]
 
 
 def point_of(measured: Telemetry) -> Point:
@@ -40,5 +42,6 @@ def point_of(measured: Telemetry) -> Point:
         rungs=governor.rungs if governor else 0,
         rung_name=governor.rung if governor else "",
         stages={name: (stage.p50, stage.p95) for name, stage in measured.stages.items()},
+        figures={one.name: one.found for one in measured.drift},
         memory_mb=round(measured.control_pss_mb + measured.worker_pss_mb, 1),
     )

@@ -4,7 +4,7 @@
 | --- | --- |
 | `/` and the page's files | the page; one route each, so no path can reach another file |
 | `/login`, `/logout` | form and its check; the way out |
-| `/api/status` | the snapshot, configured cameras, latest update reports and governor's moves |
+| `/api/status` | the snapshot, configured cameras, latest update reports, governor's moves and drift |
 | `/api/events?after=N` | object events newer than number N, with the newest number |
 | `/api/history?after=N` | figures of the last hour for the charts |
 | `/api/log?after=N&level=L` | lines of the agent's log, of at least level L |
@@ -41,6 +41,7 @@ from agent.console.pages import page_file, page_routes
 from agent.console.places import PlaceDesk
 from agent.console.sources import Recent, Sources
 from agent.errors import VigilError
+from agent.schema.drift import DriftNotice
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import Role, UpdateReport
@@ -57,6 +58,7 @@ class Memory:
     events: Recent[Event]
     updates: Recent[UpdateReport]
     moves: Recent[GovernorMove]
+    drifts: Recent[DriftNotice]
     history: Recent[Point]
     log: LogMemory
 
@@ -106,6 +108,7 @@ class _Answers:
                 "cameras": self._cameras,
                 "updates": self._memory.updates.since(0)[1][::-1],
                 "moves": self._memory.moves.since(0)[1][::-1],
+                "drifts": self._memory.drifts.since(0)[1][::-1],
                 "role": role,
                 "settings": self.places.standing,
                 "places_version": self.places.version,

@@ -30,6 +30,7 @@ from agent.console.routes import Memory, application
 from agent.console.sources import Recent, Sources
 from agent.errors import ConfigError
 from agent.schema.config import ConsoleConfig
+from agent.schema.drift import DriftNotice
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import Role, Telemetry, UpdateReport
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 REMEMBERED_EVENTS = 200
 REMEMBERED_UPDATES = 20
 REMEMBERED_MOVES = 20
+REMEMBERED_DRIFTS = 50
 STOP_S = 5.0
 
 
@@ -52,6 +54,7 @@ class Console:
         events: Object events; `add` them from any thread.
         updates: How updates ended; `add` from any thread.
         moves: Steps of the governor; `add` from any thread.
+        drifts: Cameras that drifted, or do so no more; `add` from any thread.
         log: The log's newest lines; `agent.app` hangs it into the log.
     """
 
@@ -59,6 +62,7 @@ class Console:
         self.events: Recent[Event] = Recent(REMEMBERED_EVENTS)
         self.updates: Recent[UpdateReport] = Recent(REMEMBERED_UPDATES)
         self.moves: Recent[GovernorMove] = Recent(REMEMBERED_MOVES)
+        self.drifts: Recent[DriftNotice] = Recent(REMEMBERED_DRIFTS)
         self.log = LogMemory()
         self._history: Recent[Point] = Recent(POINTS)
         self._config = config
@@ -88,7 +92,7 @@ class Console:
                 not available.
         """
         access = _access(self._config)
-        memory = Memory(self.events, self.updates, self.moves, self._history, self.log)
+        memory = Memory(self.events, self.updates, self.moves, self.drifts, self._history, self.log)
         app = application(self._sources, memory, self._viewers, access)
         server = _server(Guard(app, host_check(self._config.host), access), self._config)
         listener = _listen(self._config.host, self._config.port)

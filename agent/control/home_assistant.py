@@ -30,7 +30,7 @@ from agent.schema.document import to_json
 from agent.schema.home_assistant import CameraCounts, UpdateProgress
 
 if TYPE_CHECKING:
-    from agent.schema.config import HomeAssistantConfig
+    from agent.schema.home_assistant import HomeAssistantConfig
     from agent.schema.topics import DeviceTopics
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from agent.schema.config import HomeAssistantConfig
-from agent.schema.home_assistant import Discovery
+from agent.schema.home_assistant import Discovery, HomeAssistantConfig
 from agent.schema.topics import DeviceTopics
 
 BUTTONS = {"report": "Report now", "picture": "Picture now"}

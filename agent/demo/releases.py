@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from agent.demo.fleet import DEVICE_CLASS, DemoFleet
 from agent.demo.scene import CLASSES
 from agent.errors import CameraError
-from agent.release.build import ReleaseDraft, VariantDraft, build_release
+from agent.release.build import NO_BASELINE, ReleaseDraft, VariantDraft, build_release
 from agent.release.golden import GoldenBox, golden_set
+from agent.schema.drift import DriftBaseline
 from agent.schema.manifest import InputSpec, ProbationSpec
 from agent.schema.values import BackendName, FamilyName, Precision
 from agent.vision.detector import golden_boxes, load_detector
@@ -58,6 +59,7 @@ class Script:
         alter: What is done to the expectations.
         probation_s: Length of probation the release asks for, seconds; None for the device's own.
         hints_ms: Expected milliseconds of a file on `HINTED`, the profile of the hints.
+        drift_baseline: What its pictures and results are said to look like.
     """
 
     version: str
@@ -67,6 +69,7 @@ class Script:
     alter: Alteration = as_found
     probation_s: float | None = None
     hints_ms: Mapping[str, float] = field(default_factory=dict)
+    drift_baseline: DriftBaseline = NO_BASELINE
 
 
 FIRST = Script("1.0.0", 1, ("parts-1.onnx", "parts-1.tflite"))
@@ -105,6 +108,7 @@ def draft_of(script: Script) -> ReleaseDraft:
         variants=variants,
         golden=golden_set(encoded, expected, confidence=_CONFIDENCE, iou=_IOU),
         probation=ProbationSpec(seconds=script.probation_s),
+        drift_baseline=script.drift_baseline,
         provenance={
             "source": "the project's own procedural scene",
             "files": ", ".join(script.files),

@@ -14,6 +14,8 @@ _ALIKE = 0.6
 _IN_PART, _ALL_OVER = 0.08, 0.6
 # Red and blue count as exchanged when each is this near to what the other was.
 _EXCHANGED = 0.35
+# Boxes smaller than this share of the picture's side have no area.
+_NO_SIZE = 0.005
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ def _exchanged(signs: Signs) -> bool:
     )
 
 
+def _faded(signs: Signs) -> bool:
+    return signs.fell("scores") or signs.fell("objects") or signs.view.faded
+
+
+def _is_senseless(signs: Signs) -> bool:
+    """Whether the network finds boxes without an area: its input is not what it was trained with."""
+    return signs.fell("sizes") and signs.changes["sizes"].found < _NO_SIZE
+
+
 def _coloured(signs: Signs) -> bool:
     return bool({"red", "blue"} & signs.changes.keys())
 
@@ -74,8 +85,9 @@ _RULES: tuple[tuple[str, Callable[[Signs], bool]], ...] = (
     ("dirt or occlusion", _covered),
     ("camera moved", _moved),
     ("blur", lambda signs: signs.fell("sharpness") or signs.view.lost >= _ALL_OVER),
+    ("preprocessing", _is_senseless),
+    ("confidence collapse", _faded),
     ("new classes", lambda signs: "classes" in signs.changes),
-    ("confidence collapse", lambda signs: signs.fell("scores") or signs.fell("objects")),
     ("other scene", lambda signs: bool(signs.changes)),
 )
 CAUSES = tuple(name for name, _ in _RULES)

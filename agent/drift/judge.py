@@ -11,6 +11,7 @@ from agent.drift.causes import Signs, cause_of
 from agent.drift.distance import ks, median, outside, psi, psi_of_shares, shares_of
 from agent.drift.view import SAME, View, compare, view_of
 from agent.schema.drift import Change, DriftReport, FrameFigures, PeriodBaseline
+from agent.schema.values import Struct
 
 LEARNING, STEADY, DRIFTED = "learning", "steady", "drifted"
 
@@ -61,6 +62,16 @@ class Rules:
 USUAL_RULES = Rules()
 
 
+class Memory(Struct):
+    """What a judge must know to go on where it was: windows and views by period, and how it stands."""
+
+    windows: dict[str, list[FrameFigures]]
+    views: dict[str, View]
+    streak: int
+    votes: tuple[str, int]
+    report: DriftReport
+
+
 class Judge:
     """Takes a camera's figures and says how it stands.
 
@@ -91,7 +102,35 @@ class Judge:
         self._views: dict[str, View] = {}
         self._streak = 0
         self._votes = ("", 0)
-        self.report = DriftReport(camera=camera, state=LEARNING)
+        self.report = DriftReport(name=camera, state=LEARNING)
+
+    def memory(self) -> Memory:
+        """Return what another judge of the same baseline goes on from."""
+        return Memory(
+            windows={name: list(window) for name, window in self._windows.items()},
+            views=dict(self._views),
+            streak=self._streak,
+            votes=self._votes,
+            report=self.report,
+        )
+
+    def recall(self, memory: Memory) -> None:
+        """Go on where another judge of the same baseline was."""
+        for name, window in self._windows.items():
+            window.extend(memory.windows.get(name, []))
+        self._views = dict(memory.views)
+        self._streak, self._votes, self.report = memory.streak, memory.votes, memory.report
+
+    def forget_view(self) -> None:
+        """Learn anew what the camera usually looks at, from its next steady window: somebody moved it on purpose."""
+        self._views.clear()
+        for window in self._windows.values():
+            window.clear()
+
+    @property
+    def views(self) -> int:
+        """How many views have been learned: one for each period."""
+        return len(self._views)
 
     def take(self, frame: FrameFigures) -> bool:
         """Take one frame's figures; return whether state or cause have changed by it."""
@@ -113,12 +152,14 @@ class Judge:
         if not cause and state != DRIFTED:
             self._views.setdefault(period, view_of(frames))
         self.report = DriftReport(
-            camera=before.camera,
+            name=before.name,
             state=state,
             cause=self._settled(cause, before.cause) if state == DRIFTED else "",
             period=period,
             judged=before.judged + 1,
             changes=sorted(signs.changes.values(), key=lambda change: -change.psi),
+            found=_rounded(signs.found),
+            usual=_rounded(signs.usual),
         )
         return (self.report.state, self.report.cause) != (before.state, before.cause)
 
@@ -143,7 +184,7 @@ class Judge:
             changes={one.figure: one for one in self._changes(baseline, frames)},
             view=compare(known, view_of(frames)) if known else SAME,
             usual={name: median(spread) for name, spread in baseline.figures.items()},
-            found={name: median(sorted(values_of(frames, name))) for name in OF_PICTURES},
+            found={name: median(sorted(values)) for name, values in _values(frames) if values},
         )
 
     def _changes(
@@ -186,6 +227,14 @@ class Judge:
     @property
     def _factor(self) -> float:
         return self._rules.relief if self.report.state == DRIFTED else 1.0
+
+
+def _values(frames: Sequence[FrameFigures]) -> Iterator[tuple[str, list[float]]]:
+    return ((name, values_of(frames, name)) for name in (*OF_PICTURES, *OF_RESULTS))
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def _change(figure: str, usual: float, found: float, index: float, distance: float) -> Change:

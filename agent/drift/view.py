@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.drift.distance import correlation
+from agent.drift.distance import correlation, median
 from agent.schema.drift import FrameFigures
+from agent.schema.values import Struct
 
 # Detail less than this, grey levels, says nothing: the cell shows a plain surface.
 _PLAIN = 1.5
 _LOST, _GAINED = 0.5, 2.0
+# Scores of a fixed scene wander by a tenth; these are too low by far.
+_FADED, _LEAST_OBJECTS = 0.65, 20
 
 
-@dataclass(frozen=True)
-class View:
-    """Mean grey level and mean detail of each cell of the grid."""
+class View(Struct):
+    """Mean grey level and mean detail of each cell of the grid, and the median score; 0 of few objects."""
 
-    levels: tuple[float, ...]
-    detail: tuple[float, ...]
+    levels: list[float]
+    detail: list[float]
+    score: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,14 @@ class ViewChange:
             movement both.
         lost: Share of the cells with detail that lost more than half of it.
         gained: Share of all cells whose detail doubled.
+        faded: Whether objects score much lower. A release's baseline is of many cameras and bears that; one camera does
+            not show it without a cause.
     """
 
     alike: float = 1.0
     lost: float = 0.0
     gained: float = 0.0
+    faded: bool = False
 
 
 SAME = ViewChange()
@@ -45,8 +51,11 @@ def view_of(frames: Sequence[FrameFigures]) -> View:
     levels = zip(*(frame.levels for frame in frames), strict=True)
     detail = zip(*(frame.detail for frame in frames), strict=True)
     count = len(frames)
+    scores = sorted(score for frame in frames for score in frame.scores)
     return View(
-        tuple(sum(cell) / count for cell in levels), tuple(sum(cell) / count for cell in detail)
+        score=median(scores) if len(scores) >= _LEAST_OBJECTS else 0.0,
+        levels=[sum(cell) / count for cell in levels],
+        detail=[sum(cell) / count for cell in detail],
     )
 
 
@@ -60,4 +69,5 @@ def compare(usual: View, found: View) -> ViewChange:
         alike=max(correlation(usual.levels, found.levels), correlation(usual.detail, found.detail)),
         lost=lost / len(rich) if rich else 0.0,
         gained=gained / len(pairs),
+        faded=0 < found.score < _FADED * usual.score,
     )

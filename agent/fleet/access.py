@@ -23,6 +23,7 @@ DEVICE_WRITES = (
     "zone/#",
     "detections/#",
     "governor",
+    "drift",
     "blk/req",
     "key/req",
     "ha/update",

@@ -36,6 +36,7 @@ _HEARD = (
     ("zone/#", 1),
     ("detections/#", 0),
     ("governor", 1),
+    ("drift", 1),
 )
 _SERVED = (("blk/req", 0), ("key/req", 1))
 _WORKERS = 4

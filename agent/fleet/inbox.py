@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from agent.errors import TransferError
 from agent.schema.document import Malformed, parse_json
+from agent.schema.drift import DriftNotice
 from agent.schema.events import Event, ZoneEvent
 from agent.schema.governor import GovernorMove
 from agent.schema.measures import TelemetryDelta
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Any]] = {
     "zone": ZoneEvent,
     "detections": Detections,
     "governor": GovernorMove,
+    "drift": DriftNotice,
 }
 Observer = Callable[[ParsedTopic, Any], None]
 _FINAL = {ReplyStatus.SUCCEEDED, ReplyStatus.FAILED}

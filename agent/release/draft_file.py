@@ -11,11 +11,11 @@ variants:
   - {id: onnx-fp32-320, model: people-320.onnx, backend: onnxruntime, precision: fp32, family: ultralytics,
      input: {width: 320, height: 320}, accuracy: 0.41, memory_mb: 120}
 cipher: auto   # or aes-256-gcm, chacha20-poly1305
-golden: {images: [a.jpg, b.jpg], expected: boxes.json, confidence: 0.25, iou: 0.6}
+golden: {images: [a.jpg, b.jpg], expected: boxes.json, confidence: 0.25, iou: 0.6, stages: stages.json}
 drift_baseline: baseline.json      # optional
 ```
 `boxes.json` has, by variant id, for each image its boxes `[label, score, x_min, y_min, x_max, y_max]`;
-`vigil release golden` writes it, `vigil release baseline` the other.
+`stages` (optional) has what led to them. `vigil release golden` writes both, `vigil release baseline` the drift baseline.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from agent.release.build import NO_BASELINE, UNLIMITED, ReleaseDraft, VariantDra
 from agent.release.golden import GoldenBox, golden_set
 from agent.schema.document import Malformed, config_from_yaml, parse_json
 from agent.schema.drift import DriftBaseline
-from agent.schema.manifest import GoldenSet, InputSpec, ProbationSpec
+from agent.schema.manifest import GoldenSet, InputSpec, ProbationSpec, StageSketch
 from agent.schema.values import (
     BackendName,
     Counter,
@@ -86,12 +86,13 @@ class VariantFile(Struct):
 
 
 class GoldenFile(Struct):
-    """The golden set: image files, the file of expected boxes, and what they were found with."""
+    """The golden set: image files, the file of expected boxes, what they were found with, and the file of stages."""
 
     images: list[str]
     expected: str
     confidence: Fraction
     iou: Fraction
+    stages: str = ""
 
 
 class LimitsFile(Struct):
@@ -231,4 +232,16 @@ def _golden(golden: GoldenFile, folder: Path, disk: Disk) -> GoldenSet:
     except Malformed as error:
         raise ConfigError(f"{path}: {error}") from error
     images = [disk.read(folder / image, _IMAGE_LIMIT) for image in golden.images]
-    return golden_set(images, expected, confidence=golden.confidence, iou=golden.iou)
+    stages = _stages(folder / golden.stages, disk) if golden.stages else {}
+    confidence, iou = golden.confidence, golden.iou
+    return golden_set(images, expected, confidence=confidence, iou=iou, stages=stages)
+
+
+def _stages(path: Path, disk: Disk) -> dict[str, list[StageSketch]]:
+    try:
+        stages: dict[str, list[StageSketch]] = parse_json(
+            disk.read(path, 64 * _TEXT_LIMIT), dict[str, list[StageSketch]]
+        )
+    except Malformed as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return stages

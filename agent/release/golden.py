@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
 from agent.errors import PackageError
-from agent.schema.manifest import GoldenFrame, GoldenSet
+from agent.schema.manifest import GoldenFrame, GoldenSet, StageSketch
 
 GoldenBox = tuple[int, float, float, float, float, float]
 
@@ -18,6 +19,7 @@ def golden_set(
     *,
     confidence: float,
     iou: float,
+    stages: Mapping[str, Sequence[StageSketch]] = MappingProxyType({}),
 ) -> GoldenSet:
     """Pair each image with what every variant found in it.
 
@@ -26,20 +28,25 @@ def golden_set(
         expected: By variant id: for each image, boxes `(label, score, x_min, y_min, x_max, y_max)` in pixels.
         confidence: Least score, in [0, 1], that the boxes were found with.
         iou: Greatest overlap, in [0, 1], of two boxes of one class that they were found with.
+        stages: By variant id: for each image, what led to its boxes; where it lacks, a device cannot say what differs.
 
     Raises:
         PackageError: No images, no variants, or a variant without boxes for some image.
     """
     if not images or not expected:
         raise PackageError("golden set: expected at least one image and one variant, found none")
-    for variant, per_image in expected.items():
+    for variant, per_image in (*expected.items(), *stages.items()):
         if len(per_image) != len(images):
             found = f"{len(per_image)} for {len(images)} images"
             raise PackageError(
-                f"golden set: variant {variant}: expected boxes per image, found {found}"
+                f"golden set: variant {variant}: expected one entry per image, found {found}"
             )
     frames = [
-        GoldenFrame(image, {variant: list(boxes[index]) for variant, boxes in expected.items()})
+        GoldenFrame(
+            image,
+            {variant: list(boxes[index]) for variant, boxes in expected.items()},
+            {variant: sketches[index] for variant, sketches in stages.items()},
+        )
         for index, image in enumerate(images)
     ]
     return GoldenSet(frames, confidence, iou)

@@ -43,7 +43,7 @@ class LogsArgs(Struct):
 
 
 class CameraArgs(Struct):
-    """`pause-camera` and `resume-camera`."""
+    """`pause-camera`, `resume-camera` and `learn-view`."""
 
     camera: Identifier
 

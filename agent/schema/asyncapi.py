@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from agent.schema.blocks import MAX_BLOCK_BYTES, BlockRequest
+from agent.schema.drift import DriftNotice
 from agent.schema.events import Event, ZoneEvent
 from agent.schema.governor import GovernorMove
 from agent.schema.home_assistant import CameraCounts, Discovery, UpdateProgress
@@ -65,6 +66,7 @@ CHANNELS = (
     Channel("zone", _TOPICS.zone(_CAMERA), sends=True, message=ZoneEvent),
     Channel("detections", _TOPICS.detections(_CAMERA), sends=True, message=Detections, qos=0),
     Channel("governor", _TOPICS.governor, sends=True, message=GovernorMove),
+    Channel("drift", _TOPICS.drift, sends=True, message=DriftNotice),
     Channel("command", _TOPICS.command, sends=False, message=None),
     Channel("groupCommand", _TOPICS.group_command(_GROUP), sends=False, message=None),
     Channel("reply", _TOPICS.reply, sends=True, message=Reply),

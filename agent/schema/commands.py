@@ -39,6 +39,9 @@ COMMANDS: dict[str, CommandKind] = {
     "capture": CommandKind(Role.OPERATOR, 1, "keep some pictures on the device"),
     "pause-camera": CommandKind(Role.OPERATOR, 1, "close a camera until it is resumed"),
     "resume-camera": CommandKind(Role.OPERATOR, 1, "open a paused camera again"),
+    "learn-view": CommandKind(
+        Role.OPERATOR, 1, "take what a camera shows from now on for its usual view"
+    ),
     "restart": CommandKind(Role.OPERATOR, 1, "start the worker or the agent again"),
     "pin-rung": CommandKind(Role.OPERATOR, 1, "hold the governor on a rung"),
     "deploy": CommandKind(Role.DEPLOYER, 2, "install a release"),

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import msgspec
 
+from agent.schema.drift import DriftConfig
+from agent.schema.home_assistant import HomeAssistantConfig
 from agent.schema.keystore import KeyConfig
 from agent.schema.motion import MotionConfig
 from agent.schema.recording import EventConfig
 from agent.schema.update_config import UpdateConfig
-from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
+from agent.schema.values import Fraction, Identifier, Positive, PositiveFloat, Struct
 from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
 
 CONFIG_SCHEMA = 1
@@ -146,25 +148,6 @@ class TelemetryConfig(Struct):
     outbox: OutboxConfig = OutboxConfig()
 
 
-class HomeAssistantConfig(Struct):
-    """Home Assistant by MQTT discovery; see `docs/home-assistant.md`.
-
-    Attributes:
-        prefix: Home Assistant's discovery prefix.
-        labels: Labels that get a counter for each camera; empty for the first `max_labels` of the model.
-        pictures: Sends a picture of each camera every `picture_s` seconds.
-        local_control: Whether whoever may write to the broker may ask for reports and pictures, unsigned.
-    """
-
-    enabled: bool = False
-    prefix: Identifier = "homeassistant"
-    labels: list[str] = []
-    max_labels: Counter = 8
-    pictures: bool = False
-    picture_s: PositiveFloat = 10.0
-    local_control: bool = False
-
-
 class ConsoleRole(str, enum.Enum):
     """What somebody may do on the page: look, or also change zones, lines and masks."""
 
@@ -217,6 +200,7 @@ class Config(Struct):
     events: EventConfig = EventConfig()
     update: UpdateConfig = UpdateConfig()
     governor: GovernorConfig = GovernorConfig()
+    drift: DriftConfig = DriftConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from agent.schema.values import Counter, Fraction, Identifier, Positive, Struct
+from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
 
 BASELINE_VERSION = 1
 # Rows and columns of the grid that says where in the picture something is.
@@ -15,6 +15,27 @@ GRID = (6, 8)
 QUANTILES = 21
 
 Quantiles = Annotated[list[float], msgspec.Meta(min_length=QUANTILES, max_length=QUANTILES)]
+
+
+class DriftConfig(Struct):
+    """The operator's `drift` section.
+
+    Attributes:
+        enabled: Whether cameras are judged by the release's baseline.
+        every_s: One frame in so many seconds of each camera is measured.
+        prove_hour: Hour of the day, local time, in which the golden set is run again; null for never.
+    """
+
+    enabled: bool = True
+    every_s: PositiveFloat = 1.0
+    prove_hour: Annotated[int, msgspec.Meta(ge=0, le=23)] | None = 3
+
+
+class FigureRules(Struct):
+    """Which frames the worker measures: one in so many seconds of each camera, objects from this score."""
+
+    every_s: PositiveFloat
+    confidence: Fraction
 
 
 class FrameFigures(Struct):
@@ -103,16 +124,34 @@ class DriftReport(Struct):
     """What one camera shows, against what the model was made for.
 
     Attributes:
+        name: The camera's.
         state: `learning` before the first full window, `steady`, or `drifted`.
         cause: Name of the likely cause, empty while steady.
         period: `day` or `night`.
         judged: Windows judged so far.
         changes: The figures that differ, the furthest first.
+        found: Medians of the newest window by figure; `usual` are those of the baseline.
     """
 
-    camera: str
+    name: str
     state: str
     cause: str = ""
     period: str = ""
     judged: Counter = 0
     changes: list[Change] = []
+    found: dict[str, float] = {}
+    usual: dict[str, float] = {}
+
+
+class DriftNotice(Struct):
+    """A camera began to show something else than the model was made for, or another cause of it, or is steady again.
+
+    At `…/drift`. `release` and `variant` say which baseline it was judged by.
+    """
+
+    v: int
+    device: Identifier
+    at_ms: int
+    release: str
+    variant: str
+    report: DriftReport

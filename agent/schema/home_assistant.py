@@ -6,7 +6,26 @@ from typing import Any
 
 import msgspec
 
-from agent.schema.values import Counter, Struct
+from agent.schema.values import Counter, Identifier, PositiveFloat, Struct
+
+
+class HomeAssistantConfig(Struct):
+    """Home Assistant by MQTT discovery; see `docs/home-assistant.md`.
+
+    Attributes:
+        prefix: Home Assistant's discovery prefix.
+        labels: Labels that get a counter for each camera; empty for the first `max_labels` of the model.
+        pictures: Sends a picture of each camera every `picture_s` seconds.
+        local_control: Whether whoever may write to the broker may ask for reports and pictures, unsigned.
+    """
+
+    enabled: bool = False
+    prefix: Identifier = "homeassistant"
+    labels: list[str] = []
+    max_labels: Counter = 8
+    pictures: bool = False
+    picture_s: PositiveFloat = 10.0
+    local_control: bool = False
 
 
 class CameraCounts(Struct):

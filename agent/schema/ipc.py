@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig
+from agent.schema.drift import FigureRules, FrameFigures
 from agent.schema.engine import EnginePlan, GpuFacts
 from agent.schema.events import Event, EventId, PictureKind, ZoneEvent
 from agent.schema.manifest import Variant
@@ -33,7 +34,8 @@ class LoadModel(Message):
 
     `providers` are ONNX Runtime's, in order of preference before the CPU; `delegates` are LiteRT's.
     `is_engine`: the memfd holds the TensorRT engine built from the payload, not the payload itself. The
-    payload of a `tensorrt` variant is ONNX, which ONNX Runtime serves.
+    payload of a `tensorrt` variant is ONNX, which ONNX Runtime serves. `figures` says which frames are measured for
+    the release's drift baseline; null for none.
     """
 
     id: int
@@ -46,6 +48,7 @@ class LoadModel(Message):
     providers: list[str] = []
     delegates: list[str] = []
     is_engine: bool = False
+    figures: FigureRules | None = None
 
 
 class DescribeGpu(Message):
@@ -194,7 +197,10 @@ class EngineBuilt(Message):
 
 
 class GoldenFinished(Message):
-    """Golden result: share of expected boxes found and of found boxes expected, p95 of inference."""
+    """Golden result: share of expected boxes found and of found boxes expected, p95 of inference.
+
+    `problem` says what is wrong, `stage` names the first stage that differs from its makers', where that is known.
+    """
 
     id: int
     frames: int
@@ -202,6 +208,7 @@ class GoldenFinished(Message):
     precision: float
     p95_ms: float
     problem: str = ""
+    stage: str = ""
 
 
 class FrameGrabbed(Message):
@@ -220,7 +227,8 @@ class FrameResult(Message):
     """Boxes of one processed frame; `stages_ms` has capture, queue, pre, infer, post, publish.
 
     `error` is the code of a failed inference, empty when it worked. `shapes` belong to the first of `boxes`,
-    in their order; `MAX_SHAPE_POINTS` bounds them. `ranking` holds a classifier's best classes, best first.
+    in their order; `MAX_SHAPE_POINTS` bounds them. `ranking` holds a classifier's best classes, best first. `figures`
+    come with the frames that are measured.
     """
 
     camera: str
@@ -235,6 +243,7 @@ class FrameResult(Message):
     error: str = ""
     shapes: list[Shape] = []
     ranking: list[Ranked] = []
+    figures: FrameFigures | None = None
 
 
 class ObjectEvent(Message):

@@ -179,14 +179,34 @@ class ReleaseRef(Struct):
         return f"{self.name} {self.version}"
 
 
-class GoldenFrame(msgspec.Struct, frozen=True, array_like=True):
-    """One golden input: a PNG or JPEG image, and the expected boxes per variant id.
+class StageSketch(msgspec.Struct, frozen=True, array_like=True):
+    """What the stages before a result gave for one golden picture, coarse enough to bear another rounding.
 
-    A box is `(label, score, x_min, y_min, x_max, y_max)` in the image's pixels.
+    Attributes:
+        decoded: Of the decoded picture, grey levels: means of blue, green and red in each cell of a grid of 6 x 8, then
+            the mean detail of each cell.
+        scaled: The same of the picture as it was scaled for the network.
+        place: Where that lies in the input, pixels: width, height, left, top.
+        entered: Means of the input's three channels in each cell, as real values.
+        outputs: Of each output, the means of 64 equal parts.
+    """
+
+    decoded: list[float]
+    scaled: list[float]
+    place: tuple[int, int, int, int]
+    entered: list[float]
+    outputs: list[list[float]]
+
+
+class GoldenFrame(msgspec.Struct, frozen=True, array_like=True):
+    """One golden input: a PNG or JPEG image, and per variant id the expected boxes and what led to them.
+
+    A box is `(label, score, x_min, y_min, x_max, y_max)` in the image's pixels. Older golden sets have no `stages`.
     """
 
     image: bytes
     expected: dict[str, list[tuple[int, float, float, float, float, float]]]
+    stages: dict[str, StageSketch] = {}
 
 
 class GoldenSet(msgspec.Struct, frozen=True, array_like=True):

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from agent.schema.camera_report import CameraReport
+from agent.schema.drift import DriftReport
 from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
@@ -79,7 +80,11 @@ class Progress(Struct):
 
 
 class State(Struct):
-    """Retained at `…/state`; the last will is the same topic with `online` false and all else empty."""
+    """Retained at `…/state`; the last will is the same topic with `online` false and all else empty.
+
+    `drifted` names the likely cause for each camera that shows something else than the model was made for, `unproven`
+    what the last nightly run of the golden set found wrong.
+    """
 
     v: int
     device: Identifier
@@ -103,6 +108,8 @@ class State(Struct):
     paused: list[str] = []
     rung: str = ""
     rung_reason: str = ""
+    drifted: dict[str, str] = {}
+    unproven: str = ""
 
 
 class StageMs(Struct):
@@ -145,6 +152,7 @@ class Telemetry(Struct):
     governor: GovernorReport | None = None
     progress: Progress | None = None
     events: StoreReport | None = None
+    drift: list[DriftReport] = []
 
 
 class Detections(Struct):

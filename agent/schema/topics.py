@@ -20,6 +20,7 @@ DEVICE_LEAVES = frozenset(
         "zone",
         "detections",
         "governor",
+        "drift",
         "blk/req",
         "blk/rsp",
         "key/req",
@@ -72,6 +73,11 @@ class DeviceTopics:
     def governor(self) -> str:
         """Steps of this device's governor."""
         return self.leaf("governor")
+
+    @property
+    def drift(self) -> str:
+        """Cameras that drifted, or do so no more."""
+        return self.leaf("drift")
 
     @property
     def hint(self) -> str:

@@ -46,6 +46,25 @@ _CAMERAS = (
         "camera",
         present,
     ),
+    metric(
+        "vigil_camera_drifted",
+        "1 for a camera that shows something else than the model was made for.",
+        "state.drifted.*",
+        "camera",
+        present,
+    ),
+    metric(
+        "vigil_drift_windows_total",
+        "Windows of a camera's frames that were judged.",
+        "telemetry.drift.*.judged",
+        "camera",
+    ),
+    metric(
+        "vigil_drift_figure",
+        "Median of a figure: in the newest window, and usually.",
+        {"found": "telemetry.drift.*.found.*", "usual": "telemetry.drift.*.usual.*"},
+        "camera figure kind",
+    ),
     metric("vigil_camera_fps", "Processed frames a second.", "cameras.*.fps", "camera"),
     metric(
         "vigil_camera_frames_total",

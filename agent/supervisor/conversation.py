@@ -17,6 +17,7 @@ from agent.host.processes import pss_mb
 from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.config import CameraConfig, DetectConfig
+from agent.schema.drift import BASELINE_VERSION, DriftConfig, FigureRules
 from agent.schema.manifest import GoldenSet, GoldenSpec
 from agent.schema.recording import EventConfig
 from agent.schema.values import BackendName
@@ -42,6 +43,7 @@ class WorkerSettings:
     providers: list[str] = field(default_factory=list)
     delegates: list[str] = field(default_factory=list)
     events: EventConfig = field(default_factory=EventConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
     two_models: bool = True
     min_agreement: float | None = None
     agreement_pause_s: float = 0.5
@@ -154,6 +156,7 @@ class Conversation:
             providers=settings.providers,
             delegates=settings.delegates,
             is_engine=is_engine,
+            figures=_figure_rules(settings.drift, release),
         )
         try:
             loaded, _ = worker.ask(request, ipc.ModelLoaded, timeout_s, fd)
@@ -261,6 +264,15 @@ class Conversation:
             return answer, bytes_of(fd, _MAX_JPEG_BYTES)
         finally:
             os.close(fd)
+
+
+def _figure_rules(config: DriftConfig, release: InstalledRelease) -> FigureRules | None:
+    """Return which frames are measured: none for a variant that nobody knows the usual figures of."""
+    baseline = release.manifest.drift_baseline
+    is_known = baseline.v == BASELINE_VERSION and release.variant.id in baseline.variants
+    if not (config.enabled and is_known):
+        return None
+    return FigureRules(every_s=config.every_s, confidence=baseline.confidence)
 
 
 def _check_limits(golden: GoldenSpec, p95_ms: float, memory_mb: float) -> None:

@@ -15,6 +15,7 @@ from agent.schema.messages import MESSAGE_VERSION, Detections, Telemetry
 from agent.telemetry.spool import Priority
 
 if TYPE_CHECKING:
+    from agent.schema.drift import DriftNotice
     from agent.schema.governor import GovernorMove
     from agent.schema.ipc import FrameResult
     from agent.schema.topics import DeviceTopics
@@ -43,6 +44,10 @@ class Streams:
     def governor_move(self, move: GovernorMove) -> None:
         """Spool a step of the governor."""
         self.outbox.put(self.topics.governor, to_json(move), Priority.ALERT)
+
+    def drift(self, notice: DriftNotice) -> None:
+        """Spool that a camera drifted, or does so no more."""
+        self.outbox.put(self.topics.drift, to_json(notice), Priority.ALERT)
 
     def telemetry(self, message: Telemetry) -> None:
         """Spool measurements out of turn."""

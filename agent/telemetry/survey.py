@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.host.clock import boot_id, wall_ms
 from agent.host.sensors import temperature_c
+from agent.schema.drift import DriftReport
 from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import LinkQuality, ModelReport, OutboxReport, Totals
@@ -33,6 +34,7 @@ class Ports:
         governor: Where the governor stands; None while nothing serves.
         progress: How far a transfer is; None while there is none.
         events: How full the event store is.
+        drift: How every camera stands to what the model was made for.
     """
 
     worker_pid: Callable[[], int]
@@ -41,6 +43,7 @@ class Ports:
     governor: Callable[[], GovernorReport | None] = lambda: None
     progress: Callable[[], Progress | None] = lambda: None
     events: Callable[[], StoreReport | None] = lambda: None
+    drift: Callable[[], list[DriftReport]] = list
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Survey:
             governor=self._ports.governor(),
             progress=self._ports.progress(),
             events=self._ports.events(),
+            drift=self._ports.drift(),
         )
 
     def _outbox_report(self, process_mb_day: float | None) -> OutboxReport:

@@ -14,6 +14,7 @@ from agent.schema.zones import Places
 from agent.vision.album import Album
 from agent.vision.clips import ClipRing
 from agent.vision.events import EventBook, FrameClock, Moment
+from agent.vision.figures import figures_of
 from agent.vision.privacy import SafePicture
 from agent.vision.shapes import ranking_of, shapes_of
 from agent.vision.tracking import Sighting, Tracker
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from agent.schema.config import CameraConfig
+    from agent.schema.drift import FigureRules, FrameFigures
     from agent.schema.events import Event, LineReport, ZoneReport
     from agent.schema.recording import EventConfig
     from agent.schema.zones import LineConfig, ZoneConfig
     from agent.vision.cameras import Frame
     from agent.vision.detector import Detected
     from agent.vision.events import Life, Stage
+    from agent.vision.image import Scaled
     from agent.vision.privacy import Redactor
     from agent.vision.zones import Notice
 
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
 class Processed:
     """A frame after inference: `detected` is None where it failed with the code `error`.
 
-    `queued_ms` is how long the frame waited for its turn, `finished_ns` when inference was done.
+    `queued_ms` is how long the frame waited for its turn, `finished_ns` when inference was done. `scaled` is what
+    the network saw, for frames that are to be measured.
     """
 
     camera: str
@@ -46,6 +50,7 @@ class Processed:
     queued_ms: float
     finished_ns: int
     error: str = ""
+    scaled: Scaled | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class DeskRules:
     confidence: float
     camera: CameraConfig
     events: EventConfig
+    figures: FigureRules | None = None
 
 
 class CameraDesk:
@@ -79,6 +85,7 @@ class CameraDesk:
     def __init__(self, rules: DeskRules, redactor: Redactor) -> None:
         camera = rules.camera
         self._stage, self._confidence = rules.stage, rules.confidence
+        self._figure_rules = rules.figures
         self._redactor = redactor
         self._tracker = Tracker(rules.confidence)
         self._book = EventBook(rules.stage, rules.events)
@@ -106,7 +113,7 @@ class CameraDesk:
         picture = self._redactor.show(done.frame, done.detected)
         if picture is not None:
             self.newest = Published(picture, boxes)
-        yield Parcel(_result(done, boxes))
+        yield Parcel(_result(done, boxes, self._figures(done)))
         if picture is not None:
             self._ring.add(picture, self._film_ms)
         if done.detected is not None:
@@ -129,6 +136,11 @@ class CameraDesk:
         self._tracker = Tracker(self._confidence)
         self.places = self._zones.zone_reports(), self._zones.line_reports()
         return parcels
+
+    def _figures(self, done: Processed) -> FrameFigures | None:
+        if self._figure_rules is None or done.scaled is None or done.detected is None:
+            return None
+        return figures_of(done.scaled, done.detected, self._figure_rules.confidence)
 
     def _track(self, done: Processed) -> list[Sighting]:
         if done.detected is None:
@@ -250,7 +262,7 @@ def _box(seen: Sighting) -> Box:
     )
 
 
-def _result(done: Processed, boxes: list[Box]) -> FrameResult:
+def _result(done: Processed, boxes: list[Box], figures: FrameFigures | None) -> FrameResult:
     stages_ms = {"capture": done.frame.capture_ms, "queue": done.queued_ms}
     stages_ms.update(done.detected.stages_ms if done.detected else {})
     now_ns = monotonic_ns()
@@ -271,4 +283,5 @@ def _result(done: Processed, boxes: list[Box]) -> FrameResult:
         # Both are best first, so boxes above the threshold are the first of all detected.
         shapes=shapes_of(details, len(boxes)),
         ranking=ranking_of(details),
+        figures=figures,
     )

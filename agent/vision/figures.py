@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from agent.schema.drift import GRID, FrameFigures
+from agent.schema.drift import GRID, FigureRules, FrameFigures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +22,25 @@ _DARK, _BRIGHT = 16, 239
 # Takes away edges and leaves noise: J. Immerkær, Fast Noise Variance Estimation, 1996.
 _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _NOISE_FACTOR = math.sqrt(math.pi / 2) / 6
+
+
+class FigureClock:
+    """Says which frames of one camera are measured.
+
+    Args:
+        rules: How many; None for none.
+    """
+
+    def __init__(self, rules: FigureRules | None) -> None:
+        self._every_ns = int(rules.every_s * 1e9) if rules else 0
+        self._due_ns = 0
+
+    def is_due(self, captured_ns: int) -> bool:
+        """Return whether the frame of this monotonic instant is measured; asked once a frame."""
+        if not self._every_ns or captured_ns < self._due_ns:
+            return False
+        self._due_ns = captured_ns + self._every_ns
+        return True
 
 
 def figures_of(scaled: Scaled, detected: Detected, confidence: float) -> FrameFigures:

@@ -14,6 +14,7 @@ import msgspec
 
 from agent.errors import ModelError
 from agent.host.clock import CaptureClock, monotonic_ns
+from agent.schema.drift import FigureRules
 from agent.schema.recording import EventConfig
 from agent.vision.berth import Berth, watch
 from agent.vision.camera_record import CameraRecord
@@ -21,6 +22,7 @@ from agent.vision.cameras import Call, CameraSetup, Frame
 from agent.vision.capture import CaptureLoop
 from agent.vision.desk import CameraDesk, DeskRules, Processed, Published
 from agent.vision.events import Stage
+from agent.vision.figures import FigureClock
 from agent.vision.image import Scaled, Scaler
 from agent.vision.mailbox import Mailbox
 from agent.vision.motion import MotionGate
@@ -54,6 +56,7 @@ class Scene:
     default_fps: float
     max_fps: float = 0.0
     events: EventConfig = field(default_factory=EventConfig)
+    figures: FigureRules | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Pipeline:
             for camera in scene.cameras
             if camera.motion.enabled
         }
+        self._figure_clocks = {camera.name: FigureClock(scene.figures) for camera in scene.cameras}
         self._threads = [spawn("inference", self._infer)]
         self._berths = [
             Berth(
@@ -171,12 +175,14 @@ class Pipeline:
             return Processed(camera, frame, None, queued_ms, monotonic_ns(), error.code)
         if (gate := self._gates.get(camera)) is not None:
             gate.saw(objects=bool((detected.scores >= self._confidence).any()))
-        return Processed(camera, frame, detected, queued_ms, monotonic_ns())
+        is_due = self._figure_clocks[camera].is_due(frame.captured_ns)
+        scaled = shot.scaled if is_due else None
+        return Processed(camera, frame, detected, queued_ms, monotonic_ns(), scaled=scaled)
 
 
 def _rules(scene: Scene, camera: CameraConfig, detector: Detector) -> DeskRules:
     stage = Stage(scene.device, camera.name, scene.boot, scene.release, detector.labels)
-    return DeskRules(stage, detector.confidence, camera, scene.events)
+    return DeskRules(stage, detector.confidence, camera, scene.events, scene.figures)
 
 
 def _with_places(berth: Berth[Shot], desk: CameraDesk) -> CameraReport:

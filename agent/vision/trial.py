@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -11,10 +11,13 @@ from agent.errors import ModelError
 from agent.host.memfd import read_memfd
 from agent.schema.document import Malformed, parse_msgpack
 from agent.schema.ipc import GoldenFinished, RunGolden
-from agent.schema.manifest import GoldenSet
+from agent.schema.manifest import GoldenSet, StageSketch
 from agent.vision.golden import Matched, MatchRule, match
+from agent.vision.stages import Divergence, first_divergence, sketch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from agent.vision.detector import Detector
 
 
@@ -34,8 +37,13 @@ def read_golden(fd: int) -> GoldenSet:
     return golden
 
 
-def run_golden(detector: Detector, golden: GoldenSet, request: RunGolden) -> GoldenFinished:
+def run_golden(
+    detector: Detector, golden: GoldenSet, request: RunGolden, delegate: str = ""
+) -> GoldenFinished:
     """Run every golden frame through the detector and compare with what its makers found.
+
+    Where too little matches, the first stage that differs is named, if the golden set has sketches of them.
+    `delegate` is what the network runs on beside the CPU.
 
     Raises:
         ModelError: A picture cannot be decoded, lacks this variant, or inference fails.
@@ -43,6 +51,7 @@ def run_golden(detector: Detector, golden: GoldenSet, request: RunGolden) -> Gol
     judged = detector.with_thresholds(golden.confidence, golden.iou)
     rule = MatchRule(request.match_iou, request.score_tolerance)
     total, times_ms = Matched(), []
+    missed: Missed | None = None
     for number, frame in enumerate(golden.frames):
         image = cv2.imdecode(np.frombuffer(frame.image, np.uint8), cv2.IMREAD_COLOR)
         if image is None or request.variant not in frame.expected:
@@ -50,15 +59,33 @@ def run_golden(detector: Detector, golden: GoldenSet, request: RunGolden) -> Gol
             raise ModelError(message, code="model.golden")
         detected = judged.detect(image)  # type: ignore[arg-type] # cv2 cannot say uint8
         times_ms.append(detected.stages_ms["infer"])
-        total += match(frame.expected[request.variant], detected.golden(), rule)
+        matched = match(frame.expected[request.variant], detected.golden(), rule)
+        total += matched
+        usual = frame.stages.get(request.variant)
+        if usual is not None and min(matched.recall, matched.precision) < 1:
+            missed = missed or Missed(image, usual)  # type: ignore[arg-type] # cv2 cannot say uint8
+    problem = _problem(total, request.min_match)
+    divergence = _bisect(judged, missed, delegate) if problem and missed else None
     return GoldenFinished(
         id=request.id,
         frames=len(golden.frames),
         recall=total.recall,
         precision=total.precision,
         p95_ms=float(np.percentile(times_ms, 95)),
-        problem=_problem(total, request.min_match),
+        problem=f"{problem}; {divergence}" if divergence else problem,
+        stage=divergence.stage if divergence else "",
     )
+
+
+class Missed(NamedTuple):
+    """A picture in which something else was found, and how its makers saw its stages."""
+
+    image: NDArray[np.uint8]
+    usual: StageSketch
+
+
+def _bisect(detector: Detector, missed: Missed, delegate: str) -> Divergence:
+    return first_divergence(missed.usual, sketch(detector, missed.image), delegate=delegate)
 
 
 def _problem(total: Matched, min_match: float) -> str:

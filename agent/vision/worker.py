@@ -47,8 +47,7 @@ class Worker:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._stop = threading.Event()
-        self._detector: Detector | None = None
-        self._release = ""
+        self._loaded: tuple[Detector, ipc.LoadModel] | None = None
         self._pipeline: Pipeline | None = None
         self._publisher = Publisher(wire, self._progresses, self._reports)
         self._failed = False
@@ -121,7 +120,7 @@ class Worker:
             confidence=request.confidence,
             iou=request.iou,
         )
-        self._detector, self._release = detector, request.release
+        self._loaded = detector, request
         timing, backend = detector.timing, detector.backend
         self._wire.send(
             ipc.ModelLoaded(
@@ -136,23 +135,27 @@ class Worker:
         if self._pipeline is not None:
             raise CommandError("close the cameras before the golden set is run")
         golden = read_golden(_attached(fd))
-        self._wire.send(run_golden(self._model(), golden, request))
+        detector, loaded = self._model()
+        delegate = ", ".join([*loaded.providers, *loaded.delegates])
+        self._wire.send(run_golden(detector, golden, request, delegate))
 
     def _open_cameras(self, request: ipc.OpenCameras, fd: int | None) -> None:
         del fd
         if self._pipeline is not None:
             raise CommandError("cameras are open already")
+        detector, loaded = self._model()
         scene = Scene(
             device=request.device,
             boot=request.boot,
-            release=self._release,
+            release=loaded.release,
             cameras=request.cameras,
             epoch_ns=request.epoch_ns,
             default_fps=request.default_fps,
             max_fps=request.max_fps,
             events=request.events,
+            figures=loaded.figures,
         )
-        self._pipeline = Pipeline(self._model(), scene, self._publisher, self._spawn)
+        self._pipeline = Pipeline(detector, scene, self._publisher, self._spawn)
         self._wire.send(ipc.Done(id=request.id))
 
     def _set_rate(self, request: ipc.SetRate, fd: int | None) -> None:
@@ -206,10 +209,10 @@ class Worker:
 
     # parts -------------------------------------------------------------------------------------------
 
-    def _model(self) -> Detector:
-        if self._detector is None:
+    def _model(self) -> tuple[Detector, ipc.LoadModel]:
+        if self._loaded is None:
             raise ModelError("no model is loaded", code="model.missing")
-        return self._detector
+        return self._loaded
 
     def _opened(self) -> Pipeline:
         if self._pipeline is None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.console.server import Console
+from agent.schema.drift import Change, DriftNotice, DriftReport
 from agent.schema.governor import GovernorMove, GovernorReport
 from agent.schema.messages import Outcome, Phase, UpdateReport
 from tests.console.browser import browser, missing
@@ -71,6 +72,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "model-view": ("rolled back", "<b>every</b> frame failed [model.errors]", "outbox is full"),
     "speed": ("11.0", "full (2 of 3)", "p95 120 ms, limit 100 ms"),
+    "drift": ("dirt or occlusion", "sharpness 4.00, usually 61.00", "42 windows judged, now day"),
     "system": ("camera door: stalled", "connected by MQTT 5", "61.5 °C", "the belt stands still"),
 }
 
@@ -80,7 +82,12 @@ def test_every_part_of_the_page_shows_what_it_is_for(
 ) -> None:
     device.state = state(phase=Phase.PROBATION, problem="outbox is full", rung="full")
     governor = GovernorReport(rung="full", index=1, rungs=3)
-    device.telemetry = telemetry(governor=governor)
+    change = Change(figure="sharpness", usual=61.0, found=4.0, psi=2.0, ks=1.0)
+    dirty = DriftReport(name="belt", state="drifted", cause="dirt or occlusion", changes=[change])
+    well = DriftReport(name="door", state="steady", period="day", judged=42)
+    device.telemetry = telemetry(governor=governor, drift=[dirty, well])
+    notice = DriftNotice(v=1, device="d", at_ms=1, release="r", variant="v", report=dirty)
+    console.drifts.add(notice)
     device.cameras = (report("belt", fps=49.8), report("door", problem="camera door: stalled"))
     console.events.add(event(1, "end"))
     reason = "<b>every</b> frame failed"

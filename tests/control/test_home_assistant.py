@@ -13,9 +13,8 @@ from agent.control.home_entities import BUTTONS, Facts, discovery_of, discovery_
 from agent.control.link import Incoming, Subscription, Ticket
 from agent.errors import CameraError
 from agent.fleet.access import device_may_publish
-from agent.schema.config import HomeAssistantConfig
 from agent.schema.document import to_json
-from agent.schema.home_assistant import UpdateProgress
+from agent.schema.home_assistant import HomeAssistantConfig, UpdateProgress
 from tests.control.world import DEVICE, TOPICS, until
 from tests.parts.home_assistant import HomeAssistantView
 

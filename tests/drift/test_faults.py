@@ -10,7 +10,15 @@ from agent.drift.judge import DRIFTED, STEADY, Judge
 from agent.schema.drift import FrameFigures
 from agent.vision.detector import Detector
 from tests.drift.conftest import NIGHT_BELOW
-from tests.parts.drifting import FAULTS, Fault, Picture, look
+from tests.parts.drifting import (
+    FAULTS,
+    MODEL_FAULTS,
+    Fault,
+    ModelFault,
+    Picture,
+    look,
+    unspoiled,
+)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.cause)
@@ -30,6 +38,18 @@ def test_a_fault_is_noticed_named_and_over_when_it_is_mended(
         judge.take(frame)
     assert judge.report.state == STEADY
     assert judge.report.cause == ""
+
+
+@pytest.mark.parametrize("fault", MODEL_FAULTS, ids=lambda fault: fault.name)
+def test_a_model_that_goes_wrong_is_noticed_where_its_results_show_it(
+    fault: ModelFault, detector: Detector, shown: list[Picture], day: list[FrameFigures]
+) -> None:
+    judge = Judge("belt", learn(day, NIGHT_BELOW), NIGHT_BELOW)
+    for frame in day * 2:
+        judge.take(frame)
+    for frame in look(fault.spoil(detector, shown), shown, unspoiled) * 2:
+        judge.take(frame)
+    assert judge.report.cause == fault.cause
 
 
 def test_every_fault_has_a_cause_that_the_table_knows() -> None:

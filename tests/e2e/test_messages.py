@@ -39,12 +39,13 @@ ALWAYS = {
     "haUpdate",
 }
 
-# What needs a sensor, a transfer under way, a zone, a line, a paused camera or a look of the governor.
+# What needs a sensor, a transfer under way, a zone, a line, a paused camera, a drift baseline or a look of the governor.
 NOT_EVERYWHERE = {
     *("vigil_temperature_celsius", "vigil_temperature_slope_celsius_per_minute"),
     *("vigil_power_watts", "vigil_throttled", "vigil_throttled_earlier"),
     *("vigil_memory_pressure_ratio", "vigil_governor_p95_seconds", "vigil_written_bytes_per_day"),
     *("vigil_camera_paused", "vigil_update_progress_bytes"),
+    *("vigil_camera_drifted", "vigil_drift_windows_total", "vigil_drift_figure"),
     *("vigil_zone_objects", "vigil_zone_entered_total", "vigil_line_crossings_total"),
 }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import msgspec
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 import agent
 from agent.demo.scene import CLASSES
 from agent.schema.drift import FrameFigures
+from agent.schema.manifest import InputSpec
+from agent.vision.backends import Backend
 from agent.vision.detector import Detector, load_detector
 from agent.vision.figures import figures_of
 from agent.vision.gallery import open_source
@@ -24,6 +27,7 @@ from agent.vision.image import Scaler
 
 BUNDLED = Path(agent.__file__).parent / "demo" / "bundled"
 CONVEYOR = BUNDLED / "conveyor.mp4"
+MODEL = BUNDLED / "parts-2.onnx"
 CONFIDENCE = 0.25
 
 Picture = NDArray[np.uint8]
@@ -86,20 +90,82 @@ FAULTS = (
 )
 
 
+@dataclass(frozen=True)
+class ModelFault:
+    """What happens to the model behind a good picture; `cause` is empty where it cannot be seen in results."""
+
+    name: str
+    cause: str
+    spoil: Callable[[Detector, Sequence[Picture]], Detector]
+
+
+class _Halved:
+    """A delegate whose eight bits end at half of a score."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def infer(self) -> list[NDArray[np.float32]]:
+        (output,) = self._backend.infer()
+        output = output.copy()
+        output[:, 4:] *= 0.5
+        return [output]
+
+
+def _calibrated_in_the_dark(detector: Detector, shown: Sequence[Picture]) -> Detector:
+    """The same model as INT8, calibrated with pictures of a hundredth of the light."""
+    from agent.release.quantise import Quantiser  # slow to load
+
+    inputs = []
+    for picture in shown[::8]:
+        detector.letterbox.fill(_as_picture(picture * 0.01))
+        inputs.append(detector.backend.buffer.copy())
+    with tempfile.TemporaryDirectory() as folder, Quantiser(MODEL, inputs, "minmax") as quantiser:
+        file = Path(folder) / "int8.onnx"
+        file.write_bytes(quantiser.quantise())
+        return conveyor_detector(file)
+
+
+MODEL_FAULTS = (
+    ModelFault(
+        "not normalised",
+        "preprocessing",
+        lambda _detector, _shown: conveyor_detector(MODEL, scale=1.0),
+    ),
+    ModelFault(
+        "normalised twice",
+        "",
+        lambda _detector, _shown: conveyor_detector(MODEL, scale=1 / 255 / 255),
+    ),
+    ModelFault("INT8 with a stale calibration", "confidence collapse", _calibrated_in_the_dark),
+    ModelFault(
+        "INT8 delegate that halves scores",
+        "confidence collapse",
+        lambda detector, _shown: replace(
+            detector, backend=cast("Backend", _Halved(detector.backend))
+        ),
+    ),
+)
+
+
 def dusk(picture: Picture) -> Picture:
     """The same scene by night: a third of the light, and the noise of a higher gain."""
     noise = np.random.default_rng(int(picture[::8, ::8].sum())).normal(0, 3, picture.shape)
     return _as_picture(picture * 0.3 + noise)
 
 
-def conveyor_detector() -> Detector:
-    """The bundled model that knows the conveyor."""
+def conveyor_detector(model: Path = MODEL, **spec: Any) -> Detector:
+    """The bundled model that knows the conveyor, or another form of it; `spec` is what its input differs in."""
     return load_detector(
-        BUNDLED / "parts-2.onnx",
+        model,
         family="ultralytics",
         labels=list(CLASSES),
         confidence=CONFIDENCE,
         threads=1,
+        input_spec=InputSpec(width=320, height=320, **spec),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.schema.camera_report import CameraReport
+from agent.schema.drift import DriftReport
 from agent.schema.events import LineReport, StoreReport, ZoneReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
@@ -27,6 +28,14 @@ CAMERA = CameraReport(
     zones=[ZoneReport(name="inspection", occupancy={"bolt": 2, "nut": 1}, entered=40)],
     lines=[LineReport(name="exit", forward=7, backward=1)],
 )
+DRIFT = DriftReport(
+    name="belt",
+    state="drifted",
+    cause="blur",
+    judged=12,
+    found={"sharpness": 4.0},
+    usual={"sharpness": 61.0},
+)
 STATE = State(
     v=1,
     device="line-3",
@@ -41,6 +50,7 @@ STATE = State(
     policy_ver=4,
     pipeline="running",
     paused=["door"],
+    drifted={"belt": "blur"},
 )
 TELEMETRY = Telemetry(
     v=1,
@@ -53,6 +63,7 @@ TELEMETRY = Telemetry(
     fps_dropped=1.2,
     stages={name: StageMs(p50=ms, p95=2 * ms, p99=3 * ms) for name, ms in STAGES.items()},
     cameras=[CAMERA],
+    drift=[DRIFT],
     worker_restarts=1,
     control_pss_mb=48.5,
     worker_pss_mb=121.0,

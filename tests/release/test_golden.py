@@ -10,6 +10,7 @@ import yaml
 
 from agent.demo.scene import CLASSES
 from agent.errors import CameraError, ConfigError, ModelError, PackageError
+from agent.release.draft_file import load_draft
 from agent.release.policy_file import load_policy
 from agent.schema.document import parse_json
 from agent.schema.manifest import Manifest
@@ -35,6 +36,18 @@ def test_a_release_is_built_from_what_was_found(draft: Alter, tmp_path: Path) ->
     vigil("release", "golden", path, "--clip", CLIP)
     vigil("release", "build", path, "--out", tmp_path / "out", "--key-out", tmp_path / "out.key")
     assert (tmp_path / "out/golden.sealed").exists()
+
+
+def test_what_led_to_the_boxes_travels_with_them(draft: Alter, tmp_path: Path) -> None:
+    golden = {"images": IMAGES, "expected": "boxes.json", "confidence": 0.25, "iou": 0.6}
+    path = draft(golden=golden | {"stages": "stages.json"})
+    vigil("release", "golden", path, "--clip", CLIP)
+    frames = load_draft(path).golden.frames
+    assert [set(frame.stages) for frame in frames] == [{"onnx", "litert"}] * 3
+    assert frames[0].stages["onnx"] != frames[1].stages["onnx"]
+    (tmp_path / "stages.json").write_text("{}]")
+    with pytest.raises(ConfigError, match=r"stages\.json"):
+        load_draft(path)
 
 
 def test_a_tensorrt_variant_is_looked_at_through_its_onnx_file(

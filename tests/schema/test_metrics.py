@@ -33,6 +33,8 @@ NO_MEASUREMENT = {
     *("cameras.*.zones.*.name", "cameras.*.lines.*.name", "progress.file", "progress.waiting"),
     *("model.release", "model.variant", "model.phase", "events.problem", "governor.rung"),
     *("governor.throttled.*", "governor.power_mode"),
+    *(f"drift.*.{name}" for name in ("name", "state", "cause", "period")),
+    *(f"drift.*.changes.*.{name}" for name in ("figure", "usual", "found", "psi", "ks")),
     *("outbox_messages", "outbox_dropped", "link_reconnects"),
 }
 BY_NAME = {one.name: one for one in (INFO, *METRICS)}
@@ -103,7 +105,7 @@ def test_values_are_in_base_units() -> None:
 
 
 def test_what_is_not_known_is_left_out_and_never_nought() -> None:
-    idle = with_fields(STATE, phase=Phase.IDLE, paused=[], release=None)
+    idle = with_fields(STATE, phase=Phase.IDLE, paused=[], drifted={}, release=None)
     bare = Snapshot(idle, None, (), (), heartbeat_age_s=None, link_connected=False)
     known = {one.name for one, samples in measure(bare) if samples}
     assert known == {

@@ -85,7 +85,11 @@ def test_a_sweep_measures_every_setting(film: Path, model: Path) -> None:
     several = ("--model", model, "--threads", "1", "--threads", "2", "--source", film)
     with pytest.raises(ConfigError, match="2 settings"):
         run(*several)
-    document = run(*several, "--sweep")
+    document = run(*several, "--sweep", "--explain")
+    told = document["explanations"]
+    assert set(told) == {"colour x1", "colour x2"}
+    assert "--threads 1" in [effect["setting"] for effect in told["colour x2"]["effects"]]
+    assert all(0 < one["share"] <= 1 for one in told.values())
     assert [one["threads"] for one in document["runs"]] == [1, 2]
     fastest = min(one["infer_ms"] for one in document["runs"])
     assert document["measurements"] == {"colour": fastest}

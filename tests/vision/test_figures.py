@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.schema.drift import GRID, FrameFigures
+from agent.schema.drift import GRID, FigureRules, FrameFigures
 from agent.schema.manifest import InputSpec
 from agent.vision.detector import Detected
-from agent.vision.figures import figures_of
+from agent.vision.figures import FigureClock, figures_of
 from agent.vision.image import Frame, Scaler
 
 SPEC = InputSpec(width=320, height=320)
@@ -60,3 +60,10 @@ def test_objects_under_the_threshold_do_not_count() -> None:
     scores, labels = np.array([0.8, 0.2], np.float32), np.array([3, 1], np.int32)
     found = figures(plain(90, 90, 90), Detected(boxes, scores, labels, {}))
     assert (found.scores, found.labels, found.sizes) == ([0.8], [3], [0.5])
+
+
+def test_one_frame_in_so_many_seconds_is_measured() -> None:
+    clock = FigureClock(FigureRules(every_s=1.0, confidence=0.25))
+    due = [tenth for tenth in range(35) if clock.is_due(tenth * 100_000_000)]
+    assert due == [0, 10, 20, 30]
+    assert not FigureClock(None).is_due(1)

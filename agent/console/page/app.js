@@ -2,6 +2,7 @@
 // the page that is shown is named in the address (#events), so that it can be linked to and gone back from.
 
 import { ask, byId, modelName, toneOf, words } from "/dom.js";
+import { DriftView } from "/drift.js";
 import { EventList } from "/events.js";
 import { drawFigures, drawRecent } from "/glance.js";
 import { LiveView } from "/live.js";
@@ -15,8 +16,9 @@ const live = new LiveView();
 const events = new EventList();
 const zones = new ZoneEditor();
 const speed = new SpeedView();
+const drift = new DriftView();
 const system = new SystemView();
-const VIEWS = { live, events, zones, speed, "model-view": null, system };
+const VIEWS = { live, events, zones, speed, drift, "model-view": null, system };
 let newestEvent = 0;
 let placesVersion = "";
 
@@ -54,6 +56,7 @@ async function refresh() {
   zones.show(status);
   system.show(status);
   speed.show(status);
+  drift.show(status);
   events.show(status);
   drawLatest(status);
   drawModel(status);
@@ -70,6 +73,7 @@ async function refresh() {
   }
   await Promise.all([speed.refresh(), system.refresh()]);
   drawFigures(status, speed.points);
+  drift.take(speed.points);
 }
 
 async function loop() {

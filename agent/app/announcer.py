@@ -1,0 +1,51 @@
+"""Tells what happened to whoever is to know of it: the broker, the page, the audit record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.console.server import Console
+from agent.schema.drift import DriftNotice
+from agent.schema.events import Event
+from agent.schema.governor import GovernorMove
+from agent.schema.messages import UpdateReport
+from agent.telemetry.streams import Streams
+from agent.trust.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Announcer:
+    """Every method from any thread; `console` is asked for when there is something to say."""
+
+    streams: Streams
+    ledger: Ledger
+    console: Callable[[], Console]
+
+    def event(self, event: Event) -> None:
+        """Tell of an object."""
+        self.streams.event(event)
+        self.console().events.add(event)
+
+    def update(self, report: UpdateReport) -> None:
+        """Tell how an update ended."""
+        self.console().updates.add(report)
+        self.ledger.record("update", f"{report.path} {report.outcome.value} {report.code}")
+
+    def move(self, move: GovernorMove) -> None:
+        """Tell of a step of the governor."""
+        self.streams.governor_move(move)
+        self.console().moves.add(move)
+        self.ledger.record("governor", f"{move.origin} -> {move.rung}: {move.cause}")
+
+    def drift(self, notice: DriftNotice) -> None:
+        """Tell that a camera drifted, or another cause of it, or that it is over."""
+        report = notice.report
+        text = f"{report.name} {report.state} {report.cause}".rstrip()
+        log.warning("camera %s", text)
+        self.streams.drift(notice)
+        self.console().drifts.add(notice)
+        self.ledger.record("drift", text)
