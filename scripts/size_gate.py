@@ -32,7 +32,7 @@ SHARE_WITHIN = 0.95
 # Where a thread, a process or a foreign plug-in ends: path -> why everything must be caught there.
 BROAD_EXCEPT: dict[str, str] = {
     "agent/app/lifecycle.py": "one part's fault must not keep the others from stopping",
-    "agent/console/server.py": "where the console's thread ends; the agent goes on without its page",
+    "agent/web/serving.py": "where a web server's thread ends; the program goes on without its page",
     "agent/doctor/examination.py": "where a probe's thread ends; what failed is a finding",
     "agent/host/loop.py": "where a loop's thread ends; the life cycle is told",
     "agent/vision/worker.py": "where a request ends; the control process is told, then the worker exits",

@@ -24,6 +24,7 @@ from agent.app.wiring import (
     make_engines,
     make_governor,
     make_policy_keeper,
+    make_renewal,
     make_stager,
     make_supervisor,
     make_updater,
@@ -212,10 +213,7 @@ class Agent:
         trial_s = device.config.update.trial_timeout_s
         return [
             *([self._page] if device.config.console.enabled else []),
-            *(
-                self._loop(f"link-{number}", link, 60)
-                for number, link in enumerate(self._links.all)
-            ),
+            *(self._loop(f"link-{n}", link, 60) for n, link in enumerate(self._links.all)),
             self._loop("reporter", reporter, 30),
             *self._build_loop(),
             self._loop("events", self._events, 60),
@@ -241,6 +239,7 @@ class Agent:
             self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
             self._loop("self-update", self._self_updater, 30),
+            *(self._loop("renewal", body, 120) for body in make_renewal(device, self._links)),
         ]
 
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:

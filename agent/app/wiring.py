@@ -12,6 +12,7 @@ from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import UpdateWatch
 from agent.config.reading import filmed
 from agent.control.link.links import Links
+from agent.control.renewal import Renewal
 from agent.governor.governor import Governor, Ports, Rules
 from agent.governor.ladder import Rates
 from agent.governor.ports import Speed, Throttle
@@ -124,6 +125,12 @@ def make_stager(device: Device, links: Links) -> Stager:
         deadline_s=limits.transfer_timeout_s,
         fallback_variants=limits.fallback_variants if device.config.governor.enabled else 0,
     )
+
+
+def make_renewal(device: Device, links: Links) -> list[Renewal]:
+    """Return what renews the certificate, where the link shows one."""
+    tls = device.config.broker.tls
+    return [Renewal(device.id, tls, links.channel("crt"), device.disk)] if tls is not None else []
 
 
 def make_governor(

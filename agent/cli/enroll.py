@@ -1,7 +1,9 @@
-"""`vigil enroll`: on the device, join a fleet by exchanging a bundle folder."""
+"""`vigil enroll`: on the device, join a fleet by a ticket or by a bundle folder."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,7 @@ from agent.config import DEFAULT_PATH
 _STORE_HELP = "Where the key for models is made: auto, tpm2, pkcs11, credential or file."
 _OPTION_HELP = "NAME=VALUE for the key store, for example pin_file=/etc/vigil/pin. Repeatable."
 
+_TICKET_LIMIT = 4096  # bytes
 _UNIT_NEEDS = {
     "credential": "LoadCredentialEncrypted=vigil-device-key (docs/security.md)",
     "pkcs11": "access to the token's device and PIN file (docs/security.md)",
@@ -20,29 +23,77 @@ _UNIT_NEEDS = {
 
 
 def enroll(
-    bundle: Annotated[Path, typer.Option(help="Folder from `vigil fleet enrol-token`.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Folder from `vigil fleet enrol-token`.")
+    ] = None,
+    ticket: Annotated[
+        Path | None,
+        typer.Option(help="File with a ticket, or - for standard input; needs no bundle."),
+    ] = None,
     folder: Annotated[
         Path, typer.Option(help="Where keys and configuration go.")
     ] = DEFAULT_PATH.parent,
     key_store: Annotated[str, typer.Option(help=_STORE_HELP)] = "auto",
     key_option: Annotated[list[str] | None, typer.Option(help=_OPTION_HELP)] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask the controller: the bundle is carried.")
+    ] = False,
 ) -> None:
-    """Join a fleet: run it once to add the request to the bundle, once more after it was admitted."""
-    from agent.fleet.enrolment import has_certificate, join, request
+    """Join a fleet: at once where the controller can be reached, else by carrying the bundle to it and back.
+
+    Run it again after a failure. Exit status 75: the controller cannot be reached now.
+    """
+    from agent.errors import InUseError, TransferError
+
+    if (bundle is None) == (ticket is None):
+        raise typer.BadParameter("give one of --bundle and --ticket")
+    options = _options(key_option or [])
+    try:
+        place = bundle or _fetch(str(ticket), folder)
+        joined = _join(place, folder, (key_store, options), offline=offline)
+    except TransferError as error:
+        raise InUseError(error.message, code=error.code, hint=error.hint) from error
+    if joined and ticket is not None:
+        shutil.rmtree(place)
+
+
+def _fetch(ticket: str, folder: Path) -> Path:
+    """Return the folder into which the ticket's bundle was fetched; one that was fetched before serves again."""
+    from agent.fleet.bundle import INVITATION
+    from agent.fleet.enrolment_client import fetch
+    from agent.fleet.ticket import read_ticket
+    from agent.host.disk import REAL_DISK
+
+    text = sys.stdin.read() if ticket == "-" else REAL_DISK.read(Path(ticket), _TICKET_LIMIT)
+    found = read_ticket(text if isinstance(text, str) else text.decode(errors="replace"))
+    place = folder / "bundle"
+    if not (place / INVITATION).exists():
+        fetch(found, place)
+    return place
+
+
+def _join(bundle: Path, folder: Path, store: tuple[str, dict[str, str]], *, offline: bool) -> bool:
+    """Do what can be done now; return whether the device has joined."""
+    from agent.fleet.bundle import has_certificate
+    from agent.fleet.enrolment_client import send_request
+    from agent.fleet.joining import join, request
     from agent.schema.keystore import store_name
     from agent.trust.stores.choice import choose_store, read_facts
 
-    if has_certificate(bundle):
-        path = join(bundle, folder)
-        typer.echo(f"{path}: ready; add the cameras and start the agent")
-    else:
-        key = choose_store(key_store, _options(key_option or []), read_facts())
+    if not has_certificate(bundle):
+        key = choose_store(*store, read_facts())
         terms = request(bundle, folder, key=key)
         typer.echo(f"{terms.device}: its key for models lives in: {store_name(key)}")
         if store_name(key) in _UNIT_NEEDS:
             typer.echo(f"its service needs, in a drop-in: {_UNIT_NEEDS[store_name(key)]}")
-        typer.echo(f"carry {bundle} to the controller, run `vigil fleet admit` there,")
-        typer.echo("then bring it back and run this command again")
+        if offline or not terms.enrol_port:
+            typer.echo(f"carry {bundle} to the controller, run `vigil fleet admit` there,")
+            typer.echo("then bring it back and run this command again")
+            return False
+        send_request(bundle, terms)
+    path = join(bundle, folder)
+    typer.echo(f"{path}: ready; add the cameras and start the agent")
+    return True
 
 
 def _options(given: list[str]) -> dict[str, str]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
-import threading
-from datetime import datetime, timezone
+import json
+from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli import fleet_rollout
+from agent.cli import fleet_rollout, fleet_serve
 from agent.cli.fleet_commands import add_to
+from agent.cli.fleet_rollout import AsJson
 
 if TYPE_CHECKING:
-    pass
+    from agent.fleet.home import FleetHome
+    from agent.fleet.registry import DeviceRecord
 
 app = typer.Typer(
     name="fleet", help="Enrol, serve and command devices (controller).", no_args_is_help=True
@@ -29,7 +29,7 @@ Home = Annotated[Path, typer.Argument(help="The controller's folder.")]
 
 
 @app.command()
-def init(
+def init(  # noqa: PLR0913, PLR0917 - one option each
     home: Home,
     repository: Annotated[Path, typer.Option(help="Folder of the release repository.")],
     host: Annotated[str, typer.Option(help="Broker's name or address, as devices reach it.")],
@@ -37,6 +37,15 @@ def init(
     bulk_port: Annotated[
         int, typer.Option(help="Port of a second mosquitto for transfers; 0 for none.")
     ] = 0,
+    enrol_port: Annotated[
+        int, typer.Option(help="Port where devices enrol over HTTPS; 0 for by bundle only.")
+    ] = 0,
+    certificate_days: Annotated[
+        int, typer.Option(help="How long a device's certificate is good; it renews it.", min=1)
+    ] = 90,
+    database: Annotated[
+        str, typer.Option(help="URL of a PostgreSQL database; a file in HOME without.")
+    ] = "",
 ) -> None:
     """Make a fleet: authority, certificates, registry and mosquitto's configuration."""
     from agent.fleet.home import FLEET_SCHEMA, FleetConfig, create_home
@@ -47,50 +56,13 @@ def init(
         broker_port=port,
         repository=str(repository.resolve()),
         bulk_port=bulk_port,
+        enrol_port=enrol_port,
+        certificate_days=certificate_days,
+        database=database,
     )
     create_home(home, config).registry.close()
     console.print(f"{home}: made; keep {home}/ca from everybody else")
     console.print(f"start the broker as this user: mosquitto -c {home}/broker/mosquitto.conf")
-
-
-@app.command()
-def serve(
-    home: Home,
-    embedded_broker: Annotated[
-        bool, typer.Option(help="Run a broker in this process (loopback, no persistence).")
-    ] = False,
-) -> None:
-    """Serve keys and blocks and carry out roll-outs, until stopped."""
-    from agent.fleet.access import CONTROLLER
-    from agent.fleet.blocks import BlockServer
-    from agent.fleet.broker import EmbeddedBroker
-    from agent.fleet.controller import Controller, Services
-    from agent.fleet.home import BROKER, REGISTRY_FILE, members_of, open_home
-    from agent.fleet.keys import KeyService
-    from agent.fleet.rollout_runner import carrying_out
-    from agent.release.repository import Repository
-
-    logging.basicConfig(
-        level="INFO", stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
-    opened = open_home(home)
-    broker, registry = opened.broker(CONTROLLER), opened.registry
-    if embedded_broker:
-        EmbeddedBroker(
-            home / BROKER, opened.authority, members_of(registry), broker.prefix, broker.port
-        ).start()
-    repository = Repository(opened.repository)
-    services = Services(KeyService(registry), BlockServer(repository.public))
-    bulk = opened.bulk_broker
-    controllers = [Controller(place, services) for place in (broker, bulk) if place is not None]
-    for controller in controllers:
-        controller.start()
-        controller.hint(repository.timestamp_version)
-    console.print(f"serving on {broker.host}:{broker.port}")
-    with carrying_out(home / REGISTRY_FILE, controllers[0]):
-        _until_stopped()
-    for controller in controllers:
-        controller.stop()
 
 
 @app.command("enrol-token")
@@ -100,20 +72,23 @@ def enrol_token(
     device_class: Annotated[str, typer.Option("--class", help="Its class.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to make and carry to the device.")],
     group: Annotated[list[str], typer.Option(help="A group of it; repeatable.")] = [],  # noqa: B006
+    hours: Annotated[float, typer.Option(help="How long the token is good.", min=0.1)] = 168.0,
 ) -> None:
     """Invite a device: make the bundle that `vigil enroll` takes, with a one-time token."""
-    from agent.fleet.enrolment import Site, invite
+    from agent.cli.fleet_serve import site_of
+    from agent.fleet.enrolment import invite
     from agent.fleet.home import open_home
-    from agent.fleet.registry import Invitation
-    from agent.release.repository import Repository
+    from agent.fleet.tokens import Invitation
 
     opened = open_home(home)
-    config = opened.config
-    root = Repository(opened.repository).root_bytes
-    site = Site(config.broker_host, config.broker_port, root, config.prefix, config.bulk_port)
     invitation = Invitation(device, device_class, tuple(group))
-    invite(out, opened.registry, opened.authority, invitation, site)
+    life = timedelta(hours=hours)
+    invite(out, opened.registry, opened.authority, invitation, site_of(opened), life=life)
     console.print(f"{out}: carry it to the device and run `vigil enroll --bundle` there")
+    if opened.config.enrol_port:
+        console.print(
+            f"or only {out}/ticket, for `vigil enroll --ticket`; it is as good as a password"
+        )
 
 
 @app.command()
@@ -125,18 +100,22 @@ def admit(
     from agent.fleet.home import open_home
 
     opened = open_home(home)
-    record = enrolment.admit(bundle, opened.registry, opened.authority)
-    opened.write_access()
+    record = enrolment.admit(bundle, opened.registry, opened.authority, life=opened.life)
     console.print(f"{record.id}: admitted to class {record.device_class}; carry {bundle} back")
+    _tell_brokers(opened)
 
 
 @app.command()
-def devices(home: Home) -> None:
+def devices(home: Home, as_json: AsJson = False) -> None:
     """List the devices."""
     from agent.fleet.home import open_home
 
+    records = open_home(home).registry.devices()
+    if as_json:
+        _print_json([_told(record) for record in records])
+        return
     table = Table("device", "class", "groups", "enrolled", "certificate", "")
-    for record in open_home(home).registry.devices():
+    for record in records:
         day = datetime.fromtimestamp(record.enrolled_ms / 1000, timezone.utc)
         groups, note = ", ".join(record.groups), "revoked" if record.revoked else ""
         table.add_row(
@@ -145,22 +124,43 @@ def devices(home: Home) -> None:
     console.print(table)
 
 
+def _told(record: DeviceRecord) -> dict[str, Any]:
+    return {
+        "device": record.id,
+        "class": record.device_class,
+        "groups": record.groups,
+        "enrolled_ms": record.enrolled_ms,
+        "certificate": record.serial,
+        "revoked": record.revoked,
+    }
+
+
 @app.command()
 def revoke(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -> None:
-    """Refuse a device's next model key and, on the embedded broker, its next connection."""
+    """Refuse a device's next model key and all its certificates: it may do nothing more on the broker."""
     from agent.fleet.home import open_home
 
-    open_home(home).registry.revoke(device)
+    opened = open_home(home)
+    opened.registry.revoke(device)
     console.print(f"{device}: revoked")
+    _tell_brokers(opened)
 
 
 @app.command()
-def grants(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+def grants(
+    home: Home,
+    device: Annotated[str, typer.Argument(help="Its id.")],
+    as_json: AsJson = False,
+) -> None:
     """List what the key service answered a device, newest first."""
     from agent.fleet.home import open_home
 
+    rows = open_home(home).registry.grants(device)
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+        return
     table = Table("when (UTC)", "release", "status", "reason")
-    for row in open_home(home).registry.grants(device):
+    for row in rows:
         when = datetime.fromtimestamp(row.at_ms / 1000, timezone.utc)
         table.add_row(f"{when:%Y-%m-%d %H:%M:%S}", row.release, str(row.status), row.reason)
     console.print(table)
@@ -186,11 +186,14 @@ def add_key(
 
 
 add_to(app)
+app.command()(fleet_serve.serve)
 app.add_typer(fleet_rollout.app)
 
 
-def _until_stopped() -> None:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    stop.wait()
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document))
+
+
+def _tell_brokers(opened: FleetHome) -> None:
+    if not opened.write_access():
+        console.print("no broker runs here as this user: have it read its files again (SIGHUP)")

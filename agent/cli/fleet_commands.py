@@ -209,7 +209,9 @@ def _exchange(opened: FleetHome, command: SignedCommand, wait_s: float) -> list[
     from agent.fleet.controller import Controller
     from agent.schema.messages import ReplyStatus
 
-    controller = Controller(opened.broker(DESK), services=None)
+    kind, _, name = command.audience.partition("/")
+    heard = name if kind == "d" else "+"
+    controller = Controller(opened.broker(DESK), services=None, devices=heard)
     controller.start()
     try:
         _hear_from(controller, command.audience)

@@ -195,11 +195,9 @@ def _open(home: Path) -> FleetHome:
 
 
 def _store(home: Path) -> RolloutStore:
-    from agent.fleet.home import REGISTRY_FILE
     from agent.fleet.rollout_store import RolloutStore
 
-    _open(home)
-    return RolloutStore(home / REGISTRY_FILE)
+    return RolloutStore(_open(home).place)
 
 
 def _plan(path: Path) -> Plan:

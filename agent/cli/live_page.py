@@ -21,9 +21,9 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from typing_extensions import Self
 
-from agent.console.access import Access
-from agent.console.guard import Guard, host_check
 from agent.schema.messages import Role
+from agent.web.access import Access
+from agent.web.guard import Guard, host_check
 
 _HOST = "127.0.0.1"
 _LOOK_S = 0.03

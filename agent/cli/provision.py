@@ -28,7 +28,7 @@ def invitation(
     """Print the device that an invitation is for; refuse one for another device than this."""
     from agent.config import load_config
     from agent.errors import ConfigError
-    from agent.fleet.enrolment import read_terms
+    from agent.fleet.bundle import read_terms
 
     terms = read_terms(bundle)
     if config.exists():

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agent.console.answers import json_answer
-from agent.console.guard import refusal
 from agent.errors import VigilError
 from agent.schema.doctor import DoctorReport
+from agent.web.answers import json_answer, refusal
 
 FRESH_S = 15.0
 Outcome = DoctorReport | VigilError

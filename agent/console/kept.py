@@ -10,10 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent.console.answers import json_answer, number_in
-from agent.console.guard import refusal
 from agent.console.sources import Archive
 from agent.schema.events import EventRecord
+from agent.web.answers import json_answer, number_in, refusal
 
 MAX_RECORDS = 100
 # Events that one answer looks through: filters that the index does not know must not read all of it.

@@ -14,9 +14,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agent.console.answers import json_answer, no_camera
-from agent.console.bodies import read_body
-from agent.console.guard import MAX_PLACES_BYTES, refusal
 from agent.console.sources import Settings
 from agent.errors import CommandError, ConfigError
 from agent.host.clock import wall_ms
@@ -32,7 +29,11 @@ from agent.schema.zones import (
     ZoneConfig,
     find_faults,
 )
+from agent.web.answers import json_answer, refusal
+from agent.web.bodies import read_body
 
+PLACES_PATH = "/api/places/"
+MAX_PLACES_BYTES = 64 * 1024
 _NAME = "expected small letters, digits, '.', '_' and '-', with a letter or digit first, 63 at most"
 _PLACE = re.compile(r"at \$\.cameras\[\d+\]\.?(?:privacy\.)?(\S*): (.*)", re.DOTALL)
 
@@ -161,3 +162,8 @@ def _faulty(faults: list[Fault]) -> Response:
     first = faults[0]
     message = f"{first.place}: {first.message}" if first.place else first.message
     return json_answer({"code": "places", "message": message, "faults": faults}, 422)
+
+
+def no_camera(name: str) -> Response:
+    """Return the refusal of a camera that is not configured."""
+    return refusal(404, "camera", f"there is no camera {name[:64]!r}")

@@ -20,6 +20,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,18 +28,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent.console.access import Access
-from agent.console.answers import json_answer, no_camera, number_in
 from agent.console.examination import Examination
-from agent.console.guard import refusal
 from agent.console.history import Point
 from agent.console.journal import LEVELS, LogMemory
 from agent.console.kept import KeptEvents
 from agent.console.live import LiveStream, Shared, Viewers, shared_views
-from agent.console.login import Login
 from agent.console.metrics import CONTENT_TYPE, exposition
-from agent.console.pages import page_file, page_routes
-from agent.console.places import PlaceDesk
+from agent.console.places import PlaceDesk, no_camera
 from agent.console.sources import Recent, Sources
 from agent.errors import VigilError
 from agent.schema.drift import DriftNotice
@@ -46,6 +42,10 @@ from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import Role, UpdateReport
 from agent.schema.snapshot import Snapshot
+from agent.web.access import Access
+from agent.web.answers import json_answer, number_in, refusal
+from agent.web.login import Login
+from agent.web.pages import page_file, page_routes
 
 STATUS_INTERVAL_S = 0.5
 HEARTBEAT_FRESH_S = 5.0
@@ -64,11 +64,11 @@ class Memory:
 
 
 def application(sources: Sources, memory: Memory, viewers: Viewers, access: Access) -> Starlette:
-    """Return the application; every request must still pass `agent.console.guard.Guard`."""
+    """Return the application; every request must still pass `agent.web.guard.Guard`."""
     answers = _Answers(sources, memory, viewers, access)
     login = Login(access, page_file("login.html"))
     routes = [
-        *page_routes(),
+        *page_routes(Path(__file__).with_name("page")),
         Route("/login", login.answer, methods=["GET", "POST"]),
         Route("/logout", login.leave, methods=["POST"]),
         Route("/api/status", answers.status),

@@ -14,10 +14,12 @@ from agent.fleet.authority import FleetAuthority
 from agent.fleet.blocks import BlockServer
 from agent.fleet.broker import EmbeddedBroker
 from agent.fleet.controller import Controller, Services
-from agent.fleet.enrolment import Site, admit, invite, join, request
+from agent.fleet.enrolment import Site, admit, invite
+from agent.fleet.joining import join, request
 from agent.fleet.keys import KeyService
 from agent.fleet.operators import CommandDesk, Order, SignedCommand, deploy_order
-from agent.fleet.registry import Invitation, Registry
+from agent.fleet.registry import Registry
+from agent.fleet.tokens import Invitation
 from agent.release.charter import (
     POLICY,
     RELEASE,

@@ -20,6 +20,9 @@ from agent.doctor.patient import Patient
 from agent.schema.doctor import Finding
 
 _WARN = dt.timedelta(days=30)
+_OVERDUE = (
+    4  # devices renew when a third of the life is left; with less than a fourth, that did not work
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def judge(seen: CertificateSeen, now: dt.datetime) -> Finding:
         return problem(check, "certificate.not_yet_valid", what, why, fix)
     if now >= seen.ends:
         return problem(check, "certificate.expired", f"{seen.path} ended {ends}", why, renew)
-    if seen.ends - now < _WARN:
+    if seen.ends - now < min(_WARN, (seen.ends - seen.starts) / _OVERDUE):
         what = f"{seen.path} ends {ends}, in {(seen.ends - now).days} days"
         return warning(check, "certificate.expires_soon", what, why, renew)
     return good(check, f"{seen.path} is valid until {ends}")

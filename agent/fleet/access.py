@@ -26,11 +26,12 @@ DEVICE_WRITES = (
     "drift",
     "blk/req",
     "key/req",
+    "crt/req",
     "ha/update",
     "ha/camera/#",
     "ha/picture/#",
 )
-DEVICE_READS = ("cmd", "blk/rsp", "key/rsp", "ha/press")
+DEVICE_READS = ("cmd", "blk/rsp", "key/rsp", "crt/rsp", "ha/press")
 # Where Home Assistant looks for devices, unless it is told to look elsewhere.
 DISCOVERY = "homeassistant/device/{device}/config"
 

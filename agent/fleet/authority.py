@@ -7,7 +7,7 @@ key lies in `ca.key` (mode 0600) and never leaves the controller's machine.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.errors import ConfigError, TrustError
@@ -25,7 +25,8 @@ from agent.trust.keys import load_private, private_pem
 
 CA_KEY, CA_CERT = "ca.key", "ca.crt"
 CA_LIFETIME = timedelta(days=3650)
-CERT_LIFETIME = timedelta(days=365)
+CERT_LIFETIME = timedelta(days=365)  # of the broker and the controller
+DEVICE_LIFETIME = timedelta(days=90)  # renewed by the device itself
 _BACKDATE = timedelta(hours=1)  # devices' clocks may be a little behind
 _PEM_LIMIT = 64 * 1024
 
@@ -48,10 +49,11 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Issued:
-    """A client certificate (PEM) and the serial number it is known by."""
+    """A client certificate (PEM), the serial number it is known by (hexadecimal), and its end."""
 
     cert_pem: bytes
     serial: str
+    expires_ms: int = 0
 
 
 class FleetAuthority:
@@ -118,7 +120,7 @@ class FleetAuthority:
         certificate = self._leaf(name, key.public_key(), usage, CERT_LIFETIME)
         return Credentials(certificate.public_bytes(Encoding.PEM), private_pem(key))
 
-    def sign_csr(self, csr_pem: bytes, device: str, life: timedelta = CERT_LIFETIME) -> Issued:
+    def sign_csr(self, csr_pem: bytes, device: str, life: timedelta = DEVICE_LIFETIME) -> Issued:
         """Sign a device's request; the certificate's common name is `device`, whatever else it asks for.
 
         Raises:
@@ -126,8 +128,28 @@ class FleetAuthority:
         """
         request = _read_request(csr_pem, device)
         certificate = self._leaf(device, request, ExtendedKeyUsageOID.CLIENT_AUTH, life)
-        serial = f"{certificate.serial_number:x}"
-        return Issued(certificate.public_bytes(Encoding.PEM), serial)
+        return Issued(
+            cert_pem=certificate.public_bytes(Encoding.PEM),
+            serial=f"{certificate.serial_number:x}",
+            expires_ms=int(certificate.not_valid_after_utc.timestamp() * 1000),
+        )
+
+    def revocation_list(self, serials: Iterable[str]) -> bytes:
+        """Return the list (PEM) of certificates that brokers must refuse, by hexadecimal serial number.
+
+        It ends with the authority itself: a broker lets nobody in once its list is past its end.
+        """
+        now = datetime.now(timezone.utc)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(now - _BACKDATE)
+            .next_update(self._certificate.not_valid_after_utc)
+        )
+        for number in filter(None, (int(serial, 16) for serial in serials)):
+            entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     def _leaf(
         self,
@@ -217,3 +239,9 @@ def _read_request(csr_pem: bytes, device: str) -> ec.EllipticCurvePublicKey:
         message = f"certificate request of {device}: expected a P-256 key"
         raise TrustError(message, code="trust.bad_request")
     return key
+
+
+def request_key(csr_pem: bytes) -> bytes:
+    """Return the public key (DER) of a request that was checked before."""
+    request = x509.load_pem_x509_csr(csr_pem)
+    return request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -1,17 +1,26 @@
-"""The controller's connection to the broker: MQTT 5 where the broker speaks it, else 3.1.1."""
+"""The controller's connection to the broker: MQTT 5 where the broker speaks it, else 3.1.1.
+
+With a session of its own the broker keeps what devices say while the controller is away, so that nothing of QoS 1 is
+lost. One process at a time has it; a further one on the same folder connects without, as do people's desks.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import secrets
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from agent.errors import ConfigError, TransferError
 from agent.schema.config import BrokerConfig, TlsConfig
@@ -24,6 +33,7 @@ _VERSIONS = {
     "3.1.1": (MQTTProtocolVersion.MQTTv311,),
 }
 _RETRY_S = (1, 30)
+_SESSION_S = 24 * 3600
 
 Receive = Callable[[str, bytes], None]
 
@@ -36,6 +46,7 @@ class Connection:
         filters: Topic filters to subscribe to, with their QoS, at every connection.
         receive: Called with topic and payload in the network thread.
         name: Common name of our certificate; brokers may insist that the client id begins with it.
+        session: File that holds the session's id; none is kept without it, or while another process has it.
     """
 
     def __init__(
@@ -44,9 +55,12 @@ class Connection:
         filters: Sequence[tuple[str, int]],
         receive: Receive,
         name: str,
+        session: Path | None = None,
     ) -> None:
         self._broker = broker
-        self._name = name
+        self._session = None if session is None else _Session.take(session)
+        kept = self._session.id if self._session is not None else secrets.token_hex(4)
+        self._client_id = f"{name}-{kept}"
         self._filters = list(filters)
         self._receive = receive
         self._subscribed = threading.Event()
@@ -79,7 +93,13 @@ class Connection:
         return self._subscribed.is_set()
 
     def close(self) -> None:
-        """Disconnect; idempotent."""
+        """Disconnect and let another process have the session; idempotent."""
+        self._drop()
+        if self._session is not None:
+            self._session.file.close()
+            self._session = None
+
+    def _drop(self) -> None:
         client, self._client = self._client, None
         self._subscribed.clear()
         if client is not None:
@@ -90,7 +110,13 @@ class Connection:
         self._refused.clear()
         client = self._new_client(version)
         try:
-            client.connect(self._broker.host, self._broker.port, self._broker.keepalive_s)
+            client.connect(
+                self._broker.host,
+                self._broker.port,
+                self._broker.keepalive_s,
+                clean_start=self._clean_start(version),
+                properties=self._properties(version),
+            )
         except OSError as error:
             self._reason = str(error)
             return False
@@ -98,7 +124,7 @@ class Connection:
         self._client = client
         if self._await_subscription(timeout_s):
             return True
-        self.close()
+        self._drop()
         return False
 
     def _await_subscription(self, timeout_s: float) -> bool:
@@ -110,11 +136,25 @@ class Connection:
                 return False
         return False
 
+    def _clean_start(self, version: MQTTProtocolVersion) -> bool | Literal[3]:
+        if version is MQTTProtocolVersion.MQTTv5:
+            return not self._session
+        return paho.MQTT_CLEAN_START_FIRST_ONLY  # the client's own clean_session decides
+
+    def _properties(self, version: MQTTProtocolVersion) -> Properties | None:
+        # amqtt hangs on properties, while it hangs up on version 5 without any.
+        if version is not MQTTProtocolVersion.MQTTv5 or not self._session:
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = _SESSION_S
+        return properties
+
     def _new_client(self, version: MQTTProtocolVersion) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"{self._name}-{secrets.token_hex(4)}",
+            client_id=self._client_id,
             protocol=version,
+            clean_session=None if version is MQTTProtocolVersion.MQTTv5 else not self._session,
         )
         if self._broker.tls is not None:
             client.tls_set_context(client_context(self._broker.tls))
@@ -153,6 +193,37 @@ class Connection:
     def _refuse(self, reason: str) -> None:
         self._reason = reason
         self._refused.set()
+
+
+@dataclass
+class _Session:
+    """A session that this process has for itself as long as the file is open."""
+
+    id: str
+    file: IO[str]
+
+    @classmethod
+    def take(cls, path: Path) -> _Session | None:
+        """Return the session of `path`, None while another process has it."""
+        try:
+            file = path.open("a+", encoding="ascii")
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            log.warning(
+                "%s: another controller has it; what is said while we are away is lost", path
+            )
+            return None
+        file.seek(0)
+        kept = file.read(64)
+        if not kept:
+            kept = secrets.token_hex(4)
+            file.write(kept)
+            file.flush()
+        return cls(kept, file)
 
 
 def client_context(tls: TlsConfig) -> ssl.SSLContext:

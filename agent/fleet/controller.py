@@ -11,16 +11,20 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.errors import CommandError, VigilError
 from agent.fleet import blocks as block_service
 from agent.fleet import keys as key_service
+from agent.fleet import renewal
 from agent.fleet.access import CONTROLLER, DESK
 from agent.fleet.blocks import BlockServer
 from agent.fleet.connection import Connection
 from agent.fleet.inbox import KINDS, Inbox
 from agent.fleet.keys import KeyService
 from agent.fleet.operators import SignedCommand
+from agent.fleet.renewal import RenewalService
+from agent.schema.certificates import CertificateReply
 from agent.schema.config import BrokerConfig
 from agent.schema.document import to_json
 from agent.schema.messages import MESSAGE_VERSION, Hint, Reply
@@ -31,14 +35,14 @@ log = logging.getLogger(__name__)
 _HEARD = (
     ("state", 1),
     ("reply", 1),
-    ("telemetry", 0),
+    ("telemetry", 1),
     ("event/#", 1),
     ("zone/#", 1),
     ("detections/#", 0),
     ("governor", 1),
     ("drift", 1),
 )
-_SERVED = (("blk/req", 0), ("key/req", 1))
+_SERVED = (("blk/req", 0), ("key/req", 1), ("crt/req", 1))
 _WORKERS = 4
 _WAITING = 64  # requests in hand before further ones are told to come back
 
@@ -49,6 +53,7 @@ class Services:
 
     keys: KeyService
     blocks: BlockServer
+    renewals: RenewalService | None = None
 
 
 class Controller:
@@ -58,18 +63,27 @@ class Controller:
         broker: Where the broker is, and which certificate to show: of `controller`, or of
             `controller-desk` for one without services.
         services: What it serves; one without any only relays and listens.
+        devices: Whom to listen to: one device's id, or `+` for all.
+        session: File of its session at the broker, see `agent.fleet.connection`.
     """
 
-    def __init__(self, broker: BrokerConfig, services: Services | None) -> None:
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        services: Services | None,
+        devices: str = "+",
+        session: Path | None = None,
+    ) -> None:
         self.inbox = Inbox()
         self._prefix = broker.prefix
         self._services = services
         self._places = threading.BoundedSemaphore(_WAITING)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vigil-serve")
         wanted = _HEARD + (_SERVED if services is not None else ())
-        filters = [(f"{broker.prefix}/d/+/{leaf}", qos) for leaf, qos in wanted]
+        # Who sends one device a command need not be told of ten thousand others.
+        filters = [(f"{broker.prefix}/d/{devices}/{leaf}", qos) for leaf, qos in wanted]
         name = DESK if services is None else CONTROLLER
-        self._connection = Connection(broker, filters, self._receive, name)
+        self._connection = Connection(broker, filters, self._receive, name, session)
 
     def start(self, timeout_s: float = 10.0) -> None:
         """Connect, subscribe and serve from now on.
@@ -176,4 +190,14 @@ _ROADS = {
         reply="key/rsp",
         qos=1,
     ),
+    "crt/req": _Road(
+        answer=lambda services, device, data: to_json(_renew(services, device, data)),
+        refuse=lambda data: to_json(renewal.busy(data)),
+        reply="crt/rsp",
+        qos=1,
+    ),
 }
+
+
+def _renew(services: Services, device: str, data: bytes) -> CertificateReply:
+    return services.renewals.answer(device, data) if services.renewals else renewal.busy(data)

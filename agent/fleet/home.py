@@ -4,7 +4,7 @@
 fleet.yaml        broker, topic prefix and repository
 fleet.db          devices, release keys, tokens (mode 0600)
 ca/               the authority: ca.key never leaves this folder
-broker/           ca.crt, broker.crt, broker.key, acl, mosquitto.conf, data/: all that mosquitto needs
+broker/           ca.crt, revoked.pem, broker.crt, broker.key, acl, mosquitto.conf, data/: all that mosquitto needs
 controller/       the controller's own client certificates
 ```
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import yaml
@@ -21,8 +22,15 @@ from msgspec.structs import asdict, replace
 
 from agent.errors import ConfigError
 from agent.fleet.access import CONTROLLER, CONTROLLERS
-from agent.fleet.authority import CA_CERT, FleetAuthority
-from agent.fleet.mosquitto import access_file, mosquitto_configuration
+from agent.fleet.authority import CA_CERT, DEVICE_LIFETIME, FleetAuthority
+from agent.fleet.mosquitto import (
+    BULK,
+    MAIN,
+    REVOKED,
+    access_file,
+    mosquitto_configuration,
+    reload,
+)
 from agent.fleet.registry import Registry
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.config import BrokerConfig, TlsConfig
@@ -40,7 +48,11 @@ _LIMIT = 64 * 1024
 class FleetConfig(Struct):
     """`fleet.yaml`: the broker as devices reach it, and the repository whose public folder is served.
 
-    `bulk_port` is that of a second broker on the same host, for transfers; 0 where there is none.
+    Attributes:
+        bulk_port: Of a second broker on the same host, for transfers; 0 where there is none.
+        enrol_port: Where devices enrol over HTTPS, on the broker's host; 0 for by bundle only.
+        certificate_days: How long a device's certificate is good; devices renew it when a third is left.
+        database: URL of the database, see `agent.fleet.database`; `fleet.db` when empty.
     """
 
     schema: int
@@ -49,6 +61,9 @@ class FleetConfig(Struct):
     repository: str
     prefix: str = DEFAULT_PREFIX
     bulk_port: Counter = 0
+    enrol_port: Counter = 0
+    certificate_days: Positive = DEVICE_LIFETIME.days
+    database: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,14 +95,37 @@ class FleetHome:
         )
 
     @property
+    def session(self) -> Path:
+        """Where the serving controller keeps the id of its session at the broker."""
+        return self.folder / CONTROLLER / "session"
+
+    @property
     def repository(self) -> Path:
         """The repository's folder."""
         return self.folder / self.config.repository
 
-    def write_access(self, disk: Disk = REAL_DISK) -> None:
-        """Write mosquitto's access file anew, after devices joined; mosquitto reads it on SIGHUP."""
+    @property
+    def place(self) -> Path | str:
+        """Where the database is."""
+        return _place(self.folder, self.config)
+
+    @property
+    def life(self) -> timedelta:
+        """How long a device's certificate is good."""
+        return timedelta(days=self.config.certificate_days)
+
+    def write_access(self, disk: Disk = REAL_DISK) -> bool:
+        """Tell the brokers who may do what, after devices joined or were revoked.
+
+        Returns:
+            Whether a broker that runs here was told; another one must be told by hand (SIGHUP).
+        """
+        broker = self.folder / BROKER
         text = access_file(self.registry.devices(), self.config.prefix)
-        disk.write_atomic(self.folder / BROKER / "acl", text.encode())
+        disk.write_atomic(broker / "acl", text.encode())
+        serials = self.registry.certificates.revoked()
+        disk.write_atomic(broker / REVOKED, self.authority.revocation_list(serials), mode=0o644)
+        return reload(broker)
 
 
 def create_home(
@@ -120,11 +158,11 @@ def create_home(
     settings = mosquitto_configuration(
         place, config.broker_port, config.broker_host, place / MOSQUITTO_STATE
     )
-    disk.write_atomic(broker / "mosquitto.conf", settings.encode(), mode=0o644)
+    disk.write_atomic(broker / f"{MAIN}.conf", settings.encode(), mode=0o644)
     if config.bulk_port:
-        bulk = mosquitto_configuration(place, config.bulk_port, config.broker_host)
-        disk.write_atomic(broker / "mosquitto-bulk.conf", bulk.encode(), mode=0o644)
-    home = FleetHome(folder, config, authority, Registry(folder / REGISTRY_FILE))
+        bulk = mosquitto_configuration(place, config.bulk_port, config.broker_host, name=BULK)
+        disk.write_atomic(broker / f"{BULK}.conf", bulk.encode(), mode=0o644)
+    home = FleetHome(folder, config, authority, _registry(folder, config))
     home.write_access(disk)
     text = yaml.safe_dump(asdict(config), sort_keys=False)
     disk.write_atomic(folder / FLEET_FILE, text.encode(), mode=0o644)
@@ -147,7 +185,7 @@ def open_home(folder: Path, disk: Disk = REAL_DISK) -> FleetHome:
     if config.schema != FLEET_SCHEMA:
         raise ConfigError(f"{path}: at $.schema: expected {FLEET_SCHEMA}, found {config.schema}")
     authority = FleetAuthority.load(folder / AUTHORITY, disk)
-    return FleetHome(folder, config, authority, Registry(folder / REGISTRY_FILE))
+    return FleetHome(folder, config, authority, _registry(folder, config))
 
 
 def members_of(registry: Registry) -> Callable[[str], AbstractSet[str] | None]:
@@ -158,3 +196,11 @@ def members_of(registry: Registry) -> Callable[[str], AbstractSet[str] | None]:
         return None if record is None or record.revoked else frozenset(record.groups)
 
     return members
+
+
+def _place(folder: Path, config: FleetConfig) -> Path | str:
+    return config.database or folder / REGISTRY_FILE
+
+
+def _registry(folder: Path, config: FleetConfig) -> Registry:
+    return Registry(_place(folder, config))

@@ -1,10 +1,13 @@
 """mosquitto's configuration and access file for a fleet: TLS 1.3, certificates, one rule set for all devices.
 
-Tried with mosquitto 2.0. The access file is read again on SIGHUP, after devices joined or changed groups.
+Tried with mosquitto 2.0. Access file and revocation list are read again on SIGHUP, after devices joined, changed
+groups or were revoked. A revoked device that is connected may do nothing more; it cannot connect again.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,12 +15,16 @@ from agent.fleet.access import CONTROLLERS, DEVICE_READS, DEVICE_WRITES, DISCOVE
 from agent.fleet.registry import DeviceRecord
 from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
+MAIN, BULK = "mosquitto", "mosquitto-bulk"
+REVOKED = "revoked.pem"
 _CONFIGURATION = """\
 # mosquitto for a Vigil fleet.
+pid_file {folder}/{name}.pid
 listener {port} {host}
 cafile {folder}/ca.crt
 certfile {folder}/broker.crt
 keyfile {folder}/broker.key
+crlfile {folder}/{revoked}
 tls_version tlsv1.3
 
 # The certificate's common name is the user and the client id; nobody connects without one, and nobody
@@ -32,10 +39,11 @@ acl_file {folder}/acl
 set_tcp_nodelay true
 max_packet_size 300000
 
-# Clients that do not read must not fill the broker's memory.
-max_queued_messages 64
-max_queued_bytes 16777216
-max_inflight_messages 16
+# Clients that do not read must not fill the broker's memory; yet while the controller is away for a moment, a fleet of
+# ten thousand says a few thousand things a second.
+max_queued_messages 100000
+max_queued_bytes 67108864
+max_inflight_messages 100
 persistent_client_expiration 14d
 {persistence}"""
 
@@ -45,17 +53,21 @@ def mosquitto_configuration(
     port: int = 8883,
     host: str = "127.0.0.1",
     state: Path | None = None,
+    name: str = MAIN,
 ) -> str:
     """Return `mosquitto.conf`.
 
     Args:
-        folder: Has ca.crt, broker.crt, broker.key and acl, readable by mosquitto's user.
+        folder: Has ca.crt, broker.crt, broker.key, revoked.pem and acl, readable by mosquitto's user.
         port: To listen on.
         host: Address to listen on.
         state: Folder for sessions and retained messages; none are kept without it.
+        name: Of the broker, for the file that says its process id.
     """
     kept = f"persistence true\npersistence_location {state}/\n" if state is not None else ""
-    return _CONFIGURATION.format(folder=folder, port=port, host=host, persistence=kept)
+    return _CONFIGURATION.format(
+        folder=folder, port=port, host=host, persistence=kept, name=name, revoked=REVOKED
+    )
 
 
 def access_file(devices: Iterable[DeviceRecord], prefix: str = DEFAULT_PREFIX) -> str:
@@ -66,6 +78,9 @@ def access_file(devices: Iterable[DeviceRecord], prefix: str = DEFAULT_PREFIX) -
     ]
     for device in devices:
         lines.append(f"user {device.id}")
+        if device.revoked:
+            lines += ["topic deny #", ""]
+            continue
         lines.append(f"topic read {own.hint}")
         lines += [f"topic read {own.group_command(group)}" for group in device.groups]
         lines.append("")
@@ -73,3 +88,21 @@ def access_file(devices: Iterable[DeviceRecord], prefix: str = DEFAULT_PREFIX) -
     lines.append(f"pattern write {DISCOVERY.format(device='%u')}")
     lines += [f"pattern read {own.leaf(leaf)}" for leaf in DEVICE_READS]
     return "\n".join(lines) + "\n"
+
+
+def reload(folder: Path) -> bool:
+    """Have the mosquittos of `folder` read their files again; return whether any runs on this machine as this user."""
+    told = [_reload(folder / f"{name}.pid") for name in (MAIN, BULK)]
+    return any(told)
+
+
+def _reload(pid_file: Path) -> bool:
+    try:
+        process = int(pid_file.read_text())
+        # The file may be of a broker that died; its number may be somebody else's by now.
+        if not Path(f"/proc/{process}/comm").read_text().startswith(MAIN):
+            return False
+        os.kill(process, signal.SIGHUP)
+    except (OSError, ValueError):
+        return False
+    return True

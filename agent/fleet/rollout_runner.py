@@ -144,11 +144,11 @@ class RolloutRunner:
 
 
 @contextlib.contextmanager
-def carrying_out(database: Path, road: Road) -> Iterator[None]:
-    """Carry out the roll-outs in the registry's file in a thread, until the block ends.
+def carrying_out(database: Path | str, road: Road) -> Iterator[None]:
+    """Carry out the roll-outs in the registry's database in a thread, until the block ends.
 
     Raises:
-        StorageError: The file cannot be used.
+        StorageError: The database cannot be used.
     """
     store, stop = RolloutStore(database), threading.Event()
     runner = RolloutRunner(store, road)

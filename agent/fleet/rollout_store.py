@@ -1,4 +1,4 @@
-"""Roll-outs as the controller remembers them, in the registry's file: written before anything is sent.
+"""Roll-outs as the controller remembers them, in the registry's database: written before anything is sent.
 
 Every change names the state it expects, so two processes that act at once cannot both do the same thing,
 and nothing is claimed for sending once a roll-out was paused, halted or aborted.
@@ -6,50 +6,23 @@ and nothing is claimed for sending once a roll-out was paused, halted or aborted
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from agent.errors import ConfigError, StorageError
+from agent.errors import ConfigError
+from agent.fleet.database import Database
 from agent.fleet.operators import SignedCommand
 from agent.fleet.rollout_commands import expiry_s
 from agent.fleet.rollout_plan import Plan
 from agent.fleet.rollout_rules import Standing, Step
+from agent.fleet.tables import ROLLOUT_DEVICES, ROLLOUTS
 from agent.schema.document import parse_json, to_json
 
-_META = sql.MetaData()
-_ROLLOUTS = sql.Table(
-    "rollouts",
-    _META,
-    sql.Column("name", sql.String, primary_key=True),
-    sql.Column("plan", sql.LargeBinary, nullable=False),
-    sql.Column("path", sql.String, nullable=False),
-    sql.Column("sha256", sql.String, nullable=False),
-    sql.Column("standing", sql.String, nullable=False),
-    sql.Column("reason", sql.String, nullable=False),
-    sql.Column("started_ms", sql.BigInteger, nullable=False),
-)
-_DEVICES = sql.Table(
-    "rollout_devices",
-    _META,
-    sql.Column("rollout", sql.String, primary_key=True),
-    sql.Column("device", sql.String, primary_key=True),
-    sql.Column("wave", sql.Integer, nullable=False),
-    sql.Column("step", sql.String, nullable=False),
-    sql.Column("command", sql.String, nullable=False, index=True),
-    sql.Column("envelope", sql.LargeBinary, nullable=False),
-    sql.Column("expires_s", sql.BigInteger, nullable=False),
-    sql.Column("sends", sql.Integer, nullable=False),
-    sql.Column("sent_ms", sql.BigInteger, nullable=False),
-    sql.Column("before_ms", sql.BigInteger, nullable=False),
-    sql.Column("settled_ms", sql.BigInteger, nullable=False),
-    sql.Column("code", sql.String, nullable=False),
-)
 _BEFORE = {
     Step.WORKING: (Step.ASKED,),
     Step.COMMITTED: (Step.ASKED, Step.WORKING),
@@ -96,21 +69,17 @@ class Row:
 
 
 class RolloutStore:
-    """The roll-outs in the registry's file; safe to use from several threads and processes.
+    """The roll-outs in the database at `place`, see `agent.fleet.database`; safe to use from several threads and processes.
 
-    Every method raises `StorageError` when the file cannot be read or written.
+    Every method raises `StorageError` when it cannot be used.
     """
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
-        self._engine = sql.create_engine(f"sqlite:///{database}")
-        sql.event.listen(self._engine, "connect", _durable)
-        with self._transaction() as connection:
-            _META.create_all(connection)
+    def __init__(self, place: Path | str) -> None:
+        self._database = Database(place)
 
     def close(self) -> None:
-        """Close the file."""
-        self._engine.dispose()
+        """Close the database."""
+        self._database.close()
 
     def create(
         self, rollout: Rollout, waves: Mapping[str, int], commands: Mapping[str, SignedCommand]
@@ -120,7 +89,7 @@ class RolloutStore:
         Raises:
             ConfigError: There is one of this name (`rollout.exists`).
         """
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             values = {
                 "name": rollout.name,
                 "plan": to_json(rollout.plan),
@@ -131,25 +100,24 @@ class RolloutStore:
                 "started_ms": rollout.started_ms,
             }
             try:
-                connection.execute(sql.insert(_ROLLOUTS).values(values))
+                connection.execute(sql.insert(ROLLOUTS).values(values))
             except IntegrityError as error:
                 message = f"roll-out {rollout.name}: there is one of this name"
                 hint = "give the plan another name"
                 raise ConfigError(message, code="rollout.exists", hint=hint) from error
             rows = [_row(rollout.name, device, wave) for device, wave in waves.items()]
-            connection.execute(sql.insert(_DEVICES), rows)
+            connection.execute(sql.insert(ROLLOUT_DEVICES), rows)
             _give(connection, rollout.name, commands)
 
     def add_commands(self, name: str, commands: Mapping[str, SignedCommand]) -> int:
         """Give devices that were not asked yet new commands; return how many took one."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return _give(connection, name, commands)
 
     def rollouts(self) -> list[Rollout]:
         """Return every roll-out, the oldest first."""
-        query = sql.select(_ROLLOUTS).order_by(_ROLLOUTS.c.started_ms, _ROLLOUTS.c.name)
-        with self._transaction() as connection:
-            return [_rollout(row) for row in connection.execute(query)]
+        query = sql.select(ROLLOUTS).order_by(ROLLOUTS.c.started_ms, ROLLOUTS.c.name)
+        return [_rollout(row) for row in self._database.rows(query)]
 
     def rollout(self, name: str) -> Rollout:
         """Return one roll-out.
@@ -167,28 +135,29 @@ class RolloutStore:
 
     def devices(self, name: str) -> list[Row]:
         """Return a roll-out's devices by wave and name."""
-        columns = [column for column in _DEVICES.c if column.name != "rollout"]
-        query = sql.select(*columns).where(_DEVICES.c.rollout == name)
-        with self._transaction() as connection:
-            rows = connection.execute(query.order_by(_DEVICES.c.wave, _DEVICES.c.device))
-            return [Row(**{**row._mapping, "step": Step(row.step)}) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+        columns = [column for column in ROLLOUT_DEVICES.c if column.name != "rollout"]
+        query = sql.select(*columns).where(ROLLOUT_DEVICES.c.rollout == name)
+        query = query.order_by(ROLLOUT_DEVICES.c.wave, ROLLOUT_DEVICES.c.device)
+        return [
+            Row(**{**dict(row), "step": Step(row["step"])}) for row in self._database.rows(query)
+        ]
 
     def claim(self, name: str, row: Row, now_ms: int, before_ms: int) -> bool:
         """Write down that a device is about to be asked; return whether it is for the caller to send.
 
         It is not when the roll-out no longer runs, or somebody else has claimed or heard of the device.
         """
-        runs = sql.select(_ROLLOUTS.c.name).where(
-            _ROLLOUTS.c.name == name, _ROLLOUTS.c.standing == Standing.RUNNING.value
+        runs = sql.select(ROLLOUTS.c.name).where(
+            ROLLOUTS.c.name == name, ROLLOUTS.c.standing == Standing.RUNNING.value
         )
         change = (
-            sql.update(_DEVICES)
+            sql.update(ROLLOUT_DEVICES)
             .where(
-                _DEVICES.c.rollout == name,
-                _DEVICES.c.device == row.device,
-                _DEVICES.c.sends == row.sends,
-                _DEVICES.c.step == row.step.value,
-                _DEVICES.c.command == row.command,
+                ROLLOUT_DEVICES.c.rollout == name,
+                ROLLOUT_DEVICES.c.device == row.device,
+                ROLLOUT_DEVICES.c.sends == row.sends,
+                ROLLOUT_DEVICES.c.step == row.step.value,
+                ROLLOUT_DEVICES.c.command == row.command,
                 runs.exists(),
             )
             .values(step=Step.ASKED.value, sends=row.sends + 1, sent_ms=now_ms, before_ms=before_ms)
@@ -200,11 +169,11 @@ class RolloutStore:
         before = [one.value for one in _BEFORE[step]]
         settled_ms = 0 if step is Step.WORKING else at_ms
         change = (
-            sql.update(_DEVICES)
+            sql.update(ROLLOUT_DEVICES)
             .where(
-                _DEVICES.c.command == command,
-                _DEVICES.c.device == device,
-                _DEVICES.c.step.in_(before),
+                ROLLOUT_DEVICES.c.command == command,
+                ROLLOUT_DEVICES.c.device == device,
+                ROLLOUT_DEVICES.c.step.in_(before),
             )
             .values(step=step.value, settled_ms=settled_ms, code=code)
         )
@@ -213,8 +182,8 @@ class RolloutStore:
     def move(self, name: str, before: Standing, after: Standing, reason: str) -> bool:
         """Change a roll-out's standing if it is still `before`; return whether it was."""
         change = (
-            sql.update(_ROLLOUTS)
-            .where(_ROLLOUTS.c.name == name, _ROLLOUTS.c.standing == before.value)
+            sql.update(ROLLOUTS)
+            .where(ROLLOUTS.c.name == name, ROLLOUTS.c.standing == before.value)
             .values(standing=after.value, reason=reason)
         )
         return self._change(change)
@@ -224,28 +193,18 @@ class RolloutStore:
         self.move(name, Standing.RUNNING, Standing.RUNNING, reason)
 
     def _change(self, change: sql.Update) -> bool:
-        with self._transaction() as connection:
-            return connection.execute(change).rowcount == 1
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sql.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            fault = StorageError(f"{self._database}: {error}", hint="check the disk")
-            raise fault from error
+        return self._database.change(change) == 1
 
 
 def _give(connection: sql.Connection, name: str, commands: Mapping[str, SignedCommand]) -> int:
     given = 0
     for device, command in commands.items():
         change = (
-            sql.update(_DEVICES)
+            sql.update(ROLLOUT_DEVICES)
             .where(
-                _DEVICES.c.rollout == name,
-                _DEVICES.c.device == device,
-                _DEVICES.c.step == Step.WAITING.value,
+                ROLLOUT_DEVICES.c.rollout == name,
+                ROLLOUT_DEVICES.c.device == device,
+                ROLLOUT_DEVICES.c.step == Step.WAITING.value,
             )
             .values(command=command.id, envelope=command.envelope, expires_s=expiry_s(command))
         )
@@ -259,12 +218,6 @@ def _row(rollout: str, device: str, wave: int) -> dict[str, Any]:
     return {"rollout": rollout, "device": device, "wave": wave, **numbers, **texts}
 
 
-def _rollout(row: Any) -> Rollout:
-    plan = parse_json(row.plan, Plan)
-    standing = Standing(row.standing)
-    return Rollout(row.name, plan, row.path, row.sha256, standing, row.reason, row.started_ms)
-
-
-def _durable(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA busy_timeout=10000")
-    connection.execute("PRAGMA synchronous=FULL")
+def _rollout(row: sql.RowMapping) -> Rollout:
+    plan, standing = parse_json(row["plan"], Plan), Standing(row["standing"])
+    return Rollout(**{**row, "plan": plan, "standing": standing})

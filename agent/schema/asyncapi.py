@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from agent.schema.blocks import MAX_BLOCK_BYTES, BlockRequest
+from agent.schema.certificates import CertificateReply, CertificateRequest
 from agent.schema.drift import DriftNotice
 from agent.schema.events import Event, ZoneEvent
 from agent.schema.governor import GovernorMove
@@ -88,6 +89,16 @@ CHANNELS = (
         retained=True,
     ),
     Channel("keyReply", _TOPICS.leaf("key/rsp"), sends=False, message=KeyReply, qos=0),
+    Channel(
+        "certificateRequest",
+        _TOPICS.leaf("crt/req"),
+        sends=True,
+        message=CertificateRequest,
+        qos=0,
+    ),
+    Channel(
+        "certificateReply", _TOPICS.leaf("crt/rsp"), sends=False, message=CertificateReply, qos=0
+    ),
 )
 _PARAMETERS = {
     "prefix": {"description": "First part of all topics of a site.", "default": DEFAULT_PREFIX},

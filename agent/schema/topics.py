@@ -25,6 +25,8 @@ DEVICE_LEAVES = frozenset(
         "blk/rsp",
         "key/req",
         "key/rsp",
+        "crt/req",
+        "crt/rsp",
     }
 )
 

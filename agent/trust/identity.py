@@ -91,10 +91,11 @@ def load_identity(folder: Path, device: str, disk: Disk = REAL_DISK) -> Identity
         record = parse_json(disk.read(path, _LIMIT), KeyRecord)
     except Malformed as error:
         raise ConfigError(f"{path}: {error}", code="key.malformed") from error
-    return Identity(device, record, _request_pem(load_private(folder / TLS_KEY), device))
+    return Identity(device, record, certificate_request(load_private(folder / TLS_KEY), device))
 
 
-def _request_pem(private: ec.EllipticCurvePrivateKey, device: str) -> bytes:
+def certificate_request(private: ec.EllipticCurvePrivateKey, device: str) -> bytes:
+    """Return a request (PKCS#10, PEM) for a certificate of `device` with this key."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     return builder.sign(private, hashes.SHA256()).public_bytes(Encoding.PEM)

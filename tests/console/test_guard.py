@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.console import bodies, connections
-from agent.console.access import FAILURE_WINDOW_S, MAX_FAILURES, SESSION_S, Access, Failures
-from agent.console.guard import host_check
 from agent.console.routes import STATUS_INTERVAL_S
 from agent.console.server import Console
 from agent.schema.messages import Role
+from agent.web import bodies, connections
+from agent.web.access import FAILURE_WINDOW_S, MAX_FAILURES, SESSION_S, Access, Failures
+from agent.web.guard import host_check
 from tests.console.conftest import EVERYWHERE, TOKEN
 from tests.console.scripted import Device
 

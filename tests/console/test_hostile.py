@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.console.connections import MAX_CONNECTIONS
 from agent.console.server import Console
 from agent.schema.config import CameraConfig
+from agent.web.connections import MAX_CONNECTIONS
 from tests.console.scripted import Device
 from tests.console.test_guard import dial, raw
 from tests.parts.processes import until

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from agent.fleet.access import CONTROLLER
 from agent.fleet.authority import FleetAuthority
@@ -16,7 +17,7 @@ from agent.fleet.blocks import BlockServer
 from agent.fleet.broker import EmbeddedBroker
 from agent.fleet.controller import Controller, Services
 from agent.fleet.keys import KeyService
-from agent.fleet.mosquitto import access_file, mosquitto_configuration
+from agent.fleet.mosquitto import REVOKED, access_file, mosquitto_configuration
 from agent.fleet.registry import DeviceRecord, Registry
 from agent.schema.config import BrokerConfig, TlsConfig
 from agent.trust.keys import FileKey
@@ -36,10 +37,19 @@ class Fleet:
 
     def register(self, device: str, device_class: str = "gate", *groups: str) -> FileKey:
         key = FileKey.create(self.folder / f"{device}.grant.key")
-        record = DeviceRecord(device, device_class, groups, key.public_bytes, serial="0")
+        cert, _ = self.authority.client_certificate(device).write(self.folder, device)
+        serial = f"{x509.load_pem_x509_certificate(cert.read_bytes()).serial_number:x}"
+        record = DeviceRecord(device, device_class, groups, key.public_bytes, serial)
         self.registry.put_device(record)
-        self.authority.client_certificate(device).write(self.folder, device)
         return key
+
+    def write_access(self) -> None:
+        """What `vigil fleet revoke` writes for mosquitto."""
+        path = self.folder / "acl"
+        path.write_text(access_file(self.registry.devices()))
+        path.chmod(0o600)
+        serials = self.registry.certificates.revoked()
+        (self.folder / REVOKED).write_bytes(self.authority.revocation_list(serials))
 
     def members(self, device: str) -> frozenset[str] | None:
         record = self.registry.device(device)
@@ -92,8 +102,7 @@ def mosquitto(fleet: Fleet) -> Iterator[int]:
         pytest.skip("mosquitto is not installed")
     port = free_port()
     fleet.authority.server_certificate(["127.0.0.1", "localhost"]).write(fleet.folder, "broker")
-    (fleet.folder / "acl").write_text(access_file(fleet.registry.devices()))
-    (fleet.folder / "acl").chmod(0o600)
+    fleet.write_access()
     configuration = mosquitto_configuration(fleet.folder, port)
     # As root, mosquitto would become a user that cannot read this test's folder.
     (fleet.folder / "mosquitto.conf").write_text(f"user root\n{configuration}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -40,14 +41,14 @@ def vigil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vigil:
     """Run `vigil …` in a fresh folder and return what it prints; faults fly."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "250")
-
-    def run(line: str) -> str:
-        result = CliRunner().invoke(app, line.split())
-        if result.exception is not None:
-            raise result.exception
-        return result.output
-
     return run
+
+
+def run(line: str) -> str:
+    result = CliRunner().invoke(app, line.split())
+    if result.exception is not None:
+        raise result.exception
+    return result.output
 
 
 def approve_all(vigil: Vigil) -> None:
@@ -57,20 +58,30 @@ def approve_all(vigil: Vigil) -> None:
         vigil(f"release approve repo {path.stem} {keys}")
 
 
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with keys and a published repository with one release and a policy, made by commands alone."""
+    folder = tmp_path_factory.mktemp("workshop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for role in OFFLINE:
+            for name in ("alice", "bob", "carol"):
+                run(f"release keygen {role} {name}")
+        for role in ("snapshot", "timestamp"):
+            run(f"release keygen {role} online")
+        run("release init repo --class gate")
+        write_draft(Path("draft"))
+        run("release build draft/release.yaml --out release --key-out release.key")
+        run("release stage repo --release release --policy draft/policy.yaml")
+        approve_all(run)
+        run("release publish repo")
+    return folder
+
+
 @pytest.fixture
-def repo(vigil: Vigil) -> Path:
-    """A published repository with one release and a policy, made by commands alone."""
-    for role in OFFLINE:
-        for name in ("alice", "bob", "carol"):
-            vigil(f"release keygen {role} {name}")
-    for role in ("snapshot", "timestamp"):
-        vigil(f"release keygen {role} online")
-    vigil("release init repo --class gate")
-    write_draft(Path("draft"))
-    vigil("release build draft/release.yaml --out release --key-out release.key")
-    vigil("release stage repo --release release --policy draft/policy.yaml")
-    approve_all(vigil)
-    vigil("release publish repo")
+def repo(vigil: Vigil, workshop: Path) -> Path:
+    """The repository in a copy of the workshop, which is the working directory."""
+    shutil.copytree(workshop, Path.cwd(), dirs_exist_ok=True)
     return Path("repo")
 
 
@@ -156,6 +167,10 @@ def test_a_device_joins_by_commands(vigil: Vigil, repo: Path) -> None:
     assert "north" in vigil("fleet devices home")
     assert "user cam-1" in Path("home/broker/acl").read_text()
     vigil("fleet revoke home cam-1")
+    listed = json.loads(vigil("fleet devices home --json"))
+    assert [(one["device"], one["groups"], one["revoked"]) for one in listed] == [
+        ("cam-1", ["north"], True)
+    ]
     assert "revoked" in vigil("fleet devices home")
     home = open_home(Path("home"))
     assert home.registry.release_key("gate/people/1.0") == Path("release.key").read_bytes()
@@ -174,6 +189,7 @@ def test_a_device_may_choose_where_its_key_lives(vigil: Vigil, repo: Path) -> No
     home.registry.log_grant(GrantRecord(0, "cam-1", "gate/people/1.0", 403, "this one is revoked"))
     home.registry.close()
     assert "this one is revoked" in vigil("fleet grants home cam-1")
+    assert json.loads(vigil("fleet grants home cam-1 --json"))[0]["status"] == 403
 
 
 def test_a_second_broker_for_transfers_reaches_every_devices_configuration(

@@ -190,6 +190,7 @@ def test_a_service_that_fails_is_logged_and_the_others_go_on(
     device = join()
     assert device.accepted()
     fleet.registry.close()
+    (fleet.folder / "fleet.db").write_bytes(b"not a database" * 500)
     device.subscribe(f"{PREFIX}/blk/rsp", 0)
     device.publish(f"{PREFIX}/key/req", to_json(KeyRequest(v=1, id="request-1", release=RELEASE)))
     device.publish(f"{PREFIX}/blk/req", b"{}")

@@ -13,10 +13,12 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from agent.app.device import open_device
 from agent.config import load_config
 from agent.errors import CommandError, ConfigError, StorageError, TrustError
-from agent.fleet.enrolment import Site, admit, has_certificate, invite, join
-from agent.fleet.enrolment import request as ask
+from agent.fleet.bundle import has_certificate
+from agent.fleet.enrolment import Site, admit, invite
+from agent.fleet.joining import join
+from agent.fleet.joining import request as ask
 from agent.fleet.operators import CommandDesk, Order, approve_command, deploy_order, read_command
-from agent.fleet.registry import Invitation
+from agent.fleet.tokens import Invitation
 from agent.schema.document import parse_json
 from agent.schema.keystore import FileKeyConfig, Kem, KeyConfig, key_config
 from agent.schema.manifest import ReleaseRef
@@ -91,7 +93,8 @@ def test_a_token_admits_one_device_once(fleet: Any, tmp_path: Path) -> None:
     invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
     ask(bundle, tmp_path / "device")
     admit(bundle, fleet.registry, fleet.authority)
-    with pytest.raises(TrustError) as refusal:
+    ask(bundle, tmp_path / "other-device")
+    with pytest.raises(TrustError, match="used up") as refusal:
         admit(bundle, fleet.registry, fleet.authority)
     assert refusal.value.code == "trust.token"
 

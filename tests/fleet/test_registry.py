@@ -11,7 +11,8 @@ from cryptography import x509
 
 from agent.errors import ConfigError, StorageError, TrustError
 from agent.fleet.authority import FleetAuthority
-from agent.fleet.registry import DeviceRecord, Invitation, Registry
+from agent.fleet.registry import DeviceRecord, Registry
+from agent.fleet.tokens import Invitation
 from agent.trust.identity import create_identity
 
 DEK = bytes(range(32))
@@ -22,19 +23,32 @@ RECORD = DeviceRecord("cam-1", "gate", (), b"\x04" * 65, "1f")
 def test_a_token_works_once_for_its_device_until_it_expires(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "fleet.db")
     invitation = Invitation("cam-1", "gate", ("north",))
-    registry.put_token("secret", invitation, expires_ms=1000)
+    registry.tokens.put("secret", invitation, expires_ms=1000)
     for token, device, now_ms in (
         ("other", "cam-1", 0),
         ("secret", "cam-2", 0),
         ("secret", "cam-1", 1000),
     ):
         with pytest.raises(TrustError):
-            registry.redeem(token, device, now_ms)
-    assert registry.redeem("secret", "cam-1", 999) == invitation
+            registry.tokens.redeem(token, device, "keys", now_ms)
+    assert registry.tokens.redeem("secret", "cam-1", "keys", 999) == invitation
     with pytest.raises(TrustError):
-        registry.redeem("secret", "cam-1", 999)
+        registry.tokens.redeem("secret", "cam-1", "other keys", 999)
     registry.close()
     assert b"secret" not in (tmp_path / "fleet.db").read_bytes()
+
+
+def test_revoking_a_device_voids_its_invitations(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "fleet.db")
+    registry.put_device(RECORD)
+    registry.tokens.put("spent", Invitation("cam-1", "gate", ()), expires_ms=1000)
+    registry.tokens.put("unused", Invitation("cam-1", "gate", ()), expires_ms=1000)
+    registry.tokens.redeem("spent", "cam-1", "keys", 0)
+    registry.revoke("cam-1")
+    for token in ("spent", "unused"):
+        with pytest.raises(TrustError, match="unknown"):
+            registry.tokens.redeem(token, "cam-1", "keys", 0)
+    registry.close()
 
 
 def test_the_registry_is_private_and_survives_reopening(tmp_path: Path) -> None:

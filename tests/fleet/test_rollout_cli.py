@@ -11,9 +11,9 @@ import pytest
 from agent.errors import CommandError, ConfigError
 from agent.fleet.home import open_home
 from agent.fleet.registry import DeviceRecord
-from tests.fleet.test_cli import PROJECT, Vigil, repo, vigil
+from tests.fleet.test_cli import PROJECT, Vigil, repo, vigil, workshop
 
-__all__ = ["repo", "vigil"]
+__all__ = ["repo", "vigil", "workshop"]
 GUIDE = (PROJECT / "docs/rollouts.md").read_text()
 SIGN = "fleet rollout sign controller plan.yaml --as alice --key keys/policy/alice.key"
 

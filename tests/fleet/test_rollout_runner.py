@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +80,27 @@ def test_a_bad_release_halts_with_the_first_wave_alone(store: RolloutStore, worl
 
 @pytest.mark.parametrize("good", [True, False])
 def test_a_controller_that_dies_at_any_moment_goes_on_exactly(
-    tmp_path: Path, commands: dict[str, SignedCommand], *, good: bool
+    store: RolloutStore, tmp_path: Path, *, good: bool
 ) -> None:
+    store.close()
     moments = 1
-    while died(tmp_path / f"{moments}.db", commands, moments, good=good):
+    while died(copied(tmp_path, moments), moments, good=good):
         moments += 1
     # claim, send, three notes and reasons, before and after: fewer would mean that nothing was tried
     assert moments > (30 if good else 8)
 
 
-def died(database: Path, commands: dict[str, SignedCommand], moments: int, *, good: bool) -> bool:
-    """Carry out a roll-out whose controller dies once; return whether it came to that."""
+def copied(folder: Path, number: int) -> Path:
+    copy = folder / f"{number}.db"
+    shutil.copy(folder / "fleet.db", copy)
+    return copy
+
+
+def died(database: Path, moments: int, *, good: bool) -> bool:
+    """Carry out the roll-out in `database`, whose controller dies once; return whether it came to that."""
     fuse, world = Fuse(moments), World(good=good)
     world.tell_states()
     store = RolloutStore(database)
-    rollout = Rollout("people-2", PLAN, PATH, SHA256, Standing.RUNNING, "", START_MS)
-    store.create(rollout, WAVES, commands)
     mortal: Any = RolloutStore(database)
     for name in ("claim", "note", "move"):
         setattr(mortal, name, fuse.around(getattr(mortal, name)))
@@ -151,9 +157,11 @@ def test_what_devices_say_after_the_end_is_still_written_down(
     assert steps(store)["cam-1"] == Step.COMMITTED.value
 
 
-def test_two_controllers_ask_a_device_once(store: RolloutStore, world: World) -> None:
+def test_two_controllers_ask_a_device_once(
+    store: RolloutStore, world: World, tmp_path: Path
+) -> None:
     row = store.devices("people-2")[0]
-    other = RolloutStore(store._database)
+    other = RolloutStore(tmp_path / "fleet.db")
     claims = [one.claim("people-2", row, world.now_ms, 0) for one in (store, other)]
     other.close()
     assert claims == [True, False]
@@ -193,12 +201,13 @@ def test_expired_commands_wait_for_new_ones(
     assert store.add_commands("people-2", {"cam-1": commands["cam-1"]}) == 1
 
 
-def test_a_database_that_goes_away_sends_nothing(store: RolloutStore, world: World) -> None:
-    store._database.write_bytes(b"not a database at all" * 500)
-    for suffix in ("-wal", "-shm", "-journal"):
-        store._database.with_name(store._database.name + suffix).unlink(missing_ok=True)
+def test_a_database_that_goes_away_sends_nothing(
+    store: RolloutStore, world: World, tmp_path: Path
+) -> None:
+    store.close()
+    (tmp_path / "fleet.db").write_bytes(b"not a database at all" * 500)
     with pytest.raises(StorageError, match=r"fleet\.db"):
-        runner(RolloutStore(store._database), world).step()
+        runner(RolloutStore(tmp_path / "fleet.db"), world).step()
     assert not world.taken
 
 

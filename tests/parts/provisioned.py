@@ -18,7 +18,7 @@ from agent.demo.device import free_port
 from agent.demo.fleet import DEVICE_CLASS
 from agent.fleet.enrolment import Site as FleetSite
 from agent.fleet.enrolment import admit, invite
-from agent.fleet.registry import Invitation
+from agent.fleet.tokens import Invitation
 from tests.parts import nspawn
 from tests.parts.nspawn import Machine
 from tests.parts.site import Site

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import TrustError
-from agent.fleet.enrolment import admit, read_terms
+from agent.fleet.bundle import read_terms
+from agent.fleet.enrolment import admit
 from agent.schema.document import parse_json
 from agent.telemetry.status_file import Status
 from tests.parts.nspawn import Machine

@@ -29,7 +29,7 @@ class Links:
         return (self.control,) if self.bulk is self.control else (self.control, self.bulk)
 
     def channel(self, name: str) -> RequestChannel:
-        """Return the request channel `key` of the control link, or `blk` of the bulk link."""
+        """Return the request channel `key` or `crt` of the control link, or `blk` of the bulk link."""
         return (self.bulk if name == "blk" else self.control).channel(name)
 
 

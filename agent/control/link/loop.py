@@ -160,7 +160,7 @@ class Link:
         self._stir()
 
     def channel(self, name: str) -> RequestChannel:
-        """Return the request channel `blk` or `key` of this device."""
+        """Return the request channel `blk`, `key` or `crt` of this device."""
         request, response = self._topics.leaf(f"{name}/req"), self._topics.leaf(f"{name}/rsp")
         return RequestChannel(self, request, response)
 

@@ -1,4 +1,4 @@
-"""The page's own files: read once, served with a tag so that a browser asks for each of them only when it changed."""
+"""A page's files, and those that all pages share (`page/`): read once, served with a tag so that a browser asks for each of them only when it changed."""
 
 from __future__ import annotations
 
@@ -16,32 +16,31 @@ MEDIA_TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-FOLDER = Path(__file__).with_name("page")
+SHARED = Path(__file__).with_name("page")
 INDEX = "index.html"
 NOT_SERVED_AS_FILES = frozenset({"login.html"})
 Answer = Callable[[Request], Awaitable[Response]]
 
 
-def page_routes() -> list[Route]:
-    """Return a route for every file of the page; there is no way from an address to any other file."""
-    names = sorted(file.name for file in FOLDER.iterdir())
+def page_routes(folder: Path) -> list[Route]:
+    """Return a route for every file of a page and those it shares; no address leads to any other file."""
     return [
-        Route("/" if name == INDEX else f"/{name}", _static(name))
-        for name in names
-        if Path(name).suffix in MEDIA_TYPES and name not in NOT_SERVED_AS_FILES
+        Route("/" if file.name == INDEX else f"/{file.name}", _static(file))
+        for file in sorted([*folder.iterdir(), *SHARED.iterdir()])
+        if file.suffix in MEDIA_TYPES and file.name not in NOT_SERVED_AS_FILES
     ]
 
 
 def page_file(name: str) -> bytes:
-    """Return the content of one of the page's files."""
-    return (FOLDER / name).read_bytes()
+    """Return the content of one of the shared files."""
+    return (SHARED / name).read_bytes()
 
 
-def _static(name: str) -> Answer:
-    content = page_file(name)
+def _static(file: Path) -> Answer:
+    content = file.read_bytes()
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    media_type = MEDIA_TYPES[Path(name).suffix]
+    media_type = MEDIA_TYPES[file.suffix]
 
     async def answer(request: Request) -> Response:
         if request.headers.get("if-none-match") == tag:

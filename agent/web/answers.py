@@ -5,21 +5,19 @@ from __future__ import annotations
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-
-from agent.console.guard import refusal
+from starlette.responses import JSONResponse, Response
 
 MAX_DIGITS = 15
+
+
+def refusal(status: int, code: str, message: str, **headers: str) -> Response:
+    """Return an error answer: JSON with a stable code and one line for a person."""
+    return JSONResponse({"code": code, "message": message}, status, headers or None)
 
 
 def json_answer(value: object, status: int = 200) -> Response:
     """Return `value` as JSON."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-def no_camera(name: str) -> Response:
-    """Return the refusal of a camera that is not configured."""
-    return refusal(404, "camera", f"there is no camera {name[:64]!r}")
 
 
 def number_in(request: Request, name: str, default: int = 0) -> int:

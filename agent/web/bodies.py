@@ -7,7 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agent.console.guard import refusal
+from agent.web.answers import refusal
 
 BODY_S = 10.0
 

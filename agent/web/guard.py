@@ -17,18 +17,17 @@ from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.console.access import Access
 from agent.schema.messages import Role
+from agent.web.access import Access
+from agent.web.answers import refusal
 
 COOKIE = "vigil_session"
 MAX_BODY_BYTES = 4096
-MAX_PLACES_BYTES = 64 * 1024
 MAX_DIGITS = 9
 OPEN_PATHS = frozenset({"/login", "/logout", "/healthz", "/style.css", "/icon.svg"})
-PLACES_PATH = "/api/places/"
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; media-src 'self'; "
@@ -80,11 +79,6 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def refusal(status: int, code: str, message: str, **headers: str) -> Response:
-    """Return an error answer: JSON with a stable code and one line for a person."""
-    return JSONResponse({"code": code, "message": message}, status, headers or None)
-
-
 class Guard:
     """ASGI middleware that applies the checks, notes the asker's role and adds the headers.
 
@@ -92,12 +86,20 @@ class Guard:
         app: The routes behind it; they find the role in `request.state.role`.
         host_allowed: Decides about `Host` headers.
         access: Token check.
+        writable: First part of the paths that take PUT, and the bytes that may be put there.
     """
 
-    def __init__(self, app: ASGIApp, host_allowed: Callable[[str], bool], access: Access) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host_allowed: Callable[[str], bool],
+        access: Access,
+        writable: tuple[str, int] | None = None,
+    ) -> None:
         self._app = app
         self._host_allowed = host_allowed
         self._access = access
+        self._writable = writable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or refuse it."""
@@ -116,11 +118,12 @@ class Guard:
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         """Refuse what nobody may do, whoever asks."""
         path, method = scope["path"], scope["method"]
-        if not _method_fits(method, path):
+        put_limit = self._put_limit(path)
+        if not _method_fits(method, path, may_put=bool(put_limit)):
             return refusal(
                 405, "method", "this address only answers GET and HEAD", Allow="GET, HEAD"
             )
-        limit = MAX_PLACES_BYTES if path.startswith(PLACES_PATH) else MAX_BODY_BYTES
+        limit = put_limit or MAX_BODY_BYTES
         if not _body_fits(headers, limit):
             return refusal(413, "body", f"a body may have at most {limit} bytes")
         if len(headers.getlist("host")) != 1 or not self._host_allowed(headers["host"]):
@@ -129,6 +132,12 @@ class Guard:
         if _is_foreign(scope, headers):
             return refusal(403, "origin", "another site may not ask this; open the page itself")
         return None
+
+    def _put_limit(self, path: str) -> int:
+        """Return how many bytes may be put at `path`, 0 where nothing may."""
+        if self._writable is None or not path.startswith(self._writable[0]):
+            return 0
+        return self._writable[1]
 
     def _admit(self, scope: Scope, headers: Headers) -> Response | None:
         """Note the role of who asks, or refuse."""
@@ -166,10 +175,10 @@ def client_address(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-def _method_fits(method: str, path: str) -> bool:
+def _method_fits(method: str, path: str, *, may_put: bool) -> bool:
     if method == "POST":
         return path in ("/login", "/logout")
-    return method in ("GET", "HEAD") or (method == "PUT" and path.startswith(PLACES_PATH))
+    return method in ("GET", "HEAD") or (method == "PUT" and may_put)
 
 
 def _body_fits(headers: Headers, limit: int) -> bool:

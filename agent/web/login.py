@@ -1,6 +1,6 @@
 """The login page: a form that trades a token for a session cookie, and the way out again.
 
-Only this page's own form counts, so that no foreign page can log a browser in; `agent.console.guard` sees to it.
+Only this page's own form counts, so that no foreign page can log a browser in; `agent.web.guard` sees to it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from agent.console.access import SESSION_S, Access
-from agent.console.bodies import read_body
-from agent.console.guard import COOKIE, MAX_BODY_BYTES, client_address
+from agent.web.access import SESSION_S, Access
+from agent.web.bodies import read_body
+from agent.web.guard import COOKIE, MAX_BODY_BYTES, client_address
 
 
 class Login:

@@ -1,0 +1,124 @@
+"""`vigil fleet serve`: the controller as a program."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from agent.fleet.enrolment import Site
+    from agent.fleet.home import FleetHome
+
+console = Console(highlight=False)
+
+
+def serve(
+    home: Annotated[Path, typer.Argument(help="The controller's folder.")],
+    embedded_broker: Annotated[
+        bool, typer.Option(help="Run a broker in this process (loopback, no persistence).")
+    ] = False,
+) -> None:
+    """Serve keys, blocks and certificates, let devices enrol and carry out roll-outs, until stopped."""
+    from agent.fleet.access import CONTROLLER
+    from agent.fleet.blocks import BlockServer
+    from agent.fleet.controller import Controller, Services
+    from agent.fleet.home import open_home
+    from agent.fleet.keys import KeyService
+    from agent.fleet.renewal import RenewalService
+    from agent.fleet.rollout_runner import carrying_out
+    from agent.release.repository import Repository
+
+    logging.basicConfig(
+        level="INFO", stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+    opened = open_home(home)
+    broker, registry = opened.broker(CONTROLLER), opened.registry
+    if embedded_broker:
+        _start_broker(opened)
+    repository = Repository(opened.repository)
+    renewals = RenewalService(registry, opened.authority, opened.life)
+    services = Services(KeyService(registry), BlockServer(repository.public), renewals)
+    bulk = opened.bulk_broker
+    session = None if embedded_broker else opened.session  # that broker keeps nothing
+    controllers = [Controller(broker, services, session=session)]
+    if bulk is not None:
+        controllers.append(Controller(bulk, services))
+    for controller in controllers:
+        controller.start()
+        controller.hint(repository.timestamp_version)
+    console.print(f"serving on {broker.host}:{broker.port}")
+    with _enrolling(opened), carrying_out(opened.place, controllers[0]):
+        _until_stopped()
+    for controller in controllers:
+        controller.stop()
+
+
+def site_of(opened: FleetHome) -> Site:
+    """Return what the devices of a fleet are told."""
+    from agent.fleet.enrolment import Site
+    from agent.release.repository import Repository
+
+    config = opened.config
+    return Site(
+        broker_host=config.broker_host,
+        broker_port=config.broker_port,
+        root=Repository(opened.repository).root_bytes,
+        prefix=config.prefix,
+        bulk_port=config.bulk_port,
+        enrol_port=config.enrol_port,
+    )
+
+
+@contextlib.contextmanager
+def _enrolling(opened: FleetHome) -> Iterator[None]:
+    """Let devices enrol over HTTPS, where the fleet has a port for it, until the block ends."""
+    from agent.fleet.access_keeper import AccessKeeper
+    from agent.fleet.enrolment_service import EnrolmentService
+    from agent.fleet.home import BROKER
+    from agent.web.serving import WebServer
+
+    config = opened.config
+    if not config.enrol_port:
+        yield
+        return
+    keeper, stop = AccessKeeper(opened), threading.Event()
+    service = EnrolmentService(opened, site_of(opened), keeper.changed)
+    own = opened.folder / BROKER
+    tls = (str(own / f"{BROKER}.crt"), str(own / f"{BROKER}.key"))
+    server = WebServer(service.application(), config.broker_host, config.enrol_port, tls)
+    thread = threading.Thread(target=keeper.run, args=(stop,), name="vigil-access")
+    thread.start()
+    console.print(f"devices enrol at https://{config.broker_host}:{server.port}/")
+    try:
+        yield
+    finally:
+        server.stop()
+        stop.set()
+        thread.join()
+
+
+def _start_broker(opened: FleetHome) -> None:
+    from agent.fleet.access import CONTROLLER
+    from agent.fleet.broker import EmbeddedBroker
+    from agent.fleet.home import BROKER, members_of
+
+    config = opened.broker(CONTROLLER)
+    members = members_of(opened.registry)
+    folder = opened.folder / BROKER
+    EmbeddedBroker(folder, opened.authority, members, config.prefix, config.port).start()
+
+
+def _until_stopped() -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()

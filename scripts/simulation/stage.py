@@ -1,0 +1,183 @@
+"""What a simulated fleet stands on: certificates, a real mosquitto, the controller, and processes full of devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, cast
+
+from typing_extensions import Self
+
+from agent.fleet.authority import CA_CERT
+from agent.fleet.home import BROKER, FLEET_SCHEMA, FleetConfig, FleetHome, create_home
+from agent.fleet.registry import DeviceRecord
+from agent.trust.identity import certificate_request
+from agent.trust.keys import FileKey, load_private
+
+_HERE = Path(__file__).parent
+_START_S = 30.0
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+class Worker:
+    """A process that is told one line and may answer with one."""
+
+    def __init__(self, script: str, argument: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(_HERE / f"{script}.py"), argument],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+        self._stdin = cast("IO[str]", self._process.stdin)
+        self._stdout = cast("IO[str]", self._process.stdout)
+
+    def tell(self, line: str) -> None:
+        """Say something that is not answered."""
+        self._stdin.write(f"{line}\n")
+        self._stdin.flush()
+
+    def ask(self, line: str = "report") -> dict[str, Any]:
+        """Say something and return the answer."""
+        self.tell(line)
+        answer: dict[str, Any] = json.loads(self._stdout.readline())
+        return answer
+
+    def end(self) -> None:
+        """End the process."""
+        self._stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Stage:
+    """A fleet of `size` devices in `folder`, with broker and controller running inside the block.
+
+    Args:
+        folder: Empty.
+        size: Number of devices.
+        tls: Certificates for everybody; else plain text, where nobody is checked.
+    """
+
+    def __init__(self, folder: Path, size: int, *, tls: bool) -> None:
+        self.folder = folder
+        self.names = [f"sim-{number:05}" for number in range(size)]
+        self._tls = tls
+        self._port = _free_port()
+        self._workers: list[Worker] = []
+        self._broker: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        (self.folder / "public").mkdir()
+        config = FleetConfig(
+            schema=FLEET_SCHEMA,
+            broker_host="127.0.0.1",
+            broker_port=self._port,
+            repository="../public",
+        )
+        home = create_home(self.folder / "home", config)
+        self._certify(home)
+        home.write_access()
+        home.registry.close()
+        settings = home.folder / BROKER / "mosquitto.conf"
+        text = settings.read_text()
+        self._settings = settings
+        settings.write_text(f"user root\n{text}" if os.geteuid() == 0 else text)
+        self.start_broker()
+        self.controller = self._worker("watched_controller", str(home.folder))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in reversed(self._workers):
+            worker.end()
+        self.stop_broker()
+
+    def crowd(self, names: list[str], interval_s: float, joins_per_s: float) -> Worker:
+        """Start a process with these devices."""
+        settings = self.folder / f"{names[0]}.json"
+        document = {
+            "host": "127.0.0.1",
+            "port": self._port,
+            "tls": str(self.folder) if self._tls else None,
+            "names": names,
+            "interval_s": interval_s,
+            "joins_per_s": joins_per_s,
+        }
+        settings.write_text(json.dumps(document))
+        return self._worker("crowd", str(settings))
+
+    def usage(self) -> dict[str, tuple[float, float]]:
+        """Return CPU seconds since their start and resident megabytes of controller and broker."""
+        pids = {"controller": self.controller.pid}
+        if self._broker is not None:
+            pids["broker"] = self._broker.pid
+        return {name: _usage(pid) for name, pid in pids.items()}
+
+    def _worker(self, script: str, argument: str) -> Worker:
+        self._workers.append(Worker(script, argument))
+        return self._workers[-1]
+
+    def _certify(self, home: FleetHome) -> None:
+        """Register every device; all share one key, so that ten thousand are made within seconds."""
+        key = FileKey.create(self.folder / "devices.key")
+        private = load_private(self.folder / "devices.key")
+        (self.folder / CA_CERT).write_bytes(home.authority.ca_pem)
+        for name in self.names:
+            issued = home.authority.sign_csr(certificate_request(private, name), name)
+            (self.folder / f"{name}.crt").write_bytes(issued.cert_pem)
+            record = DeviceRecord(name, "gate", (), key.public_bytes, issued.serial)
+            home.registry.put_device(record)
+
+    def start_broker(self) -> None:
+        """Start the broker and wait until it listens."""
+        program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            sys.exit("simulate_fleet: mosquitto is not installed")
+        self._broker = subprocess.Popen(
+            [program, "-c", str(self._settings)], stderr=subprocess.DEVNULL
+        )
+        deadline_s = time.monotonic() + _START_S
+        while not _listens(self._port):
+            if time.monotonic() > deadline_s or self._broker.poll() is not None:
+                sys.exit(f"simulate_fleet: mosquitto does not start with {self._settings}")
+            time.sleep(0.05)
+
+    def stop_broker(self) -> None:
+        """Take the broker away under everybody."""
+        if self._broker is not None:
+            self._broker.terminate()
+            self._broker.wait(30)
+
+
+def _usage(pid: int) -> tuple[float, float]:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    rss_mb = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return (int(fields[11]) + int(fields[12])) * _TICK_S, rss_mb
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
