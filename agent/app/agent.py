@@ -17,7 +17,6 @@ from agent.app.home import make_home
 from agent.app.lifecycle import Lifecycle, Part
 from agent.app.nightly import make_nightly
 from agent.app.page import Doctor, make_page
-from agent.app.policy_keeper import PolicyKeeper
 from agent.app.reporting import make_exports, make_reporter, make_status_file
 from agent.app.self_test import prove_model
 from agent.app.self_update import Surroundings, make_self_updater
@@ -25,11 +24,11 @@ from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
     make_governor,
+    make_policy_keeper,
     make_renewal,
     make_stager,
     make_supervisor,
     make_updater,
-    policy_path,
 )
 from agent.config.settings import Settings
 from agent.control.link.links import make_links
@@ -126,9 +125,7 @@ class Agent:
     def _connect_updates(self) -> None:
         device = self._device
         stager = make_stager(device, self._links)
-        self._policy = PolicyKeeper(
-            policy_path(device), stager, lambda: self._links.control.connected, device.disk
-        )
+        self._policy = make_policy_keeper(device, stager, lambda: self._links.control.connected)
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
         )

@@ -26,6 +26,7 @@ from agent.release.repository import Repository
 from tests.fleet.answering import BUNDLE, answer_with_a_file, start_late
 from tests.fleet.conftest import free_port
 from tests.fleet.mqtt_device import WAIT_S, Device
+from tests.fleet.rotating_device import rotate_when_told
 
 Vigil = Callable[..., str]
 PROJECT = Path(__file__).parents[2]
@@ -240,6 +241,7 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
         assert "cam-1: stop succeeded" in vigil(f"fleet send home d/cam-1 stop {options}")
         answering.join(WAIT_S)
         relay_what_two_people_signed(vigil, device, options)
+        rotated(vigil, device)
         device.close()
 
 
@@ -254,6 +256,23 @@ def relay_what_two_people_signed(vigil: Vigil, device: Device, options: str) -> 
     answering.join(WAIT_S)
     assert relayed == [Path("order.json").read_bytes()]
     assert Path("files/cam-1-bundle.bin").read_bytes() == BUNDLE
+
+
+def rotated(vigil: Vigil, device: Device) -> None:
+    """Let a device with its real key store get a new key by one command."""
+    config = load_config(Path("device/vigil.yaml"))
+    made = list[bytes]()
+    answering = threading.Thread(target=rotate_when_told, args=(device, config.key, made))
+    answering.start()
+    options = "--as alice --key keys/policy/alice.key --key keys/policy/bob.key"
+    output = vigil(f"fleet rotate-keys home cam-1 {options} --counters counters.json")
+    answering.join(WAIT_S)
+    assert "cam-1: rotate-keys succeeded" in output
+    registry = open_home(Path("home")).registry
+    record = registry.device("cam-1")
+    registry.close()
+    assert record is not None
+    assert [record.public_key] == made
 
 
 @contextmanager
