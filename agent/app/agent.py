@@ -17,18 +17,18 @@ from agent.app.home import make_home
 from agent.app.lifecycle import Lifecycle, Part
 from agent.app.nightly import make_nightly
 from agent.app.page import Doctor, make_page
-from agent.app.policy_keeper import PolicyKeeper
+from agent.app.reporting import make_exports, make_reporter, make_status_file
 from agent.app.self_test import prove_model
 from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
     make_governor,
+    make_policy_keeper,
     make_renewal,
     make_stager,
     make_supervisor,
     make_updater,
-    policy_path,
 )
 from agent.config.settings import Settings
 from agent.control.link.links import make_links
@@ -46,13 +46,9 @@ from agent.schema.messages import Phase
 from agent.schema.snapshot import Snapshot
 from agent.schema.topics import DeviceTopics
 from agent.supervisor import Happening, Listeners, Pictured
-from agent.telemetry.delta import Deltas
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
-from agent.telemetry.reporter import Reporter
-from agent.telemetry.reporter import Sources as ReportSources
 from agent.telemetry.spool import Priority
-from agent.telemetry.status_file import StatusFile
 from agent.telemetry.streams import Streams
 from agent.telemetry.survey import Ports, Subject, Survey
 
@@ -101,7 +97,13 @@ class Agent:
         self._connect_commands(logbook)
         grab, desk = self._supervisor.grab, self._commands.settings
         self._page = make_page(config, self._snapshot, grab, self._events, desk, doctor)
-        self._home = make_home(self._standing, self._streams, self._survey)
+        self._reporter = make_reporter(
+            self._standing,
+            self._topics,
+            self._outbox,
+            lambda: self._page.console.measured(self._survey()),
+        )
+        self._home = make_home(self._standing, self._topics, self._reporter.hasten)
 
     def run(self) -> int:
         """Run until a signal or a crashed loop; return the exit status, or raise `ConfigError`."""
@@ -123,9 +125,7 @@ class Agent:
     def _connect_updates(self) -> None:
         device = self._device
         stager = make_stager(device, self._links)
-        self._policy = PolicyKeeper(
-            policy_path(device), stager, lambda: self._links.control.connected, device.disk
-        )
+        self._policy = make_policy_keeper(device, stager, lambda: self._links.control.connected)
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
         )
@@ -193,31 +193,12 @@ class Agent:
 
     def _parts(self) -> list[Part]:
         device = self._device
-        sources = ReportSources(
-            self._standing.state, lambda: self._page.console.measured(self._survey())
-        )
-        reporter = Reporter(
-            self._topics,
-            self._links.control,
-            self._outbox,
-            sources,
-            device.interval_s,
-            deltas=Deltas() if device.config.telemetry.deltas else None,
-        )
-        status = StatusFile(
-            folder=device.runtime_folder,
-            state=self._standing.state,
-            telemetry=self._survey,
-            worker_pid=lambda: self._supervisor.worker_pid or 0,
-            link=lambda: self._links.control.description,
-            last_frames_ns=lambda: self._meters.last_frames_ns,
-            disk=device.disk,
-        )
+        status = make_status_file(self._standing, self._survey)
         trial_s = device.config.update.trial_timeout_s
         return [
             *([self._page] if device.config.console.enabled else []),
             *(self._loop(f"link-{n}", link, 60) for n, link in enumerate(self._links.all)),
-            self._loop("reporter", reporter, 30),
+            self._loop("reporter", self._reporter, 30),
             *self._build_loop(),
             self._loop("events", self._events, 60),
             self._loop("drift", self._drift, 60),
@@ -236,6 +217,10 @@ class Agent:
                 else []
             ),
             *(self._loop("home", body, 60) for body in self._home.bodies),
+            *(
+                self._loop("opentelemetry", body, 60 + body.interval_s)
+                for body in make_exports(device, self._snapshot)
+            ),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
             self._loop("nightly", self._nightly, 180 + 4 * trial_s),

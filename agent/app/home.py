@@ -12,8 +12,8 @@ from agent.control.home_entities import Facts
 from agent.host.loop import Runnable
 from agent.schema.home_assistant import UpdateProgress
 from agent.schema.ipc import FrameResult
-from agent.schema.messages import Phase, Telemetry
-from agent.telemetry.streams import Streams
+from agent.schema.messages import Phase
+from agent.schema.topics import DeviceTopics
 
 _PICTURE = (960, 80)  # greatest width in pixels, quality of the JPEG
 _RESTING = frozenset({Phase.IDLE, Phase.COMMITTED, Phase.REJECTED, Phase.ROLLED_BACK})
@@ -41,8 +41,8 @@ class Home:
         return [] if self.view is None else [self.view]
 
 
-def make_home(standing: Standing, streams: Streams, survey: Callable[[], Telemetry]) -> Home:
-    """Return Home Assistant's view of the device."""
+def make_home(standing: Standing, topics: DeviceTopics, report: Callable[[], None]) -> Home:
+    """Return Home Assistant's view of the device; `report` sends measurements now."""
     device, config = standing.device, standing.device.config
     cameras = tuple(camera.name for camera in config.cameras)
 
@@ -57,13 +57,8 @@ def make_home(standing: Standing, streams: Streams, survey: Callable[[], Telemet
     if not config.home_assistant.enabled:
         return Home(standing, None)
 
-    def report() -> None:
-        streams.telemetry(survey())
-
     ports = Ports(facts, lambda: progress_of(standing), picture, report, device.ledger.record)
-    return Home(
-        standing, HomeAssistant(config.home_assistant, streams.topics, standing.link, ports)
-    )
+    return Home(standing, HomeAssistant(config.home_assistant, topics, standing.link, ports))
 
 
 def progress_of(standing: Standing) -> UpdateProgress:

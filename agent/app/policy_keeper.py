@@ -1,7 +1,8 @@
 """Keeps the command policy on disk as new as the repository's.
 
 Commands are refused until the first policy has come; later ones are fetched when a hint comes, and every hour
-without one. A road that is bad is tried again; a policy that is not authentic leaves the old one in force.
+without one. A road that is bad is tried again; a policy that is not authentic leaves the old one in force and a row in
+the audit record, one for each reason until all is well again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from agent.errors import TransferError, VigilError
+from agent.errors import StorageError, TransferError, TrustError, VigilError
 from agent.host.clock import monotonic_ns
 from agent.host.disk import Disk
 from agent.schema.messages import Policy
@@ -38,15 +39,23 @@ class PolicyKeeper:
         source: Where it comes from.
         connected: Whether asking makes sense now.
         disk: Disk under `path`.
+        refused: Told the code and the reason when something is not authentic.
     """
 
     def __init__(
-        self, path: Path, source: PolicySource, connected: Callable[[], bool], disk: Disk
+        self,
+        path: Path,
+        source: PolicySource,
+        connected: Callable[[], bool],
+        disk: Disk,
+        refused: Callable[[str, str], None],
     ) -> None:
         self._path = path
         self._source = source
         self._connected = connected
         self._disk = disk
+        self._refused = refused
+        self._reason = ""
         self._due_ns = 0
         self._hinted = threading.Event()
         self.version = 0
@@ -63,12 +72,23 @@ class PolicyKeeper:
         wait_s = _EVERY_S
         try:
             self._refresh()
+            self._reason = ""
         except TransferError as error:
             log.info("command policy not refreshed: %s", error)
             wait_s = _RETRY_S
         except VigilError as error:
             log.warning("command policy not refreshed: %s", error.diagnostics())
+            self._tell(error)
         self._due_ns = monotonic_ns() + int(wait_s * 1e9)
+
+    def _tell(self, error: VigilError) -> None:
+        if not isinstance(error, TrustError) or error.code == self._reason:
+            return
+        try:
+            self._refused(error.code, f"policy: {error}")
+            self._reason = error.code
+        except StorageError as fault:
+            log.error("%s", fault.diagnostics())
 
     def _refresh(self) -> None:
         data, policy = self._source.policy()

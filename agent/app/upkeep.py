@@ -12,7 +12,7 @@ from agent.app.diagnostics import NAME, collect, joined, pack
 from agent.app.self_test import device_checks, failures, run_checks
 from agent.app.settings_keeper import SettingsKeeper
 from agent.app.standing import Standing
-from agent.config.settings import Settings
+from agent.config.settings import Origin, Settings
 from agent.control.attachments import attach
 from agent.control.commander import Handler
 from agent.control.errands import Errands
@@ -83,13 +83,14 @@ class Upkeep:
     def _switch_camera(self, body: CommandBody, replier: Replier) -> None:
         camera, pauses = self._camera(body), body.cmd == PAUSE
         if camera.paused == pauses:
-            replier.succeeded(camera=camera.name, paused=pauses, changed=False)
+            replier.succeeded(changed=False)
             return
         with self.updater.reserved():
             # No trial: what is out of sight must not come back by itself.
-            self.settings.amend({"cameras": {camera.name: {"paused": pauses or None}}})
-        replier.succeeded(camera=camera.name, paused=pauses, changed=True)
-        self.reload()
+            change = {"cameras": {camera.name: {"paused": pauses or None}}}
+            self.settings.amend(change, Origin(body.id, body.cmd))
+        replier.running("the agent begins anew with it", camera=camera.name, paused=pauses)
+        self.reload()  # the next life tells that it is so, once the camera is as asked
 
     def _learn_view(self, body: CommandBody, replier: Replier) -> None:
         camera = self._camera(body).name

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent import __version__
 from agent.app.device import Device
+from agent.app.policy_keeper import PolicyKeeper
 from agent.app.standing import UpdateWatch
 from agent.config.reading import filmed
 from agent.control.link.links import Links
@@ -17,7 +18,7 @@ from agent.governor.ladder import Rates
 from agent.governor.ports import Speed, Throttle
 from agent.governor.sensing import Senses
 from agent.governor.situation import Limits, Pace
-from agent.host.clock import boot_id
+from agent.host.clock import boot_id, wall_ms
 from agent.host.pressure import memory_pressure
 from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
@@ -191,6 +192,17 @@ def make_updater(
         watch.observe,
         between=between,
     )
+
+
+def make_policy_keeper(
+    device: Device, stager: Stager, connected: Callable[[], bool]
+) -> PolicyKeeper:
+    """Return what keeps the command policy new; what is not authentic goes to the audit record."""
+
+    def refused(code: str, reason: str) -> None:
+        device.ledger.refuse(code, reason, wall_ms())
+
+    return PolicyKeeper(policy_path(device), stager, connected, device.disk, refused)
 
 
 def policy_path(device: Device) -> Path:

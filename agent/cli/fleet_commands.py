@@ -72,6 +72,29 @@ def deploy(  # noqa: PLR0913, PLR0917 - one option each
     _relay(opened, _sign(order, issuer, key, policy_version, counters), wait, None)
 
 
+def rotate_keys(  # noqa: PLR0913, PLR0917 - one option each
+    home: Home,
+    device: Annotated[str, typer.Argument(help="Its id.")],
+    issuer: Issuer,
+    key: Keys,
+    policy_version: PolicyVersion = 0,
+    counters: Counters = COUNTERS,
+    wait: Wait = 60.0,
+) -> None:
+    """Give a device a new key for its models; its present one vouches for it."""
+    from agent.fleet import rotation
+    from agent.fleet.home import open_home
+
+    opened = open_home(home)
+    asked = rotation.begin(opened.registry, device)
+    order = rotation.order_prepare(asked)
+    replies = _exchange(opened, _sign(order, issuer, key, policy_version, counters), wait)
+    rotation.finish(opened.registry, asked, replies[-1])
+    console.print(f"{device}: its new key is registered")
+    order = rotation.order_adopt(device)
+    _relay(opened, _sign(order, issuer, key, policy_version, counters), wait, None)
+
+
 def sign(  # noqa: PLR0913, PLR0917 - one option each
     audience: Audience,
     cmd: Command,
@@ -147,7 +170,7 @@ def published_release(opened: FleetHome, release: str) -> ReleaseRef:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to `vigil fleet`."""
-    for command in (send, deploy, sign, approve, relay):
+    for command in (send, deploy, rotate_keys, sign, approve, relay):
         app.command()(command)
 
 
@@ -170,6 +193,17 @@ def _sign(
 
 
 def _relay(opened: FleetHome, command: SignedCommand, wait_s: float, save: Path | None) -> None:
+    replies = _exchange(opened, command, wait_s)
+    _tell(replies[-1], save, replies)
+
+
+def _exchange(opened: FleetHome, command: SignedCommand, wait_s: float) -> list[Reply]:
+    """Send a command and return all that the device which ended it replied, the outcome last.
+
+    Raises:
+        CommandError: It failed, with the device's code.
+        TransferError: No outcome came in time.
+    """
     from agent.errors import CommandError
     from agent.fleet.access import DESK
     from agent.fleet.controller import Controller
@@ -185,9 +219,10 @@ def _relay(opened: FleetHome, command: SignedCommand, wait_s: float, save: Path 
     finally:
         controller.stop()
     replies = [one for one in controller.inbox.replies(command.id) if one.device == reply.device]
-    _tell(reply, save, replies)
     if reply.status is ReplyStatus.FAILED:
+        _tell(reply, None, replies)
         raise CommandError(f"{reply.device}: {reply.cmd}: {reply.message}", code=reply.code)
+    return replies
 
 
 def _tell(reply: Reply, save: Path | None, replies: Sequence[Reply]) -> None:

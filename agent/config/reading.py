@@ -24,6 +24,7 @@ from agent.schema.config import (
 from agent.schema.config_versions import migrate
 from agent.schema.document import config_from_tree, config_tree
 from agent.schema.keystore import key_config, located
+from agent.schema.reporting import OpenTelemetryConfig
 from agent.schema.update_config import UpdateConfig
 from agent.schema.zones import Places, find_faults
 
@@ -149,6 +150,7 @@ def _absolute(config: Config, folder: Path) -> Config:
         cameras=[_absolute_camera(camera, folder) for camera in config.cameras],
         console=_absolute_console(config.console, folder),
         update=_absolute_update(config.update, folder),
+        opentelemetry=_absolute_collector(config.opentelemetry, folder),
     )
 
 
@@ -157,6 +159,18 @@ def _absolute_update(update: UpdateConfig, folder: Path) -> UpdateConfig:
     if repository is None or repository.ca is None:
         return update
     return replace(update, repository=replace(repository, ca=str(folder / repository.ca)))
+
+
+def _absolute_collector(
+    collector: OpenTelemetryConfig | None, folder: Path
+) -> OpenTelemetryConfig | None:
+    if collector is None:
+        return None
+    return replace(
+        collector,
+        ca=_absolute_path(collector.ca, folder),
+        token_file=_absolute_path(collector.token_file, folder),
+    )
 
 
 def _absolute_broker(broker: BrokerConfig, folder: Path) -> BrokerConfig:
@@ -180,13 +194,14 @@ def _absolute_camera(camera: CameraConfig, folder: Path) -> CameraConfig:
 
 
 def _absolute_console(console: ConsoleConfig, folder: Path) -> ConsoleConfig:
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else str(folder / path)
-
     return replace(
         console,
-        token_file=absolute(console.token_file),
-        operator_token_file=absolute(console.operator_token_file),
-        tls_cert=absolute(console.tls_cert),
-        tls_key=absolute(console.tls_key),
+        token_file=_absolute_path(console.token_file, folder),
+        operator_token_file=_absolute_path(console.operator_token_file, folder),
+        tls_cert=_absolute_path(console.tls_cert, folder),
+        tls_key=_absolute_path(console.tls_key, folder),
     )
+
+
+def _absolute_path(path: str | None, folder: Path) -> str | None:
+    return None if path is None else str(folder / path)

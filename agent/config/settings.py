@@ -43,7 +43,7 @@ _MAX_FILE_BYTES = 512 * 1024
 # Where the state lies cannot change while it is being looked for.
 FIXED = frozenset({"schema", "state_dir", "runtime_dir"})
 # Who may change these decides whom the device trusts and who reaches it.
-PROTECTED = frozenset({"broker", "console", "device", "key", "trust_root"})
+PROTECTED = frozenset({"broker", "console", "device", "key", "opentelemetry", "trust_root"})
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Origin:
     command: str = ""
     cmd: str = ""
     may_change_protected: bool = False
+
+
+NOBODY = Origin()
 
 
 class Settings:
@@ -163,11 +166,16 @@ class Settings:
             self._write(replace(self._record, trial=trial))
             return True
 
-    def amend(self, changes: Mapping[str, Any]) -> Config:
-        """Keep a small change at once, without a trial, and return what is in force; raises as `propose`."""
+    def amend(self, changes: Mapping[str, Any], origin: Origin = NOBODY) -> Config:
+        """Keep a small change at once, without a trial, and return what is in force; raises as `propose`.
+
+        A command's change is its verdict, too, in the same write: the next life tells that it was kept.
+        """
         with self._lock:
-            after, config = self._checked(changes, Origin())
-            self._write(replace(self._record, kept=after))
+            after, config = self._checked(changes, origin)
+            verdict = Verdict(command=origin.command, cmd=origin.cmd, kept=True, at_ms=wall_ms())
+            last = verdict if origin.command else self._record.last
+            self._write(replace(self._record, kept=after, last=last))
             self._config = config
             return config
 

@@ -12,6 +12,7 @@ from agent.schema.home_assistant import HomeAssistantConfig
 from agent.schema.keystore import KeyConfig
 from agent.schema.motion import MotionConfig
 from agent.schema.recording import EventConfig
+from agent.schema.reporting import OpenTelemetryConfig, TelemetryConfig
 from agent.schema.update_config import UpdateConfig
 from agent.schema.values import Fraction, Identifier, Positive, PositiveFloat, Struct
 from agent.schema.zones import LineConfig, PrivacyConfig, SpeedConfig, ZoneConfig
@@ -126,28 +127,6 @@ class GovernorConfig(Struct):
     climb_s: PositiveFloat = 60.0
 
 
-class OutboxConfig(Struct):
-    """Bounds of the disk spool."""
-
-    max_mb: Positive = 64
-    max_age_h: PositiveFloat = 72.0
-
-
-class TelemetryConfig(Struct):
-    """What is reported and how often.
-
-    Attributes:
-        interval_s: Seconds between two measurements; null for the profile's.
-        detections: Adds a message for every processed frame.
-        deltas: Sends mostly what changed; for links that are paid by volume.
-    """
-
-    interval_s: PositiveFloat | None = None
-    detections: bool = False
-    deltas: bool = False
-    outbox: OutboxConfig = OutboxConfig()
-
-
 class ConsoleRole(str, enum.Enum):
     """What somebody may do on the page: look, or also change zones, lines and masks."""
 
@@ -204,3 +183,4 @@ class Config(Struct):
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()
+    opentelemetry: OpenTelemetryConfig | None = None

@@ -14,6 +14,14 @@ from typing import Any
 from agent.schema.snapshot import Snapshot
 
 EACH = "*"
+_UCUM = {
+    "_seconds": "s",
+    "_bytes": "By",
+    "_bytes_per_day": "By/d",
+    "_celsius": "Cel",
+    "_celsius_per_minute": "Cel/min",
+    "_watts": "W",
+}
 Sample = tuple[tuple[str, ...], float]
 Convert = Callable[[Any], float]
 
@@ -53,6 +61,12 @@ class Metric:
     def kind(self) -> Kind:
         """A counter only rises, until what counts starts anew."""
         return Kind.COUNTER if self.name.endswith("_total") else Kind.GAUGE
+
+    @property
+    def unit(self) -> str:
+        """The unit of its name, in UCUM; `1` for what has none."""
+        plain = self.name.removesuffix("_total")
+        return next((ucum for end, ucum in _UCUM.items() if plain.endswith(end)), "1")
 
     def samples(self, snapshot: Snapshot) -> list[Sample]:
         """Return labels and value of each series that is known."""

@@ -25,10 +25,10 @@ class Deltas:
         self._full_every = full_every
         self._full: Telemetry | None = None
 
-    def next(self, now: Telemetry) -> Telemetry | TelemetryDelta:
-        """Return `now` or its difference from the last full message."""
+    def next(self, now: Telemetry, *, whole: bool = False) -> Telemetry | TelemetryDelta:
+        """Return `now`, always if it shall be `whole`, or its difference from the last full message."""
         full = self._full
-        if full is None or now.seq - full.seq >= self._full_every:
+        if whole or full is None or now.seq - full.seq >= self._full_every:
             self._full = now
             return now
         patch = difference(msgspec.to_builtins(full), msgspec.to_builtins(now))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from agent.schema.config import OutboxConfig
+    from agent.schema.reporting import OutboxConfig
 
 logger = logging.getLogger(__name__)
 

@@ -123,12 +123,17 @@ class Reporter:
         self._deltas = deltas or Deltas(full_every=1)
         self._measured_s = time.monotonic()
         self._numbers = itertools.count()
+        self._hastened = False
         self._state: State | None = None
         self._state_receipt: Receipt | None = None
         self._flying: list[tuple[Spooled, Receipt]] = []
         self._acknowledged = 0
         self._failures = 0
         self._convictions = 0
+
+    def hasten(self) -> None:
+        """Send measurements now, in full; from any thread."""
+        self._hastened = True
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop`; what is left then is on disk."""
@@ -155,10 +160,11 @@ class Reporter:
             self._state_receipt = self._publish(self._topics.state, payload, retain=True)
 
     def _report_measurements(self) -> None:
-        if time.monotonic() - self._measured_s >= self._interval_s:
+        whole, self._hastened = self._hastened, False
+        if whole or time.monotonic() - self._measured_s >= self._interval_s:
             self._measured_s = time.monotonic()
             measured = replace(self._sources.telemetry(), seq=next(self._numbers))
-            message = self._deltas.next(measured)
+            message = self._deltas.next(measured, whole=whole)
             full = isinstance(message, Telemetry)
             topic = self._topics.telemetry if full else self._topics.telemetry_delta
             self._outbox.put(topic, to_json(message), Priority.METRIC)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from agent.host.clock import steady_ms
 from agent.host.database import open_database, storage_errors, transaction
 from agent.host.processes import written_bytes
-from agent.schema.config import OutboxConfig
+from agent.schema.reporting import OutboxConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from agent.errors import TransferError
 from agent.schema.document import to_json
 from agent.schema.events import Event, ZoneEvent
-from agent.schema.messages import MESSAGE_VERSION, Detections, Telemetry
+from agent.schema.messages import MESSAGE_VERSION, Detections
 from agent.telemetry.spool import Priority
 
 if TYPE_CHECKING:
@@ -48,10 +48,6 @@ class Streams:
     def drift(self, notice: DriftNotice) -> None:
         """Spool that a camera drifted, or does so no more."""
         self.outbox.put(self.topics.drift, to_json(notice), Priority.ALERT)
-
-    def telemetry(self, message: Telemetry) -> None:
-        """Spool measurements out of turn."""
-        self.outbox.put(self.topics.telemetry, to_json(message), Priority.METRIC)
 
     def detections(self, result: FrameResult, release: str) -> None:
         """Send the boxes of one frame at QoS 0, or not at all: the next frame makes up for it."""

@@ -2,6 +2,8 @@
 
 - `admit` writes counter, command id and audit row in one synchronous transaction (SQLite WAL,
   synchronous=FULL) before the command runs: at most once, also across power cuts.
+- A ledger that was put back from an older copy is noticed by the counters kept beside it (`agent.trust.counter_copy`):
+  it takes them over, writes a row, and refuses what it admitted before.
 - Audit rows are hash-chained (`agent.trust.audit`); the head goes out in the state message, so that even a
   ledger cut and re-chained on the device is noticed by the controller.
 """
@@ -19,6 +21,7 @@ from agent.errors import StorageError, TrustError
 from agent.host.clock import wall_ms
 from agent.schema.messages import ReplyStatus
 from agent.trust.audit import GENESIS, AuditRow, Trail, chained, check_chain
+from agent.trust.counter_copy import CounterCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +72,8 @@ class Ledger:
             except sqlite3.Error:
                 self._db.close()
                 raise
+        self._copy = CounterCopy(path.with_suffix(".counters"))
+        self._catch_up()
 
     def last_counter(self, iss: str) -> int:
         """Return the greatest counter admitted from an issuer, 0 for an unknown one."""
@@ -102,6 +107,7 @@ class Ledger:
             self._db.execute("insert into commands values (?, ?, ?, ?, ?, ?)", values)
             text = f"{body.id} {body.cmd} for {body.aud!r}, counter {body.ctr}, signed by {names}"
             self._append("admitted", text, now_ms)
+        self._copy.write(self._counters())
 
     def refuse(self, code: str, reason: str, now_ms: int) -> None:
         """Record that something was refused, and why."""
@@ -150,6 +156,28 @@ class Ledger:
         """Close the file; nothing may be called afterwards."""
         with self._lock:
             self._db.close()
+
+    def _catch_up(self) -> None:
+        """Take over what the copy knows better: then the ledger is older than what was admitted here."""
+        counters = self._counters()
+        copied = self._copy.read()
+        behind = {iss: ctr for iss, ctr in copied.items() if ctr > counters.get(iss, 0)}
+        if behind:
+            steps = ", ".join(
+                f"{iss} {counters.get(iss, 0)} -> {ctr}" for iss, ctr in behind.items()
+            )
+            with self._transaction():
+                self._db.executemany(
+                    "insert or replace into counters values (?, ?)", behind.items()
+                )
+                self._append(
+                    "ledger", f"was put back from an older copy; counters {steps}", wall_ms()
+                )
+        if copied != {**counters, **behind}:
+            self._copy.write({**counters, **behind})
+
+    def _counters(self) -> dict[str, int]:
+        return dict(self._all("select iss, counter from counters"))
 
     def _head(self) -> tuple[int, str]:
         row = self._one("select number, hash from head")

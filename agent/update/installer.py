@@ -202,7 +202,13 @@ class Updater:
         candidate = self.record.candidate
         if candidate is None:
             raise PackageError("the journal names no candidate", code="package.none")
-        staged = self._stager.fetch(candidate, self._progress, below_floor=self.record.below_floor)
+        previous = self.record.previous
+        staged = self._stager.fetch(
+            candidate,
+            self._progress,
+            below_floor=self.record.below_floor,
+            returning=previous is not None and previous.sha256 == candidate.sha256,
+        )
         if self._replier:
             for problem in staged.missing:
                 self._replier.running(f"without fallback {problem}")

@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from agent.errors import PackageError, StorageError, TransferError, TrustError
 from agent.host.disk import REAL_DISK, Disk
 from agent.models.fallbacks import fallbacks
@@ -81,9 +83,17 @@ class Stager:
     meter: Meter | None = None
 
     def fetch(
-        self, ref: ReleaseRef, progress: Callable[[Progress], None], *, below_floor: bool = False
+        self,
+        ref: ReleaseRef,
+        progress: Callable[[Progress], None],
+        *,
+        below_floor: bool = False,
+        returning: bool = False,
     ) -> Staged:
         """Fetch the chosen variant of `ref` and its golden set, then fallbacks as far as they come.
+
+        A release that is `returning` was committed here and gets the variant that it had: what was measured
+        since (in a trial on a busy board, say) must not shut the way back.
 
         Raises:
             TrustError: Not signed for this device, or older than the floor and not allowed to be.
@@ -101,6 +111,8 @@ class Stager:
         )
         ref = admit(manifest, ref, facts)
         choice = self.choose(manifest)
+        if returning:
+            choice = self._as_before(ref, choice)
         variant = _chosen(manifest, choice)
         for file in (variant.payload, manifest.golden.payload):
             self._fetch_sealed(source, trusted, ref, file, progress)
@@ -138,6 +150,13 @@ class Stager:
         target = self.trust.check(source).policy()
         data = fetch_small(source, target, MAX_POLICY_BYTES)
         return data, trusted_json(data, Policy, target.path)
+
+    def _as_before(self, ref: ReleaseRef, choice: Choice) -> Choice:
+        try:
+            variant = self.store.load(ref).variant.id
+        except PackageError:
+            return choice
+        return msgspec.structs.replace(choice, variant=variant)
 
     def _with_fallback(
         self,

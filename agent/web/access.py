@@ -12,50 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import stat
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from agent.errors import ConfigError
 from agent.host.clock import boot_id
 from agent.schema.messages import Role
 
-MIN_TOKEN_CHARS = 16
-MAX_TOKEN_BYTES = 1024
 SESSION_S = 12 * 3600
 MAX_FAILURES = 5
 FAILURE_WINDOW_S = 60.0
 MAX_ADDRESSES = 1024
 _ROUNDS = 100_000
-
-
-def read_token(path: Path, setting: str = "console.token_file") -> str:
-    """Return the token: the file's only line.
-
-    Raises:
-        ConfigError: The file is missing, readable by others, too short or too long.
-    """
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        data = path.read_bytes()[: MAX_TOKEN_BYTES + 1]
-    except OSError as error:
-        message = f"{setting}: {path}: {error.strerror}"
-        raise ConfigError(message, code="console.token", hint=_HOW_TO_MAKE_ONE) from error
-    if mode & 0o077:
-        message = f"{setting}: {path} has mode {mode:04o}, expected 0600"
-        raise ConfigError(message, code="console.token", hint=f"run: chmod 600 {path}")
-    token = data.decode("utf-8", "replace").strip()
-    if not MIN_TOKEN_CHARS <= len(token) <= MAX_TOKEN_BYTES or not token.isprintable():
-        message = (
-            f"{setting}: {path}: expected one line of {MIN_TOKEN_CHARS} to "
-            f"{MAX_TOKEN_BYTES} characters, found {len(token)}"
-        )
-        raise ConfigError(message, code="console.token", hint=_HOW_TO_MAKE_ONE)
-    return token
-
-
-_HOW_TO_MAKE_ONE = "make one: (umask 077; head -c 24 /dev/urandom | base64 > FILE)"
 
 
 class Failures:

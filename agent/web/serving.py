@@ -14,9 +14,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from agent.errors import ConfigError
+from agent.host.token_file import read_token
 from agent.schema.config import ConsoleConfig
 from agent.schema.messages import Role
-from agent.web.access import Access, read_token
+from agent.web.access import Access
 from agent.web.connections import BoundedListener, PromptProtocol
 from agent.web.guard import Guard, host_check, is_loopback
 

@@ -16,8 +16,8 @@ from agent.control.commander import Audience, Commander
 from agent.control.link import Link, Subscription
 from agent.control.policy_file import PolicyFile
 from agent.control.replies import Replies
-from agent.schema.config import OutboxConfig
 from agent.schema.document import to_json
+from agent.schema.reporting import OutboxConfig
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import Reporter, Sources
 from agent.telemetry.spool import Priority

@@ -114,6 +114,12 @@ BAD: dict[str, tuple[dict[str, Any], Origin, str, str]] = {
     ),
     "broker by an operator": ({"broker": {"port": 1}}, ASKED, "config.protected", "broker"),
     "identity by an operator": ({"device": {"id": "x"}}, ASKED, "config.protected", "device"),
+    "a collector by an operator": (
+        {"opentelemetry": {"endpoint": "https://x/", "token_file": "identity/device.key"}},
+        ASKED,
+        "config.protected",
+        "opentelemetry",
+    ),
     "key by an operator": ({"key": "other.key"}, ASKED, "config.protected", "key"),
     "trust root by an operator": ({"trust_root": "r"}, ASKED, "config.protected", "trust_root"),
     "console by an operator": ({"console": None}, ASKED, "config.protected", "console"),

@@ -135,6 +135,31 @@ def test_a_replay_is_refused_and_does_not_speak_for_the_original(
     assert [row.kind for row in device.ledger.rows()] == ["admitted", "succeeded", "refused"]
 
 
+def test_57_a_replay_to_a_restored_ledger_is_refused(
+    mosquitto: Broker, tmp_path: Path, observer: Observer
+) -> None:
+    before = Device(mosquitto, tmp_path)
+    before.obey()
+    before.start()
+    body = PEOPLE.body(PEOPLE.oli)
+    data = signed(body, PEOPLE.oli)
+    observer.publish(TOPICS.command, data)
+    end(observer, body["id"])
+    before.stop()
+    # Put back: the ledger of a device that was never commanded.
+    for path in tmp_path.glob("ledger.db*"):
+        path.unlink()
+    after = Device(mosquitto, tmp_path)
+    after.start()
+    try:
+        observer.publish(TOPICS.command, data)
+        observer.wait(TOPICS.reply, lambda one: b'"trust.counter"' in one)
+        assert after.ran == []
+        assert [row.kind for row in after.ledger.rows()] == ["ledger", "refused"]
+    finally:
+        after.stop()
+
+
 def test_a_refused_command_is_named_in_its_reply(device: Device, observer: Observer) -> None:
     body = PEOPLE.body(PEOPLE.vic)
     observer.publish(TOPICS.command, signed(body, PEOPLE.vic))

@@ -9,8 +9,8 @@ import pytest
 
 from agent.control.link import Incoming, Link, Presence, Subscription, answers, dialling
 from agent.control.link import session as session_module
-from agent.schema.config import OutboxConfig
 from agent.schema.messages import State, Telemetry
+from agent.schema.reporting import OutboxConfig
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import POISON_BYTES, Reporter, Sources
 from agent.telemetry.spool import Priority

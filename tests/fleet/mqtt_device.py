@@ -11,6 +11,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.fleet.connection import client_context
 from agent.schema.config import TlsConfig
+from agent.schema.document import to_json
+from agent.schema.messages import Reply, ReplyStatus
 
 WAIT_S = 5.0
 
@@ -52,6 +54,14 @@ class Device:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         self.client.publish(topic, payload, 1, retain).wait_for_publish(WAIT_S)
+
+    def reply(self, command_id: str, cmd: str, **data: Any) -> None:
+        """Say that a command succeeded, as `cam-1`."""
+        status = ReplyStatus.SUCCEEDED
+        reply = Reply(
+            v=1, device="cam-1", id=command_id, cmd=cmd, status=status, at_ms=0, data=data
+        )
+        self.publish("vigil/1/d/cam-1/reply", to_json(reply))
 
     def get(self) -> tuple[str, bytes, bool]:
         return self.inbox.get(timeout=WAIT_S)

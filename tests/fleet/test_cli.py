@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +21,12 @@ from agent.cli import app
 from agent.config import load_config
 from agent.errors import ConfigError, KeyUnavailableError, TransferError, TrustError
 from agent.fleet.home import open_home
-from agent.fleet.operators import read_command
 from agent.fleet.registry import GrantRecord
 from agent.release.repository import Repository
-from agent.schema.document import to_json
-from agent.schema.messages import Reply, ReplyStatus, State
+from tests.fleet.answering import BUNDLE, answer_with_a_file, start_late
 from tests.fleet.conftest import free_port
 from tests.fleet.mqtt_device import WAIT_S, Device
+from tests.fleet.rotating_device import rotate_when_told
 
 Vigil = Callable[..., str]
 PROJECT = Path(__file__).parents[2]
@@ -242,7 +240,39 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
         options = "--as alice --key keys/policy/alice.key --counters counters.json"
         assert "cam-1: stop succeeded" in vigil(f"fleet send home d/cam-1 stop {options}")
         answering.join(WAIT_S)
+        relay_what_two_people_signed(vigil, device, options)
+        rotated(vigil, device)
         device.close()
+
+
+def relay_what_two_people_signed(vigil: Vigil, device: Device, options: str) -> None:
+    """Carry a command from person to person as a file; its answer brings a file back in parts."""
+    vigil(f"fleet sign d/cam-1 diagnostics {options} --out order.json")
+    vigil("fleet approve order.json --key keys/policy/bob.key --yes")
+    relayed: list[bytes] = []
+    answering = threading.Thread(target=answer_with_a_file, args=(device, relayed))
+    answering.start()
+    assert "diagnostics succeeded" in vigil("fleet relay home order.json --save files")
+    answering.join(WAIT_S)
+    assert relayed == [Path("order.json").read_bytes()]
+    assert Path("files/cam-1-bundle.bin").read_bytes() == BUNDLE
+
+
+def rotated(vigil: Vigil, device: Device) -> None:
+    """Let a device with its real key store get a new key by one command."""
+    config = load_config(Path("device/vigil.yaml"))
+    made = list[bytes]()
+    answering = threading.Thread(target=rotate_when_told, args=(device, config.key, made))
+    answering.start()
+    options = "--as alice --key keys/policy/alice.key --key keys/policy/bob.key"
+    output = vigil(f"fleet rotate-keys home cam-1 {options} --counters counters.json")
+    answering.join(WAIT_S)
+    assert "cam-1: rotate-keys succeeded" in output
+    registry = open_home(Path("home")).registry
+    record = registry.device("cam-1")
+    registry.close()
+    assert record is not None
+    assert [record.public_key] == made
 
 
 @contextmanager
@@ -264,21 +294,3 @@ def served(home: Path) -> Iterator[None]:
         process.terminate()
         assert process.wait(15) == 0
         process.stdout.close()
-
-
-def start_late(device: Device) -> None:
-    """Come up after the command was given, and answer it."""
-    time.sleep(2.0)
-    device.subscribe("vigil/1/d/cam-1/cmd")
-    state = State(v=1, device="cam-1", online=True, policy_ver=1)
-    device.publish("vigil/1/d/cam-1/state", to_json(state), retain=True)
-    answer_once(device)
-
-
-def answer_once(device: Device) -> None:
-    """Reply that the command which comes next succeeded."""
-    command = read_command(device.get()[1])
-    reply = Reply(
-        v=1, device="cam-1", id=command.id, cmd="stop", status=ReplyStatus.SUCCEEDED, at_ms=0
-    )
-    device.publish("vigil/1/d/cam-1/reply", to_json(reply))

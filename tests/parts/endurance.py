@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.schema.config import OutboxConfig
+from agent.schema.reporting import OutboxConfig
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.spool import Priority
 from tests.parts.broker import Broker

@@ -16,6 +16,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ SYNCS = (
     "part: at the end",
 )
 Entry = tuple[Path, "Inode | None"]  # what a name shall refer to; None: removed
+Change = tuple[Entry, ...]  # lost or kept as a whole, by the folder of its first entry
 
 
 class PowerCutDisk:
@@ -68,7 +70,7 @@ class PowerCutDisk:
         self.synced: set[str] = set()
         self._live: dict[Path, Inode] = {}
         self._safe: dict[Path, Inode] = {}
-        self._pending: list[Entry] = []
+        self._pending: list[Change] = []
         root.mkdir(parents=True, exist_ok=True)
 
     # -- the script ---------------------------------------------------------------------------------
@@ -89,10 +91,10 @@ class PowerCutDisk:
     def after_cut(self, chance: random.Random) -> PowerCutDisk:
         """Return what a restarted machine finds, in the same folder."""
         names = dict(self._safe)
-        for folder in {path.parent for path, _ in self._pending}:
-            entries = [entry for entry in self._pending if entry[0].parent == folder]
-            for path, inode in entries[: chance.randint(0, len(entries))]:
-                _rename(names, path, inode)
+        for folder in sorted({_folder(change) for change in self._pending}):
+            changes = [change for change in self._pending if _folder(change) == folder]
+            for change in changes[: chance.randint(0, len(changes))]:
+                _apply(names, change)
         disk = PowerCutDisk(self.root, self.missing)
         for path in self._live.keys() | names.keys():
             if not self._live.get(path, Inode()).is_folder:
@@ -123,7 +125,7 @@ class PowerCutDisk:
     def _name(self, path: Path, inode: Inode | None) -> None:
         self._step()
         _rename(self._live, path, inode)
-        self._pending.append((path, inode))
+        self._pending.append(((path, inode),))
 
     def sync_file(self, inode: Inode, what: str) -> None:
         self._step()
@@ -135,10 +137,10 @@ class PowerCutDisk:
         self._step()
         self.synced.add(what)
         if self.missing != what:
-            for path, inode in self._pending:
-                if path.parent == folder:
-                    _rename(self._safe, path, inode)
-            self._pending = [entry for entry in self._pending if entry[0].parent != folder]
+            for change in self._pending:
+                if _folder(change) == folder:
+                    _apply(self._safe, change)
+            self._pending = [change for change in self._pending if _folder(change) != folder]
 
     def put(self, path: Path, inode: Inode, offset: int, data: bytes) -> None:
         self._step()
@@ -182,8 +184,7 @@ class PowerCutDisk:
         self._step()
         _rename(self._live, target, inode)
         _rename(self._live, source, None)
-        # One change: a rename is lost or kept as a whole within a folder.
-        self._pending += [(target, inode), (source, None)]
+        self._pending.append(((target, inode), (source, None)))
         source.replace(target)
 
     def remove(self, path: Path) -> None:
@@ -251,11 +252,24 @@ def _rename(names: dict[Path, Inode], path: Path, inode: Inode | None) -> None:
         names[path] = inode
 
 
+def _apply(names: dict[Path, Inode], change: Change) -> None:
+    for path, inode in change:
+        _rename(names, path, inode)
+
+
+def _folder(change: Change) -> Path:
+    return change[0][0].parent
+
+
 def _survivor(inode: Inode, chance: random.Random) -> bytes:
-    """Return what is left of a file: the synced bytes, the newest, or something in between."""
+    """Return what is left of a file: the synced bytes, the newest, or something in between.
+
+    Bytes that were synced and not written again since are safe, whatever was written behind them.
+    """
     safe, live = inode.safe or b"", bytes(inode.live)
     if inode.safe == live:
         return live
-    torn = live[: chance.randint(0, len(live))]
+    kept = len(commonprefix([safe, live]))  # noqa: RUF071 - bytes, not paths
+    torn = live[: chance.randint(kept, len(live))]
     blanked = torn + bytes(len(live) - len(torn))  # the length is there, the data is not
     return chance.choice([safe, torn, blanked, live])

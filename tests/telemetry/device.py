@@ -7,8 +7,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from agent.control.link import Link
-from agent.schema.config import OutboxConfig
 from agent.schema.messages import State
+from agent.schema.reporting import OutboxConfig
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import Reporter, Sources

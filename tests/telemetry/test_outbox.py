@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import StorageError
-from agent.schema.config import OutboxConfig
+from agent.schema.reporting import OutboxConfig
 from agent.telemetry.outbox import (
     MAX_PAYLOAD_BYTES,
     MEMORY_BYTES,

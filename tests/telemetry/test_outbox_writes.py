@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.host.processes import written_bytes
-from agent.schema.config import OutboxConfig
+from agent.schema.reporting import OutboxConfig
 from agent.telemetry.outbox import PATIENCE_S, Outbox
 from agent.telemetry.spool import Priority
 

@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from agent.control.link import dialling
-from agent.schema.config import OutboxConfig
 from agent.schema.document import parse_json
 from agent.schema.messages import State, Telemetry
+from agent.schema.reporting import OutboxConfig
 from agent.telemetry.delta import FULL_EVERY, Deltas
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from agent.host.clock import boot_id
 from agent.schema.camera_report import CameraReport
-from agent.schema.config import OutboxConfig
 from agent.schema.document import parse_json, to_json
 from agent.schema.ipc import FrameResult, Heartbeat
 from agent.schema.measures import LinkQuality, ModelReport
 from agent.schema.messages import Telemetry
+from agent.schema.reporting import OutboxConfig
 from agent.telemetry.meters import Meters
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.spool import Priority

@@ -66,6 +66,61 @@ def test_nothing_is_admitted_twice(ledger: Ledger, again: Authorised) -> None:
     ledger.verify()
 
 
+@pytest.mark.parametrize("copy", ["kept", "lost", "damaged"])
+def test_57_a_ledger_put_back_from_a_backup_admits_nothing_again(tmp_path: Path, copy: str) -> None:
+    path, counters = tmp_path / "ledger.db", tmp_path / "ledger.counters"
+    first = Ledger(path)
+    first.admit(authorised(), NOW_MS)
+    first.close()
+    backup = path.read_bytes()
+    later = authorised("command-two", ctr=9)
+    second = Ledger(path)
+    second.admit(later, NOW_MS)
+    second.close()
+    path.write_bytes(backup)
+    if copy == "lost":
+        counters.unlink()
+    elif copy == "damaged":
+        counters.write_bytes(counters.read_bytes().replace(b"9", b"1"))
+    restored = Ledger(path)
+    if copy == "kept":
+        with pytest.raises(TrustError, match="admitted before"):
+            restored.admit(later, NOW_MS)
+        assert restored.last_counter("dora") == 9
+        assert "counters dora 5 -> 9" in restored.rows()[-1].text
+        restored.admit(authorised("command-three", ctr=10), NOW_MS)
+    else:  # the copy is a second line, not a lock
+        restored.admit(authorised("command-three", ctr=6), NOW_MS)
+    restored.verify()
+    restored.close()
+    again = Ledger(path)
+    assert [row.kind for row in again.rows()].count("ledger") == (copy == "kept")
+    again.close()
+
+
+def test_a_crash_between_ledger_and_copy_is_no_restored_ledger(tmp_path: Path) -> None:
+    path, counters = tmp_path / "ledger.db", tmp_path / "ledger.counters"
+    ledger = Ledger(path)
+    ledger.admit(authorised(), NOW_MS)
+    before = counters.read_bytes()
+    ledger.admit(authorised("command-two", ctr=9), NOW_MS)
+    ledger.close()
+    counters.write_bytes(before)
+    again = Ledger(path)
+    assert again.last_counter("dora") == 9
+    assert {row.kind for row in again.rows()} == {"admitted"}
+    again.close()
+    assert b'"dora":9' in counters.read_bytes()
+
+
+def test_a_disk_that_takes_no_copy_stops_no_command(tmp_path: Path) -> None:
+    (tmp_path / "ledger.counters").mkdir()
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.admit(authorised(), NOW_MS)
+    assert ledger.seen("command-one")
+    ledger.close()
+
+
 def test_of_two_threads_with_one_command_one_is_refused(ledger: Ledger) -> None:
     outcomes: list[bool] = []
 

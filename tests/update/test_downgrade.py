@@ -41,6 +41,18 @@ def test_the_permission_is_for_one_release_only(risen: UpdateDevice) -> None:
     assert risen.host.serving == "1.2"
 
 
+def test_the_way_back_is_not_shut_by_what_was_measured_since(
+    risen: UpdateDevice, repository: SignedRepository, tmp_path: Path
+) -> None:
+    assert risen.deploy(make_release(2), below_floor=True).code == "committed"
+    slow = UpdateDevice(tmp_path, repository, variant=None)  # every variant is too slow now
+    slow.key_channel.deks = risen.key_channel.deks
+    assert slow.start() == "1.2"
+    assert slow.deploy(make_release(1), below_floor=True).code == "package.no_variant"
+    assert slow.deploy(make_release(3), force=True).code == "committed"
+    assert slow.host.serving == "1.3"
+
+
 def test_a_digest_that_the_signers_do_not_list_is_refused(risen: UpdateDevice) -> None:
     forged = make_release(2, min_agent="0.0")
     assert risen.deploy(forged, below_floor=True).code == "trust.other_digest"

@@ -37,6 +37,7 @@ def test_an_attack_is_named_and_changes_nothing(
     told = list(device.host.told)
     bait = attack(repository) or make_release(2)
     assert device.deploy(bait).code == code
+    assert device.last.code == code  # what the audit row is written from
     assert device.current.version == "1.1"
     assert device.plaintext(device.current) == make_release(1).plaintext
     assert device.host.told == told
