@@ -16,7 +16,14 @@ from tests.parts.agent_wheels import BLIND, NONSENSE, Edits, Wheels
 from tests.parts.provisioned import DEVICE, Provisioned, copy_of
 from tests.parts.site import Site
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        not os.environ.get("VIGIL_TEST_UPGRADE"),
+        reason="takes three minutes; VIGIL_TEST_UPGRADE=1 runs it",
+    ),
+]
 UNIT = "vigil.service"
 
 
