@@ -51,7 +51,11 @@ def test_a_limit_that_is_broken_makes_it_step_down_without_a_gap(site: Site) -> 
     assert move.figures["p95_ms"] > 1.0
     assert_no_gap(site, device)
     until(lambda: has_report(site, device), 30, "telemetry says where it stands")
-    assert f"{FALLBACK} (3 of 5)" in " ".join(device.cli("status").stdout.split())
+
+    def is_shown() -> bool:
+        return f"{FALLBACK} (3 of 5)" in " ".join(device.cli("status").stdout.split())
+
+    until(is_shown, 60, "the status tells it")
     assert state.last_update is not None
     assert state.last_update.outcome.value == "committed", "no release is to blame"
 
