@@ -47,7 +47,8 @@ class WebServer:
         tls: tuple[str, str] | None = None,
         section: str = "console",
     ) -> None:
-        self._server = _uvicorn(app, *(tls or (None, None)), section)
+        cert, key = tls or (None, None)
+        self._server = _uvicorn(app, cert, key, section)
         listener = _listen(host, port, section)
         self.port: int = listener.getsockname()[1]
         self._thread = threading.Thread(

@@ -9,63 +9,36 @@ import httpx
 import pytest
 
 from agent.errors import ConfigError
-from agent.fleet.authority import FleetAuthority
 from agent.fleet.broker import EmbeddedBroker
 from agent.fleet.controller import Controller
 from agent.fleet.fleet_view import PAGE_ROWS
 from agent.fleet.home import FleetPageConfig
 from agent.fleet.page import FleetPage
 from agent.fleet.page_routes import Sources
-from agent.fleet.registry import DeviceRecord, Registry
-from agent.fleet.rollout_rules import Standing, Step
-from agent.fleet.rollout_store import Rollout, RolloutStore
+from agent.fleet.rollout_store import RolloutStore
 from agent.schema.document import to_json
-from agent.schema.messages import Phase, State
+from agent.schema.messages import State
 from agent.schema.topics import parse
 from tests.console.browser import browser, missing
-from tests.console.scripted import report, telemetry
 from tests.fleet.conftest import Fleet
 from tests.fleet.mqtt_device import Device
-from tests.fleet.rollout_world import PATH, PLAN, SHA256, START_MS, WAVES
+from tests.fleet.page_world import EVIL, SILENT, begun, enrolled, messages
 from tests.parts.processes import until
 
-SILENT = 70  # further devices, that never spoke
-EVIL = "<img src=/x onerror=window.hit=1>"
 TOKEN = "correct horse battery staple"
 needs_browser = pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here")
 
 
-def evil_messages() -> tuple[State, Any]:
-    words = {"problem": EVIL, "agent": EVIL, "rung": EVIL, "drifted": {EVIL: EVIL}}
-    said = State(
-        v=1, device="cam-2", online=True, release=EVIL, variant=EVIL, profile=EVIL, **words
-    )
-    camera = report(EVIL, problem=EVIL, fps=1e300)
-    return said, telemetry(device="cam-2", temperature_c=88.5, cameras=[camera])
-
-
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
-    registry = Registry(folder / "fleet.db")
-    made = Fleet(folder, FleetAuthority.create(folder), registry, folder)
-    for name, group in (("cam-1", "north"), ("cam-2", "south"), ("cam-3", "north")):
-        made.register(name, "gate", group)
-    for number in range(SILENT):
-        registry.put_device(DeviceRecord(f"spare-{number:02}", "gate", (), b"", "0"))
-    registry.put_device(DeviceRecord("lost-1", "gate", (), b"", "0", revoked=True))
+    made = enrolled(tmp_path_factory.mktemp("fleet"))
     yield made
-    registry.close()
+    made.registry.close()
 
 
 @pytest.fixture(scope="module")
 def store(fleet: Fleet) -> Iterator[RolloutStore]:
-    store = RolloutStore(fleet.folder / "fleet.db")
-    rollout = Rollout(PLAN.name, PLAN, PATH, SHA256, Standing.RUNNING, "soaks", START_MS)
-    store.create(rollout, WAVES, {})
-    [row] = [row for row in store.devices(PLAN.name) if row.device == "cam-1"]
-    assert store.claim(PLAN.name, row, START_MS, 0)
-    assert store.note(row.command, "cam-1", Step.COMMITTED, START_MS)
+    store = begun(fleet.folder / "fleet.db")
     yield store
     store.close()
 
@@ -92,15 +65,8 @@ def shown(fleet: Fleet, broker: EmbeddedBroker, sources: Sources) -> Iterator[Fl
     page.start()
     controller = sources.controller
     controller.start()
-    well = State(v=1, device="cam-1", online=True, release="people 2.0", agent="1.0.0")
-    gone = State(v=1, device="cam-3", online=True, release="people 1.0", phase=Phase.PROBATION)
-    said = [
-        (well, telemetry(device="cam-1")),
-        evil_messages(),
-        (gone, telemetry(device="cam-3")),
-    ]
     devices = []
-    for state, measured in said:
+    for state, measured in messages():
         name = state.device
         device = Device(broker.port, fleet.tls(name), client_id=name)
         assert device.accepted(30)
