@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import yaml
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from agent.errors import ConfigError
 from agent.fleet.access import CONTROLLER, CONTROLLERS
@@ -183,7 +184,7 @@ def create_home(
         disk.write_atomic(broker / f"{BULK}.conf", bulk.encode(), mode=0o644)
     home = FleetHome(folder, config, authority, _registry(folder, config))
     home.write_access(disk)
-    text = yaml.safe_dump(asdict(config), sort_keys=False)
+    text = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False)
     disk.write_atomic(folder / FLEET_FILE, text.encode(), mode=0o644)
     return home
 
