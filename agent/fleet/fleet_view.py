@@ -1,7 +1,7 @@
 """The fleet as a person looks at it: a line for every device, sums over all, and pages of the lines.
 
-The lines are made at most once in `FRESH_S`, and only while somebody looks, so neither a device nor a viewer
-more costs the controller more messages; an answer has at most `PAGE_ROWS` lines however large the fleet is.
+The lines are made at most once in `FRESH_S`, more rarely where that takes long, and only while somebody looks;
+an answer has at most `PAGE_ROWS` of them however large the fleet is.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from agent.schema.messages import State, Telemetry
 from agent.schema.topics import ParsedTopic
 
 FRESH_S = 3.0
+IDLE_FACTOR = 10
 PAGE_ROWS = 50
 BARS = 8
 HOTTEST = 5
@@ -89,7 +90,7 @@ SORTS: dict[str, Callable[[DeviceRow], Any]] = {
 
 
 class Kept(Generic[T]):
-    """What `make` returned at most `FRESH_S` ago; it runs once at a time, whoever asks."""
+    """What `make` returned a moment ago; it runs once at a time, whoever asks, and a tenth of the time at most."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -97,11 +98,13 @@ class Kept(Generic[T]):
         self._kept: tuple[float, T] | None = None
 
     def newest(self) -> T:
-        """Return it, made anew where it is too old."""
+        """Return it, made anew where it is older than `FRESH_S` and than ten times what making it took."""
         with self._lock:
-            if self._kept is None or time.monotonic() - self._kept[0] > FRESH_S:
+            begun_s = time.monotonic()
+            if self._kept is None or begun_s > self._kept[0]:
                 made = self._make()
-                self._kept = (time.monotonic(), made)
+                took_s = time.monotonic() - begun_s
+                self._kept = (time.monotonic() + max(FRESH_S, IDLE_FACTOR * took_s), made)
             return self._kept[1]
 
 
