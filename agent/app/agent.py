@@ -12,6 +12,7 @@ from agent.app.announcer import Announcer
 from agent.app.commands import Commands
 from agent.app.commands import Ports as CommandPorts
 from agent.app.device import open_device
+from agent.app.examples import make_examples
 from agent.app.head_seal import HeadSeal
 from agent.app.home import make_home
 from agent.app.lifecycle import Lifecycle, Part
@@ -24,6 +25,7 @@ from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
     make_governor,
+    make_link_meter,
     make_policy_keeper,
     make_renewal,
     make_stager,
@@ -124,7 +126,9 @@ class Agent:
 
     def _connect_updates(self) -> None:
         device = self._device
-        stager = make_stager(device, self._links)
+        meter = make_link_meter(device)
+        stager = make_stager(device, self._links, meter)
+        self._examples = make_examples(device, self._supervisor, self._drift, meter)
         self._policy = make_policy_keeper(device, stager, lambda: self._links.control.connected)
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
@@ -159,6 +163,7 @@ class Agent:
                 publish=lambda body: self._outbox.put(self._topics.reply, body, Priority.ALERT),
                 telemetry=self._survey,
                 end=self._life.finish,
+                examples=self._examples,
                 logbook=logbook,
             ),
         )
@@ -217,6 +222,7 @@ class Agent:
                 else []
             ),
             *(self._loop("home", body, 60) for body in self._home.bodies),
+            *(self._loop("examples", body, 60) for body in self._examples.bodies),
             *(
                 self._loop("opentelemetry", body, 60 + body.interval_s)
                 for body in make_exports(device, self._snapshot)
@@ -250,6 +256,7 @@ class Agent:
         self._meters.frame(result)
         self._home.frame(result)
         self._drift.frame(result)
+        self._examples.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
 

@@ -31,9 +31,10 @@ class Announcer:
         self.console().events.add(event)
 
     def update(self, report: UpdateReport) -> None:
-        """Tell how an update ended."""
+        """Tell how an update ended; after a restart, the last one is told again."""
         self.console().updates.add(report)
-        self.ledger.record("update", f"{report.path} {report.outcome.value} {report.code}")
+        text = f"{report.path} {report.outcome.value} {report.code}"
+        self.ledger.record_once("update", text, report.at_ms)
 
     def move(self, move: GovernorMove) -> None:
         """Tell of a step of the governor."""

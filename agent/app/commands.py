@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent import __version__
 from agent.app.device import Device
+from agent.app.examples import Examples
 from agent.app.lifecycle import EXIT_RELOAD, EXIT_RESTART
 from agent.app.rare_commands import rare_handlers
 from agent.app.self_update import update_agent_handler
@@ -44,6 +45,7 @@ class Ports:
         telemetry: Measures now.
         end: Ends the run of the agent with an exit status.
         logbook: The last lines of the log.
+        examples: Pictures that are worth a label.
     """
 
     settings: Settings
@@ -54,6 +56,7 @@ class Ports:
     telemetry: Callable[[], Telemetry]
     end: Callable[[int], None]
     logbook: Logbook
+    examples: Examples
 
 
 class Commands:
@@ -111,7 +114,11 @@ class Commands:
             **self._upkeep().handlers(),
             "snapshot": self.errands.handler(pictures.snapshot),
             "capture": self.errands.handler(pictures.capture),
+            "collect-examples": self.errands.handler(self._collect_examples),
         }
+
+    def _collect_examples(self, body: CommandBody, replier: Replier) -> None:
+        self._ports.examples.send(body, replier, self._limit_bytes())
 
     def _pictures(self) -> Pictures:
         device = self._device

@@ -100,7 +100,12 @@ def _strain(worker_pid: int | None) -> Strain:
     )
 
 
-def make_stager(device: Device, links: Links) -> Stager:
+def make_link_meter(device: Device) -> Meter:
+    """Return what counts the bytes of the day on a link that costs money."""
+    return Meter(device.config.update.metered, device.folder / "metered.json", device.disk)
+
+
+def make_stager(device: Device, links: Links, meter: Meter) -> Stager:
     """Return what brings releases from the repository to the store, by web where there is one, then MQTT blocks."""
     limits, identity = device.config.update, device.config.device
     pace = PaceLimits(limits.min_rate_kib_s * 1024, deadline_s=limits.transfer_timeout_s)
@@ -113,7 +118,7 @@ def make_stager(device: Device, links: Links) -> Stager:
     return Stager(
         trust=trust,
         sources=sources,
-        meter=Meter(limits.metered, device.folder / "metered.json", device.disk),
+        meter=meter,
         store=device.store,
         opener=device.opener,
         keys=KeyBroker(links.channel("key")),

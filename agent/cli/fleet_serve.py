@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from agent.fleet.controller import Controller
     from agent.fleet.enrolment import Site
     from agent.fleet.home import FleetHome
 
@@ -26,8 +27,16 @@ def serve(
     embedded_broker: Annotated[
         bool, typer.Option(help="Run a broker in this process (loopback, no persistence).")
     ] = False,
+    page_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Show the fleet on a web page on this port; 0 for a free one. More in fleet.yaml, section page.",
+            min=0,
+            max=65535,
+        ),
+    ] = None,
 ) -> None:
-    """Serve keys, blocks and certificates, let devices enrol and carry out roll-outs, until stopped."""
+    """Serve keys, blocks and certificates, let devices enrol, carry out roll-outs, show the fleet; until stopped."""
     from agent.fleet.access import CONTROLLER
     from agent.fleet.blocks import BlockServer
     from agent.fleet.controller import Controller, Services
@@ -52,12 +61,13 @@ def serve(
     controllers = [Controller(broker, services, session=session)]
     if bulk is not None:
         controllers.append(Controller(bulk, services))
-    for controller in controllers:
-        controller.start()
-        controller.hint(repository.timestamp_version)
-    console.print(f"serving on {broker.host}:{broker.port}")
-    with _enrolling(opened), carrying_out(opened.place, controllers[0]):
-        _until_stopped()
+    with _showing(opened, controllers[0], page_port):
+        for controller in controllers:
+            controller.start()
+            controller.hint(repository.timestamp_version)
+        console.print(f"serving on {broker.host}:{broker.port}")
+        with _enrolling(opened), carrying_out(opened.place, controllers[0]):
+            _until_stopped()
     for controller in controllers:
         controller.stop()
 
@@ -104,6 +114,33 @@ def _enrolling(opened: FleetHome) -> Iterator[None]:
         server.stop()
         stop.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def _showing(opened: FleetHome, controller: Controller, port: int | None) -> Iterator[None]:
+    """Show the fleet on a web page, where one is wanted, until the block ends."""
+    from msgspec.structs import replace
+
+    from agent.fleet.home import FleetPageConfig
+    from agent.fleet.page import FleetPage
+    from agent.fleet.page_routes import Sources
+    from agent.fleet.rollout_store import RolloutStore
+
+    config = opened.config.page
+    if port is not None:
+        config = replace(config or FleetPageConfig(), port=port)
+    if config is None:
+        yield
+        return
+    store = RolloutStore(opened.place)
+    page = FleetPage(config, opened.folder, Sources(controller, opened.registry, store))
+    try:
+        page.start()
+        console.print(f"the fleet's page: {page.url}")
+        yield
+    finally:
+        page.stop()
+        store.close()
 
 
 def _start_broker(opened: FleetHome) -> None:

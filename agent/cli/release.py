@@ -15,6 +15,7 @@ from agent.cli.gate import gate
 from agent.cli.golden import golden
 from agent.cli.obfuscate import obfuscate
 from agent.cli.quantise import quantise
+from agent.cli.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ app.command("build")(build)
 app.command("schema")(recipe_schema)
 app.command("obfuscate")(obfuscate)
 app.command("quantise")(quantise)
+app.command("verify")(verify)
 
 
 @app.command()

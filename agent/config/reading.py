@@ -6,13 +6,14 @@ expected and what was found. Nothing is ever replaced by a default because it wa
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, TrustError
 from agent.schema.config import (
     CONFIG_SCHEMA,
     BrokerConfig,
@@ -27,6 +28,7 @@ from agent.schema.keystore import key_config, located
 from agent.schema.reporting import OpenTelemetryConfig
 from agent.schema.update_config import UpdateConfig
 from agent.schema.zones import Places, find_faults
+from agent.trust.keys import load_point
 
 DEFAULT_PATH = Path("/etc/vigil/vigil.yaml")
 PROTOCOLS = ("auto", "5", "3.1.1")
@@ -120,6 +122,8 @@ def _check(config: Config, source: str) -> None:
         _fail(source, "$.broker.protocol", " or ".join(PROTOCOLS), config.broker.protocol)
     if config.broker.tls is None and not config.broker.allow_plaintext:
         _fail(source, "$.broker.tls", "ca, cert and key (or allow_plaintext: true)", "nothing")
+    if config.examples.key:
+        _check_fleet_key(config.examples.key, source)
     for index, camera in enumerate(config.cameras):
         if camera.password_file is not None and "://" not in camera.source:
             place = f"$.cameras[{index}].password_file"
@@ -131,6 +135,13 @@ def _check(config: Config, source: str) -> None:
         places = Places(camera.zones, camera.lines, camera.speeds, camera.privacy.masks)
         for fault in find_faults(places):
             _fail(source, f"$.cameras[{index}].{fault.place}", fault.expected, fault.found)
+
+
+def _check_fleet_key(key: str, source: str) -> None:
+    try:
+        load_point(base64.b64decode(key))
+    except TrustError:
+        _fail(source, "$.examples.key", "a key that `vigil fleet examples-key` printed", key)
 
 
 def _fail(source: str, place: str, expected: str, found: object) -> None:

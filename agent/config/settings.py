@@ -43,7 +43,9 @@ _MAX_FILE_BYTES = 512 * 1024
 # Where the state lies cannot change while it is being looked for.
 FIXED = frozenset({"schema", "state_dir", "runtime_dir"})
 # Who may change these decides whom the device trusts and who reaches it.
-PROTECTED = frozenset({"broker", "console", "device", "key", "opentelemetry", "trust_root"})
+PROTECTED = frozenset(
+    {"broker", "console", "device", "examples", "key", "opentelemetry", "trust_root"}
+)
 
 
 @dataclass(frozen=True)

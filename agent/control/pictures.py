@@ -11,6 +11,7 @@ import msgspec
 from agent.control.attachments import attach, part_bytes
 from agent.control.replies import Replier, arguments
 from agent.errors import CameraError
+from agent.host.disk import make_room
 from agent.schema.actions import CaptureArgs, SnapshotArgs
 from agent.schema.document import to_json
 from agent.schema.ipc import FrameGrabbed
@@ -80,8 +81,8 @@ class Pictures:
                 self.pause(asked.interval_ms / 1000)
             kept |= {self._keep(camera) for camera in cameras}
             replier.running(f"{turn + 1} of {asked.frames}")
-        self._make_room()
-        replier.succeeded(pictures=len(kept), folder=str(self.folder), bytes=self._used())
+        used = make_room(self.disk, self.folder, self.budget_bytes)
+        replier.succeeded(pictures=len(kept), folder=str(self.folder), bytes=used)
 
     def _require(self, camera: str) -> None:
         if camera not in self.cameras:
@@ -98,17 +99,6 @@ class Pictures:
         about = to_json({**_about(frame), "boxes": boxes})
         self.disk.write_atomic(self.folder / f"{name}.json", about)
         return name
-
-    def _make_room(self) -> None:
-        over = self._used() - self.budget_bytes
-        for path in sorted(self.disk.list(self.folder)):
-            if over <= 0:
-                return
-            over -= path.stat().st_size
-            self.disk.remove(path)
-
-    def _used(self) -> int:
-        return sum(path.stat().st_size for path in self.disk.list(self.folder))
 
 
 def _about(frame: FrameGrabbed) -> dict[str, object]:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import yaml
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from agent.errors import ConfigError
 from agent.fleet.access import CONTROLLER, CONTROLLERS
@@ -33,7 +34,7 @@ from agent.fleet.mosquitto import (
 )
 from agent.fleet.registry import Registry
 from agent.host.disk import REAL_DISK, Disk
-from agent.schema.config import BrokerConfig, TlsConfig
+from agent.schema.config import BrokerConfig, Port, TlsConfig
 from agent.schema.document import config_from_yaml
 from agent.schema.topics import DEFAULT_PREFIX
 from agent.schema.values import Counter, Positive, Struct
@@ -45,6 +46,23 @@ MOSQUITTO_STATE = "data"
 _LIMIT = 64 * 1024
 
 
+class FleetPageConfig(Struct):
+    """The `page` section: where people look at the fleet. Paths are relative to the controller's folder.
+
+    Attributes:
+        port: 0 picks a free one.
+        token_file: The secret that opens the page, one line of at least 16 characters, mode 0600; off loopback
+            it is needed, and TLS too.
+        tls_cert: Certificate chain (PEM); with `tls_key`, its private key, the page is served over https.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8089
+    token_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+
 class FleetConfig(Struct):
     """`fleet.yaml`: the broker as devices reach it, and the repository whose public folder is served.
 
@@ -53,6 +71,7 @@ class FleetConfig(Struct):
         enrol_port: Where devices enrol over HTTPS, on the broker's host; 0 for by bundle only.
         certificate_days: How long a device's certificate is good; devices renew it when a third is left.
         database: URL of the database, see `agent.fleet.database`; `fleet.db` when empty.
+        page: A read-only web page of the fleet; none where it is left out.
     """
 
     schema: int
@@ -64,6 +83,7 @@ class FleetConfig(Struct):
     enrol_port: Counter = 0
     certificate_days: Positive = DEVICE_LIFETIME.days
     database: str = ""
+    page: FleetPageConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +184,7 @@ def create_home(
         disk.write_atomic(broker / f"{BULK}.conf", bulk.encode(), mode=0o644)
     home = FleetHome(folder, config, authority, _registry(folder, config))
     home.write_access(disk)
-    text = yaml.safe_dump(asdict(config), sort_keys=False)
+    text = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False)
     disk.write_atomic(folder / FLEET_FILE, text.encode(), mode=0o644)
     return home
 

@@ -6,7 +6,7 @@ and nothing is claimed for sending once a roll-out was paused, halted or aborted
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,21 @@ class RolloutStore:
         return [
             Row(**{**dict(row), "step": Step(row["step"])}) for row in self._database.rows(query)
         ]
+
+    def counts(self, name: str) -> dict[tuple[int, Step], int]:
+        """Return how many of a roll-out's devices are where, by wave and step."""
+        wave, step = ROLLOUT_DEVICES.c.wave, ROLLOUT_DEVICES.c.step
+        query = sql.select(wave, step, sql.func.count().label("devices"))
+        query = query.where(ROLLOUT_DEVICES.c.rollout == name).group_by(wave, step)
+        rows = self._database.rows(query)
+        return {(row["wave"], Step(row["step"])): row["devices"] for row in rows}
+
+    def places(self, device: str, names: Collection[str]) -> list[sql.RowMapping]:
+        """Return `rollout`, `wave`, `step` and `code` of one device in those of these roll-outs that it is part of."""
+        table = ROLLOUT_DEVICES.c
+        query = sql.select(table.rollout, table.wave, table.step, table.code)
+        query = query.where(table.rollout.in_(names), table.device == device)
+        return self._database.rows(query)
 
     def claim(self, name: str, row: Row, now_ms: int, before_ms: int) -> bool:
         """Write down that a device is about to be asked; return whether it is for the caller to send.

@@ -65,6 +65,18 @@ def confine_worker(pid: int, memory_mb: int, root: Path = ROOT, own: Path = _OWN
     return True
 
 
+def was_over_limit(pid: int, root: Path = ROOT, own: Path = _OWN) -> bool:
+    """Return whether the kernel killed this worker for its limit; known until the next worker is confined."""
+    agent = _group(root, own)
+    if agent is None:
+        return False
+    try:
+        lines = (agent.parent / f"{_WORKER}{pid}" / "memory.events").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines)
+
+
 def _group(root: Path, own: Path) -> Path | None:
     try:
         lines = own.read_text().splitlines()

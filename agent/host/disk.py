@@ -219,6 +219,22 @@ class RealDisk:
 REAL_DISK = RealDisk()
 
 
+def make_room(disk: Disk, folder: Path, budget_bytes: int) -> int:
+    """Remove what comes first by name until the rest takes at most `budget_bytes`; return what the rest takes.
+
+    Raises:
+        StorageError: A file cannot be removed.
+    """
+    sizes = {path: path.stat().st_size for path in disk.list(folder)}
+    used = sum(sizes.values())
+    for path in sorted(sizes):
+        if used <= budget_bytes:
+            break
+        disk.remove(path)
+        used -= sizes[path]
+    return used
+
+
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn an OSError about `path` into a StorageError that says what to do."""

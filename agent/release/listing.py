@@ -59,7 +59,7 @@ def release_targets(folder: Path, disk: Disk) -> tuple[Manifest, dict[str, bytes
     payloads = [variant.payload for variant in manifest.variants] + [manifest.golden.payload]
     for payload in payloads:
         data = disk.read(folder / payload.file, FILE_LIMIT)
-        _match(folder / payload.file, payload, data)
+        require_payload(str(folder / payload.file), payload, data)
         files[f"{base}/{payload.file}"] = data
     return manifest, files
 
@@ -89,11 +89,16 @@ def reference(target: TargetFile) -> ReleaseRef:
     )
 
 
-def _match(path: Path, payload: SealedFile, data: bytes) -> None:
+def require_payload(place: str, payload: SealedFile, data: bytes) -> None:
+    """Refuse bytes that are not the sealed file that a manifest names; `place` names them in the error.
+
+    Raises:
+        PackageError: `package.damaged`.
+    """
     digest = hashlib.sha256(data).hexdigest()
     if (len(data), digest) != (payload.size, payload.sha256):
         message = (
-            f"{path}: expected {payload.size} bytes with sha256 {payload.sha256[:12]}, "
+            f"{place}: expected {payload.size} bytes with sha256 {payload.sha256[:12]}, "
             f"found {len(data)} with {digest[:12]}"
         )
         raise PackageError(message, code="package.damaged", hint="build the release again")

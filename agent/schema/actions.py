@@ -25,6 +25,12 @@ class CaptureArgs(Struct):
     interval_ms: Annotated[int, msgspec.Meta(ge=100, le=10_000)] = 1000
 
 
+class CollectExamplesArgs(Struct):
+    """`collect-examples`: those up to `arrived`, the `last` of an earlier reply, are removed first."""
+
+    arrived: Annotated[str, msgspec.Meta(max_length=128)] = ""
+
+
 class LogLevel(str, enum.Enum):
     """Least level of a log line."""
 

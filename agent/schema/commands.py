@@ -37,6 +37,11 @@ COMMANDS: dict[str, CommandKind] = {
         Role.OPERATOR, 1, "prove the running model again, and check the device"
     ),
     "capture": CommandKind(Role.OPERATOR, 1, "keep some pictures on the device"),
+    "collect-examples": CommandKind(
+        Role.OPERATOR,
+        1,
+        "send sealed pictures that are worth a label, and remove those that arrived",
+    ),
     "pause-camera": CommandKind(Role.OPERATOR, 1, "close a camera until it is resumed"),
     "resume-camera": CommandKind(Role.OPERATOR, 1, "open a paused camera again"),
     "learn-view": CommandKind(

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from agent.schema.drift import DriftConfig
+from agent.schema.examples import ExamplesConfig
 from agent.schema.home_assistant import HomeAssistantConfig
 from agent.schema.keystore import KeyConfig
 from agent.schema.motion import MotionConfig
@@ -180,6 +181,7 @@ class Config(Struct):
     update: UpdateConfig = UpdateConfig()
     governor: GovernorConfig = GovernorConfig()
     drift: DriftConfig = DriftConfig()
+    examples: ExamplesConfig = ExamplesConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     console: ConsoleConfig = ConsoleConfig()
     home_assistant: HomeAssistantConfig = HomeAssistantConfig()

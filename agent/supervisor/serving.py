@@ -279,7 +279,7 @@ class Supervisor:
                 self._restart(self._wanted)
 
     def _bury(self, dead: Serving) -> None:
-        reason = "fell silent" if dead.worker.alive else "died"
+        reason = "fell silent" if dead.worker.alive else dead.worker.end
         log.error("worker %d %s; restarting it", dead.worker.pid, reason)
         dead.worker.kill()
         self._router.hear(None)

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from agent import errors
 from agent.errors import ModelError, StorageError, VigilError
-from agent.host.cgroup import confine_worker
+from agent.host.cgroup import confine_worker, was_over_limit
 from agent.host.clock import monotonic_ns
 from agent.host.memfd import bytes_of
 from agent.host.seqpacket import Wire, WireClosedError, WireFaultError
@@ -64,6 +64,7 @@ class WorkerProcess:
     ) -> None:
         self._on_message = on_message
         self._on_death = on_death
+        self._memory_mb = memory_mb
         self._ids = itertools.count(1)
         self._answers = _Answers()
         self._heard_ns = monotonic_ns()
@@ -81,6 +82,11 @@ class WorkerProcess:
     def alive(self) -> bool:
         """Whether the child has not ended."""
         return self._process.poll() is None
+
+    @property
+    def end(self) -> str:
+        """How the child ended, as words that follow "worker"."""
+        return self._describe_end(self._process.poll())
 
     @property
     def silence_s(self) -> float:
@@ -142,9 +148,17 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             status = None
-        end = _describe_exit(status)
-        message = f"worker {end} during {type(request).__name__}"
+        message = f"worker {self._describe_end(status)} during {type(request).__name__}"
         return ModelError(message, code="model.crashed")
+
+    def _describe_end(self, status: int | None) -> str:
+        if status is None:
+            return "closed its socket"
+        if was_over_limit(self.pid):
+            return f"needed more than its {self._memory_mb} MiB (update.worker_memory_mb) and was killed by the kernel"
+        if status < 0:
+            return f"was killed by signal {-status}"
+        return f"exited with status {status}"
 
     def _read(self) -> None:
         try:
@@ -262,11 +276,3 @@ def _as_error(failure: ipc.Failed) -> VigilError:
     if not (isinstance(kind, type) and issubclass(kind, VigilError)):
         kind = ModelError
     return kind(failure.message, code=failure.code)
-
-
-def _describe_exit(status: int | None) -> str:
-    if status is None:
-        return "closed its socket"
-    if status < 0:
-        return f"was killed by signal {-status}"
-    return f"exited with status {status}"

@@ -131,6 +131,13 @@ class Ledger:
         with self._transaction():
             self._append(kind, text, wall_ms() if now_ms is None else now_ms)
 
+    def record_once(self, kind: str, text: str, at_ms: int) -> None:
+        """Append a row for what happened at `at_ms`, unless it is there: whoever was cut off may tell it again."""
+        sql = "select 1 from audit where (kind, text, at_ms) = (?, ?, ?)"
+        with self._transaction():
+            if self._one(sql, kind, text, at_ms) is None:
+                self._append(kind, text, at_ms)
+
     def rows(self, newest: int = 100) -> list[AuditRow]:
         """Return the `newest` audit rows in the order they were written."""
         sql = "select number, at_ms, kind, text, hash from audit order by number desc limit ?"

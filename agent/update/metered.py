@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def _local_time() -> datetime:
 
 
 class Meter:
-    """Counts the bytes of the day, durably.
+    """Counts the bytes of the day, durably; any thread may use it.
 
     Args:
         policy: What the link allows.
@@ -98,12 +99,14 @@ class Meter:
         self._policy, self._path, self._disk, self._now = policy, path, disk, now
         self._written = self._load() if policy.daily_mb is not None else Usage()
         self._left = 0  # of what was written, not spent yet
+        self._lock = threading.Lock()
 
     @property
     def pause(self) -> Pause | None:
         """Return what holds a transfer now."""
         now = self._now()
-        used = self._written.bytes - self._left if self._written.day == _day(now) else 0
+        with self._lock:
+            used = self._written.bytes - self._left if self._written.day == _day(now) else 0
         return pause(self._policy, used, now)
 
     def spend(self, count: int) -> None:
@@ -114,7 +117,10 @@ class Meter:
         """
         if self._policy.daily_mb is None:
             return
-        day = _day(self._now())
+        with self._lock:
+            self._spend(count, _day(self._now()))
+
+    def _spend(self, count: int, day: str) -> None:
         if day != self._written.day:
             self._left = 0
         self._left -= count

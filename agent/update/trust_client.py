@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote
 
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
+from tuf.api.metadata import DelegatedRole, Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater
 
 from agent.errors import StorageError, TransferError, TrustError, VigilError
@@ -182,19 +182,51 @@ class Trusted:
             raise TrustError(f"{path}: not listed by its signers", code="trust.unlisted")
         return listed
 
+    def roles(self) -> list[str]:
+        """Return the roles that the top-level targets delegate to; raises as `listed`."""
+        return sorted(self._delegations())
+
+    def paths(self, role: str) -> list[str]:
+        """Return every path that a delegated role lists, those that it has no right to included.
+
+        Raises:
+            TrustError: No path leads to the role (`trust.unlisted`), or its metadata is refused as by `check`.
+            TransferError: It could not be fetched.
+        """
+        patterns = self._delegations()[role].paths or []
+        with _translated(role):
+            for pattern in patterns:
+                # A search for a name that the pattern allows is what makes python-tuf load a role.
+                self._updater.get_targetinfo(pattern.replace("*", "-"))
+            self._lint_targets("targets")
+            signed = self._cached(role)
+        if signed is None:
+            raise TrustError(f"{role}: no path leads to this role", code="trust.unlisted")
+        return sorted(signed.targets)
+
+    def _delegations(self) -> Mapping[str, DelegatedRole]:
+        with _translated("targets"):
+            top = self._cached("targets")
+        delegations = top.delegations if top else None
+        return (delegations.roles if delegations else None) or {}
+
     def _listed(self, path: str) -> Target:
         return target_from(self.listed(path))
 
     def _lint_targets(self, role: str) -> None:
         """Refuse delegations that list one key twice, in every role that was loaded."""
-        path = self._folder / f"{quote(role, '')}.json"
-        if not path.exists():
+        signed = self._cached(role)
+        if signed is None:
             return
-        signed = Metadata[Targets].from_bytes(path.read_bytes()).signed
         refuse_repeated_keys(signed)
         if signed.delegations and signed.delegations.roles:
             for name in signed.delegations.roles:
                 self._lint_targets(name)
+
+    def _cached(self, role: str) -> Targets | None:
+        """Return a role's verified document, None before it was loaded."""
+        path = self._folder / f"{quote(role, '')}.json"
+        return Metadata[Targets].from_bytes(path.read_bytes()).signed if path.exists() else None
 
 
 class _Fetcher(FetcherInterface):

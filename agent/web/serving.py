@@ -33,16 +33,23 @@ class WebServer:
         host: Address or name to listen on.
         port: 0 picks a free one.
         tls: Certificate chain and key (PEM files); plain HTTP without.
+        section: Of the settings, named in errors.
 
     Raises:
         ConfigError: Certificate, address or port cannot be used.
     """
 
     def __init__(
-        self, app: ASGIApp, host: str, port: int, tls: tuple[str, str] | None = None
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        tls: tuple[str, str] | None = None,
+        section: str = "console",
     ) -> None:
-        self._server = _uvicorn(app, *(tls or (None, None)))
-        listener = _listen(host, port)
+        cert, key = tls or (None, None)
+        self._server = _uvicorn(app, cert, key, section)
+        listener = _listen(host, port, section)
         self.port: int = listener.getsockname()[1]
         self._thread = threading.Thread(
             target=_serve, args=(self._server, listener), name="web", daemon=True
@@ -63,10 +70,17 @@ class PageServer:
     Args:
         config: Paths in it are used as they are: absolute, or relative to the working directory.
         writable: As `agent.web.guard.Guard` takes it.
+        section: Of the settings that the page has, named in errors.
     """
 
-    def __init__(self, config: ConsoleConfig, writable: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        config: ConsoleConfig,
+        writable: tuple[str, int] | None = None,
+        section: str = "console",
+    ) -> None:
         self._config = config
+        self._section = section
         self._writable = writable
         self._server: WebServer | None = None
 
@@ -85,10 +99,11 @@ class PageServer:
             ConfigError: Exposed without token or TLS, unreadable token or certificate, address or port
                 not available.
         """
-        config, access = self._config, _access(self._config)
+        config, section = self._config, self._section
+        access = _access(config, section)
         guard = Guard(application(access), host_check(config.host), access, self._writable)
         tls = (config.tls_cert, config.tls_key) if config.tls_cert and config.tls_key else None
-        self._server = WebServer(guard, config.host, config.port, tls)
+        self._server = WebServer(guard, config.host, config.port, tls, section)
 
     def stop(self) -> None:
         """Answer what is under way and close; may be called twice or before `start`."""
@@ -96,37 +111,39 @@ class PageServer:
             self._server.stop()
 
 
-def _access(config: ConsoleConfig) -> Access:
+def _access(config: ConsoleConfig, section: str) -> Access:
     if bool(config.tls_cert) != bool(config.tls_key):
-        message = "console: tls_cert and tls_key are only of use together"
-        raise ConfigError(message, code="console.tls", hint="set both or neither")
+        message = f"{section}: tls_cert and tls_key are only of use together"
+        raise ConfigError(message, code=f"{section}.tls", hint="set both or neither")
     has_token = bool(config.token_file or config.operator_token_file)
     exposed = not is_loopback(config.host)
     if exposed and not (has_token and config.tls_cert):
         raise ConfigError(
-            f"console.host: {config.host} is open to the network, which needs token_file or "
+            f"{section}.host: {config.host} is open to the network, which needs token_file or "
             "operator_token_file, tls_cert and tls_key",
-            code="console.exposed",
+            code=f"{section}.exposed",
             hint="set them, or use host 127.0.0.1 and reach it through ssh -L",
         )
-    tokens = _tokens(config)
+    tokens = _tokens(config, section)
     anonymous = None if exposed or config.token_file else Role(config.without_token.value)
     return Access(tokens, anonymous)
 
 
-def _tokens(config: ConsoleConfig) -> dict[Role, str]:
+def _tokens(config: ConsoleConfig, section: str) -> dict[Role, str]:
     files = {
-        Role.VIEWER: ("console.token_file", config.token_file),
-        Role.OPERATOR: ("console.operator_token_file", config.operator_token_file),
+        Role.VIEWER: (f"{section}.token_file", config.token_file),
+        Role.OPERATOR: (f"{section}.operator_token_file", config.operator_token_file),
     }
     tokens = {role: read_token(Path(file), name) for role, (name, file) in files.items() if file}
     if len(set(tokens.values())) < len(tokens):
-        message = "console.operator_token_file: expected another token than in console.token_file"
-        raise ConfigError(message, code="console.token", hint="make a new one for operators")
+        message = (
+            f"{section}.operator_token_file: expected another token than in {section}.token_file"
+        )
+        raise ConfigError(message, code=f"{section}.token", hint="make a new one for operators")
     return tokens
 
 
-def _uvicorn(app: ASGIApp, cert: str | None, key: str | None) -> uvicorn.Server:
+def _uvicorn(app: ASGIApp, cert: str | None, key: str | None, section: str) -> uvicorn.Server:
     settings = uvicorn.Config(
         app,
         http=PromptProtocol,
@@ -146,25 +163,25 @@ def _uvicorn(app: ASGIApp, cert: str | None, key: str | None) -> uvicorn.Server:
     try:
         settings.load()
     except (OSError, ssl.SSLError) as error:
-        message = f"console: cannot use {cert} with {key}: {error}"
+        message = f"{section}: cannot use {cert} with {key}: {error}"
         hint = "expected a PEM certificate chain and its unencrypted PEM key, both readable"
-        raise ConfigError(message, code="console.tls", hint=hint) from error
+        raise ConfigError(message, code=f"{section}.tls", hint=hint) from error
     return uvicorn.Server(settings)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, section: str) -> socket.socket:
     """Return a listening socket, so that the address is known good before any thread starts."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return BoundedListener(socket.create_server(address[:2], family=family, backlog=64))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            message = f"console.port: {port} on {host} is already in use"
-            hint = "stop what uses it, choose another console.port, or 0 for any free one"
-            raise ConfigError(message, code="console.port_in_use", hint=hint) from error
-        message = f"console.host: cannot listen on {host} port {port}: {error.strerror}"
-        hint = "console.host must be an address of this device; ports below 1024 need privileges"
-        raise ConfigError(message, code="console.address", hint=hint) from error
+            message = f"{section}.port: {port} on {host} is already in use"
+            hint = f"stop what uses it, choose another {section}.port, or 0 for any free one"
+            raise ConfigError(message, code=f"{section}.port_in_use", hint=hint) from error
+        message = f"{section}.host: cannot listen on {host} port {port}: {error.strerror}"
+        hint = f"{section}.host must be an address of this device; ports below 1024 need privileges"
+        raise ConfigError(message, code=f"{section}.address", hint=hint) from error
 
 
 def _serve(server: uvicorn.Server, listener: socket.socket) -> None:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from tests.parts.site import Device, Site
 
 NOBODY = 65534
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-
-
-@pytest.fixture
-def own_site(tmp_path: Path) -> Iterator[Site]:
-    """A fleet whose broker a test may stop."""
-    site = Site(tmp_path / "own")
-    yield site
-    site.close()
 
 
 def test_without_a_broker_it_detects_and_spools_and_delivers_when_the_broker_comes(

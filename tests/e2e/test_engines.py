@@ -24,6 +24,12 @@ VERSION = "7.0.0"
 
 
 @pytest.fixture
+def site(own_site: Site) -> Site:
+    """A fleet in which no other test must publish a lower counter afterwards."""
+    return own_site
+
+
+@pytest.fixture
 def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """TensorRT as the board's Python has it; the file collects the processes that loaded an engine."""
     info = tmp_path / "tensorrt-10.13.3.dist-info"

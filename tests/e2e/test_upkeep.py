@@ -20,10 +20,12 @@ from agent.app.lifecycle import EXIT_RESTART
 from agent.config import load_config
 from agent.demo.device import CAMERA
 from agent.demo.releases import VIDEO
+from agent.fleet.examples import read_examples
 from agent.fleet.operators import Order
 from agent.models.measurements import MEASUREMENTS_FILE
 from agent.schema.commands import COMMANDS
 from agent.schema.messages import Reply, ReplyStatus
+from agent.trust.keys import FileKey, load_private
 from tests.parts.processes import until
 from tests.parts.site import Device, Site
 
@@ -47,7 +49,9 @@ def kept(session_site: Site) -> Iterator[tuple[Site, Device]]:
     """One device for the tests that leave it as it is."""
     masks = [{"name": "desk", "polygon": MASK}]
     camera = {"name": CAMERA, "source": str(VIDEO), "privacy": {"masks": masks}}
-    device = session_site.serving("kept", cameras=[camera])
+    key = FileKey.create(session_site.folder / "examples.key").public_bytes
+    examples = {"key": base64.b64encode(key).decode(), "control_every": 1, "gap_s": 5.0}
+    device = session_site.serving("kept", cameras=[camera], examples=examples)
     yield session_site, device
     session_site.tidy()
 
@@ -105,6 +109,29 @@ def test_captures_are_kept_with_what_was_seen(kept: tuple[Site, Device]) -> None
     assert [path.stem for path in pictures] == [path.stem for path in notes]
     assert "boxes" in json.loads(notes[0].read_text())
     assert pictures[0].stat().st_mode & 0o077 == 0
+
+
+def test_examples_come_sealed_show_nothing_masked_and_go_once_they_arrived(
+    kept: tuple[Site, Device],
+) -> None:
+    site, device = kept
+    folder = device.folder / "state/examples"
+    until(lambda: list(folder.glob("*.example")), 60, "examples on the shelf")
+    reply = ask(site, device, "collect-examples")
+    assert reply.status is OK, reply
+    told = site.fleet.controller.inbox.replies(reply.id)
+    sent = data_of([one.data["attachment"] for one in told if "attachment" in one.data])
+    (site.folder / "fetched").mkdir()
+    (site.folder / "fetched/kept.tar").write_bytes(sent)
+    found = read_examples(site.folder / "fetched", load_private(site.folder / "examples.key"))
+    assert len(found) == reply.data["examples"] > 0
+    picture = cv2.imdecode(np.frombuffer(found[0].jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert picture is not None
+    masked, shown = np.split(picture, [picture.shape[1] // 2], axis=1)
+    assert (int(masked[:, :-16].max()), bool(shown.mean() > 30)) == (0, True)
+    arrived = reply.data["last"]
+    assert ask(site, device, "collect-examples", arrived=arrived).status is OK
+    assert all(path.name > arrived for path in folder.glob("*.example"))
 
 
 def test_the_diagnostics_bundle_tells_all_but_secrets(kept: tuple[Site, Device]) -> None:

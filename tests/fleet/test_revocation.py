@@ -102,12 +102,16 @@ def let_in(home: FleetHome, tls: TlsConfig, device: str, within_s: float = WAIT_
 
 
 def await_refusal(home: FleetHome, tls: TlsConfig, device: str) -> None:
-    until(lambda: not let_in(home, tls, device, 1.0), WAIT_S, f"{device} is let in no more")
+    until(lambda: not let_in(home, tls, device, 3.0), WAIT_S, f"{device} is let in no more")
 
 
 def say(device: Device, name: str, at_ms: int) -> None:
+    device.publish(*told(name, at_ms))
+
+
+def told(name: str, at_ms: int) -> tuple[str, bytes]:
     state = State(v=1, device=name, online=True, at_ms=at_ms)
-    device.publish(f"vigil/1/d/{name}/state", to_json(state))
+    return f"vigil/1/d/{name}/state", to_json(state)
 
 
 def test_a_revoked_device_is_muted_at_once_and_not_let_in_again(
@@ -123,8 +127,9 @@ def test_a_revoked_device_is_muted_at_once_and_not_let_in_again(
     home.registry.revoke("bad-1")
     assert home.write_access()
     await_refusal(home, clients["bad-1"][1], "bad-1")
-    for name, (client, _) in clients.items():
-        say(client, name, 2)
+    # Not waited for: who asked in the same name has ended the revoked device's connection, or the broker has.
+    clients["bad-1"][0].client.publish(*told("bad-1", 2))
+    say(clients["good-1"][0], "good-1", 2)
     controller.inbox.wait_state("good-1", lambda state: state.at_ms == 2, WAIT_S)
     seen = controller.inbox.state("bad-1")
     assert seen is not None

@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import InUseError, StorageError
 from agent.host.alone import LOCK, Alone
-from agent.host.cgroup import confine_worker, settle
+from agent.host.cgroup import confine_worker, settle, was_over_limit
 
 
 def test_the_second_is_told_who_is_the_first(tmp_path: Path) -> None:
@@ -63,6 +63,20 @@ def test_the_agent_moves_aside_and_workers_get_a_limit(tmp_path: Path) -> None:
     assert confine_worker(77, 512, tree.root, tree.own)
     assert (tree.unit / "worker-77/memory.max").read_text() == str(512 * 2**20)
     assert (tree.unit / "worker-77/cgroup.procs").read_text() == "77"
+
+
+def test_a_worker_killed_for_its_limit_is_told_from_others(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, f"{os.getpid()}\n")
+    assert settle(tree.root, tree.own)
+    tree.enter("system.slice/vigil.service/agent")
+    assert confine_worker(77, 512, tree.root, tree.own)
+    assert not was_over_limit(77, tree.root, tree.own)
+    events = tree.unit / "worker-77/memory.events"
+    events.write_text("low 0\nhigh 0\nmax 3\noom 0\noom_kill 0\n")
+    assert not was_over_limit(77, tree.root, tree.own)
+    events.write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 1\n")
+    assert was_over_limit(77, tree.root, tree.own)
+    assert not was_over_limit(78, tree.root, tree.own)
 
 
 def test_a_group_that_others_share_is_left_alone(tmp_path: Path) -> None:

@@ -257,3 +257,18 @@ def site(session_site: Site) -> Iterator[Site]:
     """The shared fleet; devices of one test are gone after it."""
     yield session_site
     session_site.tidy()
+
+
+@pytest.fixture(scope="module")
+def module_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A fleet for the tests of one file."""
+    site = Site(tmp_path_factory.mktemp("own"))
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def own_site(module_site: Site) -> Iterator[Site]:
+    """A fleet that others do not share: its broker may stop, and its releases may stand above theirs."""
+    yield module_site
+    module_site.tidy()

@@ -36,6 +36,15 @@ def test_a_worker_that_talks_nonsense_is_killed() -> None:
         assert supervisor.health().restarts == notes.restarts
 
 
+def test_a_worker_that_the_kernel_killed_for_its_limit_is_replaced_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("agent.supervisor.worker_process.was_over_limit", lambda _pid: True)
+    with bench("dies", backoff_min_s=1.0) as (_, notes):
+        until(lambda: notes.restarts, 30, "it dies")
+    assert "(update.worker_memory_mb) and was killed by the kernel; restarting it" in caplog.text
+
+
 def test_a_worker_that_keeps_dying_is_not_restarted_in_a_frenzy() -> None:
     with bench("dies", backoff_min_s=1.0) as (_, notes):
         until(lambda: notes.restarts, 30, "it dies")

@@ -57,7 +57,7 @@ def test_exactly_the_unacknowledged_are_there_after_reopening_in_order(path: Pat
 def test_what_was_committed_survives_a_kill(path: Path) -> None:
     program = (
         "import os, pathlib, sys\n"
-        "from agent.schema.config import OutboxConfig\n"
+        "from agent.schema.reporting import OutboxConfig\n"
         "from agent.telemetry.outbox import Outbox\n"
         "from agent.telemetry.spool import Priority\n"
         "box = Outbox(pathlib.Path(sys.argv[1]), OutboxConfig())\n"

@@ -180,6 +180,13 @@ def test_refusals_and_other_events_are_recorded_in_order(ledger: Ledger) -> None
     ledger.verify()
 
 
+def test_what_is_told_twice_is_recorded_once(ledger: Ledger) -> None:
+    for at_ms in (NOW_MS, NOW_MS, NOW_MS + 1):
+        ledger.record_once("update", "gate/parts/2.0.0 failed", at_ms)
+    assert [row.at_ms for row in ledger.rows()] == [NOW_MS, NOW_MS + 1]
+    ledger.verify()
+
+
 def test_hostile_text_is_recorded_without_harm(ledger: Ledger) -> None:
     ledger.refuse("trust.malformed", "\ud800 \0 '; drop table audit; --", NOW_MS)
     ledger.verify()

@@ -1,9 +1,9 @@
-// The page's loop: ask for the status every second, draw it, and say so when the agent does not answer. The part of
-// the page that is shown is named in the address (#events), so that it can be linked to and gone back from.
+// The device's page: every second, ask for the status and draw it.
 
 import { ask, byId, modelName, toneOf, words } from "/dom.js";
 import { DriftView } from "/drift.js";
 import { EventList } from "/events.js";
+import { begin, chip } from "/frame.js";
 import { drawFigures, drawRecent } from "/glance.js";
 import { LiveView } from "/live.js";
 import { drawLatest, drawModel } from "/model.js";
@@ -21,18 +21,6 @@ const system = new SystemView();
 const VIEWS = { live, events, zones, speed, drift, "model-view": null, system };
 let newestEvent = 0;
 let placesVersion = "";
-
-function banner(text) {
-  byId("banner").hidden = !text;
-  byId("banner").textContent = text;
-  document.body.classList.toggle("offline", Boolean(text));
-}
-
-function chip(id, tone, text) {
-  const element = byId(id);
-  element.className = `chip ${tone}`;
-  element.textContent = text;
-}
 
 function drawHeader({ snapshot, healthy, role, may_log_in, may_log_out }) {
   const { state } = snapshot;
@@ -76,37 +64,4 @@ async function refresh() {
   drift.take(speed.points);
 }
 
-async function loop() {
-  if (!document.hidden) {
-    try {
-      await refresh();
-      banner("");
-    } catch (error) {
-      banner(`No answer from the agent (${error.message}). Trying again; what you see is old.`);
-    }
-  }
-  setTimeout(loop, PERIOD_MS);
-}
-
-function route() {
-  const [wanted] = location.hash.slice(1).split("/");
-  if (wanted === "main") return;
-  const name = wanted in VIEWS ? wanted : "live";
-  for (const [view, part] of Object.entries(VIEWS)) {
-    byId(view).hidden = view !== name;
-    part?.setShown(view === name);
-  }
-  for (const link of document.querySelectorAll(".places a")) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  window.scrollTo(0, 0);
-}
-
-byId("log-out").addEventListener("click", async () => {
-  await fetch("/logout", { method: "POST" });
-  location.reload();
-});
-addEventListener("hashchange", route);
-route();
-loop();
+begin({ views: VIEWS, refresh, answerer: "the agent", period_ms: PERIOD_MS });

@@ -1,0 +1,257 @@
+"""The fleet as a person looks at it: a line for every device, sums over all, and pages of the lines.
+
+The lines are made at most once in `FRESH_S`, more rarely where that takes long, and only while somebody looks;
+an answer has at most `PAGE_ROWS` of them however large the fleet is.
+"""
+
+from __future__ import annotations
+
+import bisect
+import enum
+import itertools
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from agent.fleet.inbox import Inbox
+from agent.fleet.registry import DeviceRecord, Registry
+from agent.host.clock import wall_ms
+from agent.schema.messages import State, Telemetry
+from agent.schema.topics import ParsedTopic
+
+FRESH_S = 3.0
+IDLE_FACTOR = 10
+PAGE_ROWS = 50
+BARS = 8
+HOTTEST = 5
+HEAT_STEPS_C = (40, 50, 60, 70, 80)
+_TEXT = 120
+_COLD = -math.inf
+
+T = TypeVar("T")
+
+
+class Condition(str, enum.Enum):
+    """How a device is: `trouble` is online and says what is wrong; `unheard` never spoke to this controller."""
+
+    ONLINE = "online"
+    TROUBLE = "trouble"
+    OFFLINE = "offline"
+    UNHEARD = "unheard"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """One line of the table; texts are shortened, and those of an offline device are its last words.
+
+    Attributes:
+        drift: Which cameras drifted and why, empty for none.
+        fps: Frames a second now, None while offline; `temperature_c` likewise.
+        heard_ms: When it was last heard by this controller's clock, Unix milliseconds; 0 for never.
+    """
+
+    id: str
+    groups: tuple[str, ...]
+    condition: Condition
+    release: str = ""
+    agent: str = ""
+    phase: str = ""
+    rung: str = ""
+    drift: str = ""
+    problem: str = ""
+    fps: float | None = None
+    temperature_c: float | None = None
+    heard_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which lines, in which order: `show` is a condition, `drifting` or `all`; `page` counts from 1."""
+
+    show: str = "all"
+    release: str = ""
+    search: str = ""
+    sort: str = "id"
+    page: int = 1
+
+
+SHOWN = frozenset({"all", "drifting", *(condition.value for condition in Condition)})
+SORTS: dict[str, Callable[[DeviceRow], Any]] = {
+    "id": lambda row: row.id,
+    "temperature": lambda row: -(_COLD if row.temperature_c is None else row.temperature_c),
+    "fps": lambda row: math.inf if row.fps is None else row.fps,
+    "heard": lambda row: row.heard_ms,
+}
+
+
+class Kept(Generic[T]):
+    """What `make` returned a moment ago; it runs once at a time, whoever asks, and a tenth of the time at most."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._kept: tuple[float, T] | None = None
+
+    def newest(self) -> T:
+        """Return it, made anew where it is older than `FRESH_S` and than ten times what making it took."""
+        with self._lock:
+            begun_s = time.monotonic()
+            if self._kept is None or begun_s > self._kept[0]:
+                made = self._make()
+                took_s = time.monotonic() - begun_s
+                self._kept = (time.monotonic() + max(FRESH_S, IDLE_FACTOR * took_s), made)
+            return self._kept[1]
+
+
+class FleetView:
+    """Listens to an inbox from its first message on; safe to ask from several threads.
+
+    Args:
+        registry: Who belongs to the fleet; who does not is not shown, whatever it says.
+        inbox: What devices say.
+    """
+
+    def __init__(self, registry: Registry, inbox: Inbox) -> None:
+        self._registry = registry
+        self._inbox = inbox
+        self._spoken: dict[str, State] = {}
+        self._heard_ms: dict[str, int] = {}
+        self._rows = Kept(self._look)
+        inbox.observe(self._note)
+
+    def rows(self) -> list[DeviceRow]:
+        """Return the line of every device, by id."""
+        return self._rows.newest()
+
+    def row(self, record: DeviceRecord) -> DeviceRow:
+        """Return the line of one device as it is now."""
+        said = self._spoken.get(record.id)
+        condition = self._condition(record)
+        speaks = condition in {Condition.ONLINE, Condition.TROUBLE}
+        telemetry = self._inbox.telemetry(record.id) if speaks else None
+        heard_ms = self._heard_ms.get(record.id, 0)
+        return _row(record, condition, said, telemetry, heard_ms)
+
+    def spoken(self, device: str) -> State | None:
+        """Return the last state that the device itself sent: the broker's word that it is gone says nothing else."""
+        return self._spoken.get(device)
+
+    def _look(self) -> list[DeviceRow]:
+        return [self.row(record) for record in self._registry.devices()]
+
+    def _condition(self, record: DeviceRecord) -> Condition:
+        state = self._inbox.state(record.id)
+        if record.revoked:
+            return Condition.REVOKED
+        if state is None:
+            return Condition.UNHEARD
+        if not state.online:
+            return Condition.OFFLINE
+        return Condition.TROUBLE if state.problem or state.unproven else Condition.ONLINE
+
+    def _note(self, topic: ParsedTopic, message: Any) -> None:
+        """Network thread: remember when a device spoke; its last will is not its own word."""
+        if isinstance(message, State):
+            if not message.online:
+                return
+            self._spoken[topic.device] = message
+        self._heard_ms[topic.device] = wall_ms()
+
+
+def chosen(rows: Iterable[DeviceRow], query: Query) -> dict[str, Any]:
+    """Return one page of the lines that a query asks for, and how many there are."""
+    wanted = [row for row in rows if _fits(row, query)]
+    wanted.sort(key=SORTS[query.sort])
+    pages = max(1, math.ceil(len(wanted) / PAGE_ROWS))
+    page = min(max(1, query.page), pages)
+    start = (page - 1) * PAGE_ROWS
+    shown = wanted[start : start + PAGE_ROWS]
+    return {"total": len(wanted), "page": page, "pages": pages, "rows": shown}
+
+
+def summary(rows: list[DeviceRow]) -> dict[str, Any]:
+    """Return sums over the fleet: as many lines for ten thousand devices as for ten."""
+    members = [row for row in rows if row.condition is not Condition.REVOKED]
+    warm = [row for row in members if row.temperature_c is not None]
+    hottest = sorted(warm, key=SORTS["temperature"])[:HOTTEST]
+    conditions = Counter(row.condition.value for row in rows)
+    return {
+        "devices": len(rows),
+        "conditions": {one.value: conditions[one.value] for one in Condition},
+        "drifting": sum(bool(row.drift) for row in members),
+        "groups": _by_group(members),
+        "releases": _most(row.release for row in members),
+        "agents": _most(row.agent for row in members),
+        "temperatures": _heat([row.temperature_c for row in warm if row.temperature_c is not None]),
+        "hottest": [{"id": row.id, "temperature_c": row.temperature_c} for row in hottest],
+    }
+
+
+def _row(
+    record: DeviceRecord,
+    condition: Condition,
+    said: State | None,
+    telemetry: Telemetry | None,
+    heard_ms: int,
+) -> DeviceRow:
+    if said is None:
+        return DeviceRow(record.id, record.groups, condition, heard_ms=heard_ms)
+    drift = ", ".join(f"{camera}: {cause}" for camera, cause in said.drifted.items())
+    return DeviceRow(
+        id=record.id,
+        groups=record.groups,
+        condition=condition,
+        release=_short(said.release or ""),
+        agent=_short(said.agent),
+        phase=said.phase.value,
+        rung=_short(said.rung),
+        drift=_short(drift),
+        problem=_short(said.problem or said.unproven),
+        fps=telemetry.fps if telemetry else None,
+        temperature_c=telemetry.temperature_c if telemetry else None,
+        heard_ms=heard_ms,
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
+
+
+def _fits(row: DeviceRow, query: Query) -> bool:
+    if query.show == "drifting":
+        shown = bool(row.drift)
+    else:
+        shown = query.show in {"all", row.condition.value}
+    searched = query.search in row.id or query.search in row.groups
+    return shown and searched and query.release in {"", row.release}
+
+
+def _by_group(rows: list[DeviceRow]) -> list[dict[str, Any]]:
+    """Return the largest groups with how many of each condition; a device counts in each of its groups."""
+    sizes = Counter(group for row in rows for group in row.groups)
+    pairs = Counter((group, row.condition.value) for row in rows for group in row.groups)
+    return [
+        {"name": name, "conditions": {one.value: pairs[name, one.value] for one in Condition}}
+        for name, _ in sizes.most_common(BARS)
+    ]
+
+
+def _most(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the commonest names with how many have each; the rest together, whose name is null."""
+    counts = Counter(names)
+    most = counts.most_common(BARS)
+    rest = counts.total() - sum(count for _, count in most)
+    others = [(None, rest)] if rest else []
+    return [{"name": name, "count": count} for name, count in [*most, *others]]
+
+
+def _heat(temperatures_c: Iterable[float]) -> list[dict[str, Any]]:
+    counts = Counter(bisect.bisect(HEAT_STEPS_C, temperature) for temperature in temperatures_c)
+    between = [f"{low} to {high} °C" for low, high in itertools.pairwise(HEAT_STEPS_C)]
+    names = [f"under {HEAT_STEPS_C[0]} °C", *between, f"{HEAT_STEPS_C[-1]} °C and more"]
+    return [{"name": name, "count": counts[number]} for number, name in enumerate(names)]
