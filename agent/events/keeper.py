@@ -55,9 +55,11 @@ class EventKeeper:
         self._lock = threading.RLock()
 
     def resume(self) -> None:
-        """End what the previous life of the agent left open."""
-        for record in self._store.open_events():
-            self._pass_on(_ended(record.event))
+        """End what the previous life of the agent left open; what had just begun is told again, word for word, first."""
+        for event in [record.event for record in self._store.open_events()]:
+            if event.type == "new":
+                self._pass_on(event)
+            self._pass_on(_ended(event))
 
     def event(self, event: Event, worker: int) -> None:
         """Take an event of a worker (its process id)."""

@@ -1,7 +1,8 @@
 """The event store: events with snapshot, thumbnail and clip, on disk, within bounds.
 
 Rules
-- `put` never blocks on the disk and never raises; the store's own loop writes.
+- `put` never raises and waits for no picture: the store's own loop writes. Only the row of a new event is written at once,
+  before anybody is told of it, so that the next life of the agent knows what it has to end.
 - Pictures of the oldest events go first when `max_mb` is reached; events go after `retain_days`.
 - A file is written whole or not at all (`Disk.write_atomic`), then indexed; what a power cut left in between
   is tidied at the next start.
@@ -77,6 +78,8 @@ class EventStore:
 
     def put_event(self, event: Event) -> None:
         """Take an event's newest message."""
+        if event.type == "new" and self._attempt(lambda: self._write_events([event])):
+            return
         with self._news:
             self._events[event.id] = event
             self._news.notify()

@@ -74,12 +74,16 @@ def test_an_update_that_nobody_announced_is_its_new(keeper: EventKeeper, heard: 
 
 def test_what_the_last_life_left_open_ends_in_the_next(make_store: MakeStore, heard: Heard) -> None:
     first = make_store()
-    EventKeeper(first, lambda _: None, lambda _: None).event(event(1), 7)
+    keeper = EventKeeper(first, lambda _: None, lambda _: None)
+    for begun in (event(1), event(2)):
+        keeper.event(begun, 7)
+    keeper.event(event(2, "update"), 7)
     first.flush()
     second = make_store()
     EventKeeper(second, heard.events.append, heard.zones.append).resume()
     second.flush()
-    assert heard.types == [("1", "end")]
+    assert heard.types == [("1", "new"), ("1", "end"), ("2", "end")]
+    assert heard.events[0] == event(1), "whether it arrived is not known: told again, word for word"
     assert second.open_events() == []
 
 

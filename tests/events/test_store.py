@@ -51,6 +51,13 @@ def test_an_event_comes_back_with_its_pictures(make_store: MakeStore) -> None:
     assert (store.report().events, store.report().bytes) == (1, 21)
 
 
+def test_a_new_event_is_known_to_the_next_life_however_soon_this_one_ends(
+    make_store: MakeStore,
+) -> None:
+    make_store().put_event(event(1, "new"))  # and nothing is flushed
+    assert [one.event.id for one in make_store().open_events()] == ["boot-door-1"]
+
+
 def test_what_is_not_there_is_none(make_store: MakeStore) -> None:
     store = make_store()
     store.put_event(event())
