@@ -44,8 +44,7 @@ from agent.schema.messages import Role, UpdateReport
 from agent.schema.snapshot import Snapshot
 from agent.web.access import Access
 from agent.web.answers import json_answer, number_in, refusal
-from agent.web.login import Login
-from agent.web.pages import page_file, page_routes
+from agent.web.application import page_application
 
 STATUS_INTERVAL_S = 0.5
 HEARTBEAT_FRESH_S = 5.0
@@ -66,11 +65,7 @@ class Memory:
 def application(sources: Sources, memory: Memory, viewers: Viewers, access: Access) -> Starlette:
     """Return the application; every request must still pass `agent.web.guard.Guard`."""
     answers = _Answers(sources, memory, viewers, access)
-    login = Login(access, page_file("login.html"))
     routes = [
-        *page_routes(Path(__file__).with_name("page")),
-        Route("/login", login.answer, methods=["GET", "POST"]),
-        Route("/logout", login.leave, methods=["POST"]),
         Route("/api/status", answers.status),
         Route("/api/events", answers.events),
         Route("/api/history", answers.history),
@@ -84,8 +79,7 @@ def application(sources: Sources, memory: Memory, viewers: Viewers, access: Acce
         Route("/healthz", answers.health),
         Route("/metrics", answers.metrics),
     ]
-    handlers = dict.fromkeys((VigilError, HTTPException), _error_answer)
-    return Starlette(routes=routes, exception_handlers=handlers)
+    return page_application(Path(__file__).with_name("page"), access, routes, _explain)
 
 
 class _Answers:
@@ -170,9 +164,5 @@ def reasons_degraded(snapshot: Snapshot) -> list[str]:
     return ["worker.silent"] if snapshot.heartbeat_age_s > HEARTBEAT_FRESH_S else []
 
 
-async def _error_answer(_: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        return refusal(error.status_code, "http", error.detail)
-    if isinstance(error, VigilError):
-        return refusal(503, error.code, error.message)
-    raise error
+def _explain(error: VigilError) -> str:
+    return error.message

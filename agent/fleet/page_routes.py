@@ -32,9 +32,8 @@ from agent.fleet.rollout_plan import Wave
 from agent.fleet.rollout_rules import Step
 from agent.fleet.rollout_store import Rollout, RolloutStore
 from agent.web.access import Access
-from agent.web.answers import json_answer, number_in, refusal
-from agent.web.login import Login
-from agent.web.pages import page_file, page_routes
+from agent.web.answers import json_answer, number_in
+from agent.web.application import page_application
 
 ROLLOUTS_SHOWN = 20
 GRANTS_SHOWN = 20
@@ -52,19 +51,14 @@ class Sources:
 def application(sources: Sources, view: FleetView, access: Access) -> Starlette:
     """Return the application; every request must still pass `agent.web.guard.Guard`."""
     answers = _Answers(sources, view, access)
-    login = Login(access, page_file("login.html"))
     routes = [
-        *page_routes(Path(__file__).with_name("page")),
-        Route("/login", login.answer, methods=["GET", "POST"]),
-        Route("/logout", login.leave, methods=["POST"]),
         Route("/api/fleet", answers.fleet),
         Route("/api/devices", answers.devices),
         Route("/api/device/{device}", answers.device),
         Route("/api/rollouts", answers.rollouts),
         Route("/healthz", answers.health),
     ]
-    handlers = dict.fromkeys((VigilError, HTTPException), _error_answer)
-    return Starlette(routes=routes, exception_handlers=handlers)
+    return page_application(Path(__file__).with_name("page"), access, routes, _explain)
 
 
 class _Answers:
@@ -166,9 +160,5 @@ def _one_of(request: Request, name: str, known: Collection[str], standard: str) 
     return value
 
 
-async def _error_answer(_: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        return refusal(error.status_code, "http", error.detail)
-    if isinstance(error, VigilError):
-        return refusal(503, error.code, "the controller cannot read its own records; see its log")
-    raise error
+def _explain(_: VigilError) -> str:
+    return "the controller cannot read its own records; see its log"
