@@ -135,7 +135,7 @@ class Ledger:
         """Append a row for what happened at `at_ms`, unless it is there: whoever was cut off may tell it again."""
         sql = "select 1 from audit where (kind, text, at_ms) = (?, ?, ?)"
         with self._transaction():
-            if self._one(sql, kind, text, at_ms) is None:
+            if self._one(sql, kind, _storable(text), at_ms) is None:
                 self._append(kind, text, at_ms)
 
     def rows(self, newest: int = 100) -> list[AuditRow]:
@@ -192,8 +192,7 @@ class Ledger:
 
     def _append(self, kind: str, text: str, at_ms: int) -> None:
         number, last = self._head()
-        # Text may quote hostile input: SQLite cannot store lone surrogates.
-        clean = text.encode("utf-8", "backslashreplace").decode()
+        clean = _storable(text)
         row = AuditRow(number + 1, at_ms, kind, clean, "")
         values = (row.number, at_ms, kind, clean, chained(last, row))
         self._db.execute("insert into audit values (?, ?, ?, ?, ?)", values)
@@ -228,3 +227,8 @@ class Ledger:
             raise StorageError(
                 f"{self._path}: {error}", code=code, hint="check the disk"
             ) from error
+
+
+def _storable(text: str) -> str:
+    """Return text that may quote hostile input as SQLite can store it: without lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -182,7 +182,7 @@ def test_refusals_and_other_events_are_recorded_in_order(ledger: Ledger) -> None
 
 def test_what_is_told_twice_is_recorded_once(ledger: Ledger) -> None:
     for at_ms in (NOW_MS, NOW_MS, NOW_MS + 1):
-        ledger.record_once("update", "gate/parts/2.0.0 failed", at_ms)
+        ledger.record_once("update", "gate/parts/2.0.0 failed: \ud800", at_ms)
     assert [row.at_ms for row in ledger.rows()] == [NOW_MS, NOW_MS + 1]
     ledger.verify()
 
