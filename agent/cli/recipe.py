@@ -21,6 +21,7 @@ from agent.cli.golden import golden_pictures, look
 from agent.cli.output import write_file
 from agent.cli.variants import Made, Workbench
 from agent.errors import PackageError
+from agent.release.attest import DATASET
 from agent.release.cache import Cache
 from agent.release.draft_file import DRAFT_SCHEMA, DraftFile, GoldenFile, VariantFile
 from agent.release.gate import reasons_against
@@ -48,15 +49,16 @@ def make_draft(path: Path, work: Path | None = None) -> Path:
     """
     recipe = load_recipe(path)
     folder = path.resolve().parent
-    return _Build(recipe, folder, (work or folder / WORK_FOLDER).resolve()).draft()
+    return _Build(path, recipe, (work or folder / WORK_FOLDER).resolve()).draft()
 
 
 class _Build:
-    """One recipe, carried out: paths of the recipe begin in `folder`, what is made lies in `work`."""
+    """The recipe at `path`, carried out: its paths begin in its folder, what is made lies in `work`."""
 
-    def __init__(self, recipe: Recipe, folder: Path, work: Path) -> None:
+    def __init__(self, path: Path, recipe: Recipe, work: Path) -> None:
+        self._path = path
         self._recipe = recipe
-        self._folder = folder
+        self._folder = path.resolve().parent
         self._work = work
         self._cache = Cache(work, _tell)
 
@@ -111,7 +113,19 @@ class _Build:
             limits=recipe.limits,
             probation=recipe.probation,
             provenance=recipe.provenance,
+            materials=self._materials(),
         )
+
+    def _materials(self) -> dict[str, str]:
+        """Return the digests of what everything was made from and judged on, by name."""
+        recipe = self._recipe
+        named = {"recipe": self._path.name, DATASET: recipe.validation.dataset}
+        named["validation pictures"] = recipe.validation.images
+        if recipe.calibration is not None and any(one.quantise for one in recipe.variants):
+            named["calibration pictures"] = recipe.calibration.source
+        for one in recipe.variants:
+            named |= {f"source {name}": name for name in (one.source, one.reference) if name}
+        return {name: self._cache.digest(self._folder / file) for name, file in named.items()}
 
     def _variant(self, made: Made) -> VariantFile:
         wanted, facts = made.wanted, made.facts
