@@ -84,13 +84,14 @@ class Pkcs11Token:
                 self._refuse_other_type(ObjectClass.PRIVATE_KEY)
                 with self._writing() as session:
                     _generate(session, self._config.key, MechanismFlag.SIGN | MechanismFlag.VERIFY)
+        with self._faults():
+            self._signing_key()
         return self.public()
 
     def sign(self, digest: bytes) -> bytes:
         """Return the ECDSA signature r ‖ s, 64 bytes, of a SHA-256 digest."""
         with self._faults():
-            key = self._one(ObjectClass.PRIVATE_KEY)
-            return bytes(key.sign(digest, mechanism=Mechanism.ECDSA))
+            return bytes(self._signing_key().sign(digest, mechanism=Mechanism.ECDSA))
 
     def public(self) -> bytes:
         """Return the public point, 65 bytes."""
@@ -168,6 +169,12 @@ class Pkcs11Token:
         if len(found) > 1:
             raise MultipleObjectsReturned(f"{len(found)} keys {label!r}")
         return found[0]
+
+    def _signing_key(self) -> Any:
+        key = self._one(ObjectClass.PRIVATE_KEY)
+        if not key[Attribute.SIGN]:
+            raise self._error("KeyFunctionNotPermitted", f"key {self._config.key!r} may not sign")
+        return key
 
     def _refuse_other_type(self, kind: ObjectClass) -> None:
         label = self._config.key
