@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from agent.fleet.operators import CommandDesk, SignedCommand, deploy_order
 from agent.fleet.rollout_commands import for_devices
 from agent.fleet.rollout_rules import Standing
 from agent.fleet.rollout_runner import RolloutRunner
-from agent.fleet.rollout_store import Rollout, RolloutStore
+from agent.fleet.rollout_store import Rollout, RolloutStore, Row
 from agent.fleet.rollout_tally import Step
 from agent.schema.manifest import ReleaseRef
 from tests.fleet.rollout_world import PATH, PLAN, SHA256, START_MS, WAVES, Death, Fuse, World
@@ -171,15 +172,23 @@ def test_two_controllers_ask_a_device_once(
 def test_a_step_reads_what_moved_and_not_the_whole_fleet(
     store: RolloutStore, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, read = runner(store, world), []
+    run = runner(store, world)
+    read: list[str] = []
     world.tell_states()
     run.step()
     world.live()
     whole, some = store.devices, store.some_devices
-    monkeypatch.setattr(store, "devices", lambda name: read.append("all") or whole(name))
-    monkeypatch.setattr(
-        store, "some_devices", lambda name, found: read.extend(found) or some(name, found)
-    )
+
+    def devices(name: str) -> list[Row]:
+        read.append("all")
+        return whole(name)
+
+    def some_devices(name: str, found: Collection[str]) -> list[Row]:
+        read.extend(found)
+        return some(name, found)
+
+    monkeypatch.setattr(store, "devices", devices)
+    monkeypatch.setattr(store, "some_devices", some_devices)
     for _ in range(5):
         run.step()
     assert set(read) == {"cam-1"}
