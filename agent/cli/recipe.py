@@ -27,7 +27,7 @@ from agent.release.draft_file import DRAFT_SCHEMA, DraftFile, GoldenFile, Varian
 from agent.release.gate import reasons_against
 from agent.release.recipe import Recipe, load_recipe
 from agent.schema.document import to_json, to_yaml
-from agent.schema.values import FamilyName, Precision, TaskName
+from agent.schema.values import FamilyName, TaskName
 
 if TYPE_CHECKING:
     from agent.vision.gallery import Picture
@@ -133,7 +133,7 @@ class _Build:
             id=wanted.id,
             model=self._relative(made.file),
             backend=wanted.backend,
-            precision=Precision.INT8 if wanted.quantise else wanted.precision,
+            precision=wanted.shipped_precision,
             family=FamilyName(facts.family),
             input=facts.input,
             accuracy=made.evidence.accuracy,
