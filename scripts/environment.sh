@@ -121,14 +121,14 @@ python_with_venv() {
 # Does nothing when the stamp says that this was done for the same lock, project file and Python; changes only what
 # differs when it was done here with the same Python.
 environment() {
-    local folder=$1 lock=$2 python stamp done surplus
+    local folder=$1 lock=$2 python stamp before surplus
     python=$(python_with_venv) || exit 1
     stamp=$("$python" -VV && cat "$lock" "$root/pyproject.toml" | sha256sum && printf '%s\n' "$root")
-    done=$(cat "$folder/stamp" 2>/dev/null || true)
-    [ "$done" != "$stamp" ] || return 0
+    before=$(cat "$folder/stamp" 2>/dev/null || true)
+    [ "$before" != "$stamp" ] || return 0
     say "setting up ${folder#"$root"/} from ${lock#"$root"/}"
     rm -f "$folder/stamp"
-    [ "$(sed 2d <<<"$done")" = "$(sed 2d <<<"$stamp")" ] || "$python" -m venv --clear "$folder"
+    [ "$(sed 2d <<<"$before")" = "$(sed 2d <<<"$stamp")" ] || "$python" -m venv --clear "$folder"
     pip_install "$folder" --require-hashes -r "$lock"
     pip_install "$folder" --no-deps --no-build-isolation -e "$root"
     surplus=$(comm -23 <("$folder/bin/python" -m pip list --format=freeze | package_names) \

@@ -1,5 +1,7 @@
 """The parts every test may ask for, and how tests are shared out when several processes run them."""
 
+import os
+
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
@@ -10,6 +12,10 @@ from tests.parts.certificates import authority
 from tests.parts.provisioned import provisioned
 from tests.parts.site import module_site, own_site, session_site, site
 from tests.parts.tokens import soft_token, soft_tpm
+
+# Readline tells them to the processes it starts; the command line's tables would keep that width whatever a test sets.
+os.environ.pop("COLUMNS", None)
+os.environ.pop("LINES", None)
 
 _TOGETHER = "tests/provisioning/"  # they work on copies of one machine that takes minutes to make
 
