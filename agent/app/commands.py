@@ -12,6 +12,7 @@ from agent.app.lifecycle import EXIT_RELOAD, EXIT_RESTART
 from agent.app.rare_commands import rare_handlers
 from agent.app.self_update import update_agent_handler
 from agent.app.settings_keeper import SettingsKeeper
+from agent.app.shadow import ShadowCommands
 from agent.app.standing import Standing
 from agent.app.upkeep import RESTART, Upkeep
 from agent.app.wiring import policy_path
@@ -46,6 +47,7 @@ class Ports:
         end: Ends the run of the agent with an exit status.
         logbook: The last lines of the log.
         examples: Pictures that are worth a label.
+        shadow: Another model beside the running one.
     """
 
     settings: Settings
@@ -57,6 +59,7 @@ class Ports:
     end: Callable[[int], None]
     logbook: Logbook
     examples: Examples
+    shadow: ShadowCommands
 
 
 class Commands:
@@ -112,6 +115,7 @@ class Commands:
             "set-config": self.settings.command,
             "set-config-protected": self.settings.protected_command,
             **self._upkeep().handlers(),
+            **self._ports.shadow.handlers(self.errands, self._limit_bytes),
             "snapshot": self.errands.handler(pictures.snapshot),
             "capture": self.errands.handler(pictures.capture),
             "collect-examples": self.errands.handler(self._collect_examples),
