@@ -29,7 +29,7 @@ from agent.schema.messages import CommandBody
 from agent.schema.shadow import ShadowRecord, StartShadowArgs
 from agent.supervisor import Conversation, Shadow, Supervisor
 from agent.supervisor.comparison import report_of
-from agent.supervisor.shadow import UPDATE, Ports
+from agent.supervisor.shadow import UPDATE, Means, Ports
 from agent.update.endings import is_over
 from agent.update.installer import Updater
 from agent.update.metered import Meter
@@ -60,7 +60,8 @@ def make_shadow(device: Device, around: Neighbours) -> Shadow:
         pin=device.store.pin,
         on_differing=around.examples.differing,
     )
-    return Shadow(device.folder, settings.cameras, talk, settings.memory_mb, ports, device.disk)
+    means = Means(settings.memory_mb)
+    return Shadow(device.folder, settings.cameras, talk, means, ports, device.disk)
 
 
 def _load(device: Device, record: ShadowRecord) -> InstalledRelease:

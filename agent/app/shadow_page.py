@@ -36,7 +36,7 @@ def shadow_page(report: ShadowReport, labels: Sequence[str], pictures: Mapping[s
             bars("Objects seen by both, as a share of those seen by any", shares),
             heading("Time for a frame"),
             note(
-                "From scaling to boxes. The candidate has one thread and the lowest priority and gives way to everything: "
+                "From scaling to boxes. The candidate has one thread and a low priority and gives way to everything: "
                 "what it takes here is an upper bound, not what it would take in service."
             ),
             table(("model", "frames", "p50 ms", "p95 ms"), _latencies(report)),

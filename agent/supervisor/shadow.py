@@ -1,7 +1,7 @@
 """Shadow mode: a candidate model judges live frames beside the running one, and nobody acts on what it sees.
 
 Rules
-- The candidate has a worker of its own without cameras, confined like every other, with one thread and the lowest
+- The candidate has a worker of its own without cameras, confined like every other, with one thread and a low
   priority. The running one gives its newest picture with the boxes that it found in it, as for a snapshot.
 - One frame at a time; after it the candidate rests so long that its share of a core stays within the order's.
 - No frame is compared while the device has reason to rest (hot, busy, an update): it is counted as skipped. For an
@@ -69,6 +69,17 @@ class Ports:
     on_differing: Callable[[FrameGrabbed, bytes], None]
 
 
+@dataclass(frozen=True)
+class Means:
+    """What the candidate's worker may use: MiB of memory, and its niceness.
+
+    At 10 it gets a tenth of a core that somebody else wants whole; at 19 a busy board would not even load it.
+    """
+
+    memory_mb: int
+    niceness: int = 10
+
+
 class Shadow:
     """Compares in a loop of its own; one run at a time, the last one's findings stay.
 
@@ -76,7 +87,7 @@ class Shadow:
         folder: The state folder.
         cameras: Those of the device.
         talk: How the candidate is spoken with; one thread.
-        memory_mb: What the candidate may use, MiB.
+        means: What the candidate may use.
         ports: The rest of the agent.
         disk: Where to write.
     """
@@ -86,15 +97,17 @@ class Shadow:
         folder: Path,
         cameras: list[CameraConfig],
         talk: Conversation,
-        memory_mb: int,
+        means: Means,
         ports: Ports,
         disk: Disk = REAL_DISK,
     ) -> None:
         self._names = comparable(cameras)
         self._cameras = cycle(self._names)
-        self._talk, self._memory_mb, self._ports = talk, memory_mb, ports
+        self._talk, self._ports = talk, ports
+        command = (*COMMAND, "--nice", str(means.niceness))
+        self._spawn = lambda: WorkerProcess(means.memory_mb, _ignore, _ignore, command)
         self._seen_ms: dict[str, float] = {}
-        self._last_frame: dict[str, int] = {}
+        self._last_ms: dict[str, int] = {}
         self._worker: WorkerProcess | None = None
         self._failures = 0
         self._due_ns = 0
@@ -203,8 +216,8 @@ class Shadow:
         except VigilError as error:
             log.info("camera %s gives no picture to compare models by: %s", camera, error)
             return None
-        is_new = self._last_frame.get(camera) != frame.frame
-        self._last_frame[camera] = frame.frame
+        is_new = self._last_ms.get(camera) != frame.captured_ms
+        self._last_ms[camera] = frame.captured_ms
         return (frame, jpeg) if is_new else None
 
     def _compare(self, record: ShadowRecord, frame: FrameGrabbed, jpeg: bytes) -> float:
@@ -237,9 +250,7 @@ class Shadow:
 
     def _hire(self, record: ShadowRecord) -> WorkerProcess:
         release = self._ports.open(record)
-        worker = WorkerProcess(
-            self._memory_mb, _ignore, _ignore, command=(*COMMAND, "--nice", "19")
-        )
+        worker = self._spawn()
         try:
             self._talk.load(worker, release, _LOAD_S)
         except VigilError:
