@@ -103,9 +103,7 @@ class Shadow:
     ) -> None:
         self._names = comparable(cameras)
         self._cameras = cycle(self._names)
-        self._talk, self._ports = talk, ports
-        command = (*COMMAND, "--nice", str(means.niceness))
-        self._spawn = lambda: WorkerProcess(means.memory_mb, _ignore, _ignore, command)
+        self._talk, self._means, self._ports = talk, means, ports
         self._seen_ms: dict[str, float] = {}
         self._last_ms: dict[str, int] = {}
         self._worker: WorkerProcess | None = None
@@ -250,7 +248,8 @@ class Shadow:
 
     def _hire(self, record: ShadowRecord) -> WorkerProcess:
         release = self._ports.open(record)
-        worker = self._spawn()
+        command = (*COMMAND, "--nice", str(self._means.niceness))
+        worker = WorkerProcess(self._means.memory_mb, _ignore, _ignore, command)
         try:
             self._talk.load(worker, release, _LOAD_S)
         except VigilError:

@@ -6,6 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import msgspec
+
 from agent.fleet.labelling import write_dataset
 from agent.schema.examples import Reason
 from agent.schema.values import Box
@@ -34,10 +36,7 @@ def test_a_dataset_of_examples_is_checked_and_validated(tmp_path: Path) -> None:
     examples = []
     for number, path in enumerate([asset("images/bus.jpg"), asset("images/zidane.jpg")]):
         picture = read_picture(path)
-        fields = ("label", "score", "x_min", "y_min", "x_max", "y_max")
-        boxes = [
-            Box(**dict(zip(fields, box, strict=True))) for box in detector.detect(picture).golden()
-        ]
+        boxes = msgspec.convert(detector.detect(picture).golden(), list[Box])
         examples.append(
             example(
                 reason=Reason.CONTROL,
