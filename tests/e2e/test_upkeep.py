@@ -145,10 +145,11 @@ def test_a_release_that_is_not_active_is_judged_on_live_frames_and_reported(
     assert ask(site, device, "start-shadow").code == "shadow.same"
     reply = ask(site, device, "start-shadow", **asked, frames=3, every_s=0.2, cpu_percent=50)
     assert (reply.status, reply.data.get("candidate")) == (OK, "sorters/parts/2.0.0"), reply
-    until(lambda: "2.0.0" in device.cli("status").stdout, 60, "the status tells of it")
-    until(lambda: ask(site, device, "stop-shadow").code == "shadow.none", 60, "its end", every_s=1)
+    until(lambda: "ended: frames" in device.cli("status").stdout, 120, "its end", every_s=1)
+    assert ask(site, device, "stop-shadow").code == "shadow.none"
+    since_s = site.heard[-1].at_s
     reply = ask(site, device, "shadow-report")
-    told = site.fleet.controller.inbox.replies(reply.id)
+    told = [one for one in site.messages(device, Reply, since_s) if one.id == reply.id]
     files = unpacked(data_of([one.data["attachment"] for one in told if "attachment" in one.data]))
     report = json.loads(files["report.json"])
     assert (report["end"], report["frames"], reply.data["frames"]) == ("frames", 3, 3)
