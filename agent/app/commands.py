@@ -30,11 +30,10 @@ from agent.schema.governor import PinRungArgs
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import CommandBody, DeployArgs, Telemetry
 from agent.schema.topics import DeviceTopics
+from agent.telemetry.outbox import MAX_PAYLOAD_BYTES
 from agent.update.installer import Updater
 from agent.update.ports import Offer
 from agent.update.selfupdate.updater import SelfUpdater
-
-MAX_REPLY_BYTES = 96 * 1024
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class Commands:
 
     def _limit_bytes(self) -> int:
         """Return how large a reply may be; the topic and the packet's head need a little, too."""
-        return min(MAX_REPLY_BYTES, self._ports.standing.link.max_packet_bytes - 512)
+        return min(MAX_PAYLOAD_BYTES, self._ports.standing.link.max_packet_bytes - 512)
 
     def _reload(self) -> None:
         self._ports.end(EXIT_RELOAD)
