@@ -96,10 +96,10 @@ class Workbench:
         """
         if len(made.stages) == 1 or made.file.suffix != ".onnx":
             return []
-        first = self._report(made.stages[0][1], made.facts)
+        reports = [self._report(file, made.facts) for _, file in made.stages]
         return [
-            figures(made.wanted.id, step, file, self._report(file, made.facts), first)
-            for step, file in made.stages
+            figures(made.wanted.id, step, file, report, reports[0] if number else None)
+            for number, ((step, file), report) in enumerate(zip(made.stages, reports, strict=True))
         ]
 
     def hide(self, made: Made) -> Made:

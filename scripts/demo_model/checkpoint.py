@@ -78,7 +78,10 @@ def _statistics(
     handles = [block.conv.register_forward_hook(note(name)) for name, block in blocks.items()]
     with torch.no_grad():
         for path in sorted((stills / "images").glob("*.jpg"))[:STILLS]:
-            picture = cv2.resize(cv2.imread(str(path)), (SIZE, SIZE))[:, :, ::-1]
+            read = cv2.imread(str(path))
+            if read is None:
+                raise SystemExit(f"{path}: cannot be read as a picture")
+            picture = cv2.resize(read, (SIZE, SIZE))[:, :, ::-1]
             values = np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32) / 255
             network(torch.from_numpy(values)[None])
     for handle in handles:

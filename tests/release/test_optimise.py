@@ -83,7 +83,17 @@ def test_steps_are_kept_as_a_document_and_a_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = [
-        StepFigures("int8-320", step, size, 1000, 5_000_000, 2.0, 0.7, 0.9, worst)
+        StepFigures(
+            of="int8-320",
+            step=step,
+            size_bytes=size,
+            parameters=1000,
+            macs=5_000_000,
+            infer_ms=2.0,
+            map50_95=0.7,
+            map50=0.9,
+            worst_class=worst,
+        )
         for step, size, worst in (("source", 4000, ""), ("int8", 1000, "bolt"))
     ]
     show_steps(steps, tmp_path / "steps.json")
