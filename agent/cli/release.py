@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
     from agent.release.repository import Repository
+    from agent.release.review import Review
 
 app = typer.Typer(
     name="release", help="Seal, sign and publish models (workstation).", no_args_is_help=True
@@ -160,8 +162,12 @@ def approve(
     carried: Annotated[
         Path | None, typer.Option(help="Copy of the staged document, approved elsewhere.")
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Sign without being asked.")] = False,
 ) -> None:
-    """Approve a staged document with your key, or take over approvals from a carried copy."""
+    """Approve a staged document with your key, or take over approvals from a carried copy.
+
+    What you would sign is shown first; at a terminal you are asked.
+    """
     from agent.host.disk import REAL_DISK
     from agent.release.repository import Repository
     from agent.release.shelf import DOCUMENT_LIMIT
@@ -171,6 +177,9 @@ def approve(
     if carried is not None:
         opened.collect(role, REAL_DISK.read(carried, DOCUMENT_LIMIT))
     if key:
+        _show_review(opened.review(role))
+        if sys.stdin.isatty() and not yes:
+            typer.confirm("Sign this?", abort=True)
         opened.approve(role, [load_signer(path) for path in key])
     _show_staged(opened)
 
@@ -209,6 +218,8 @@ def inspect(repository: RepositoryFolder) -> None:
             for ref in opened.releases(role):
                 table.add_row(role, ref.label, str(ref.counter), ref.path, ref.sha256)
     console.print(table)
+    for standing in opened.standings():
+        _show_review(opened.review(standing.role))
     _show_staged(opened)
 
 
@@ -219,6 +230,15 @@ def _online(keys: Path) -> tuple[Sequence[Signer], Sequence[Signer]]:
     return list(load_signers(keys / SNAPSHOT).values()), list(
         load_signers(keys / TIMESTAMP).values()
     )
+
+
+def _show_review(found: Review) -> None:
+    """Show what an approval agrees to; unwrapped, so that two people can compare and search."""
+    lines = [
+        f"{found.role} version {found.version}, until {found.expires:%Y-%m-%d}, digest {found.sha256}",
+        *(f"  {change}" for change in found.changes),
+    ]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def _show_staged(repository: Repository) -> None:

@@ -29,8 +29,8 @@ from agent.fleet.controller import Controller
 from agent.fleet.fleet_view import SHOWN, SORTS, FleetView, Kept, Query, chosen, summary
 from agent.fleet.registry import Registry
 from agent.fleet.rollout_plan import Wave
-from agent.fleet.rollout_rules import Step
 from agent.fleet.rollout_store import Rollout, RolloutStore
+from agent.fleet.rollout_tally import Step
 from agent.web.access import Access
 from agent.web.answers import json_answer, number_in
 from agent.web.application import page_application

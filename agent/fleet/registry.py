@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,18 +73,26 @@ class Registry:
 
     def put_device(self, record: DeviceRecord) -> None:
         """Register a device, or replace what was known of it."""
-        row = {
-            "id": record.id,
-            "class": record.device_class,
-            "groups": list(record.groups),
-            "public_key": record.public_key,
-            "serial": record.serial,
-            "revoked": int(record.revoked),
-            "enrolled_ms": record.enrolled_ms,
-        }
+        self.put_devices([record])
+
+    def put_devices(self, records: Sequence[DeviceRecord]) -> None:
+        """Register all of these devices, or none, or replace what was known of them."""
+        rows = [
+            {
+                "id": record.id,
+                "class": record.device_class,
+                "groups": list(record.groups),
+                "public_key": record.public_key,
+                "serial": record.serial,
+                "revoked": int(record.revoked),
+                "enrolled_ms": record.enrolled_ms,
+            }
+            for record in records
+        ]
+        old = sql.delete(DEVICES).where(DEVICES.c.id == sql.bindparam("old"))
         with self._database.transaction() as connection:
-            connection.execute(sql.delete(DEVICES).where(DEVICES.c.id == record.id))
-            connection.execute(sql.insert(DEVICES).values(row))
+            connection.execute(old, [{"old": record.id} for record in records])
+            connection.execute(sql.insert(DEVICES), rows)
 
     def device(self, device: str) -> DeviceRecord | None:
         """Return a device's record, None when it is not registered."""

@@ -18,12 +18,15 @@
 from __future__ import annotations
 
 import enum
+import heapq
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from agent.errors import CommandError
 from agent.fleet.rollout_plan import WHOLE, Plan, share_of
+from agent.fleet.rollout_tally import Progress, Tally, WaveTally
 
 
 class Standing(str, enum.Enum):
@@ -34,16 +37,6 @@ class Standing(str, enum.Enum):
     HALTED = "halted"
     DONE = "done"
     ABORTED = "aborted"
-
-
-class Step(str, enum.Enum):
-    """Where a device is in a roll-out."""
-
-    WAITING = "waiting"
-    ASKED = "asked"
-    WORKING = "working"
-    COMMITTED = "committed"
-    FAILED = "failed"
 
 
 class Verdict(str, enum.Enum):
@@ -61,30 +54,6 @@ MOVES = {
     (Standing.PAUSED, "resume"): Standing.RUNNING,
     (Standing.PAUSED, "abort"): Standing.ABORTED,
 }
-_OPEN = {Step.ASKED, Step.WORKING}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One device of a roll-out.
-
-    Attributes:
-        wave: Number of its wave, from 0.
-        sent_ms: When it was asked, Unix milliseconds.
-        settled_ms: When its end was heard of.
-        online: Whether it can be reached now.
-        valid: Whether there is a command for it that has not expired.
-        unsure: It was written down as asked, and nobody knows whether the command left.
-    """
-
-    device: str
-    wave: int
-    step: Step = Step.WAITING
-    sent_ms: int = 0
-    settled_ms: int = 0
-    online: bool = True
-    valid: bool = True
-    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,39 +81,48 @@ def moved(standing: Standing, order: str) -> Standing:
 
 
 def decide(plan: Plan, devices: Sequence[Progress], now_ms: int) -> Decision:
-    """Decide what a running roll-out does at `now_ms` (Unix milliseconds).
+    """Decide what a running roll-out with these devices does at `now_ms` (Unix milliseconds)."""
+    return decide_next(plan, Tally(len(plan.waves), devices), now_ms)
+
+
+def decide_next(plan: Plan, tally: Tally, now_ms: int, *, connected: bool = True) -> Decision:
+    """Decide the same for devices that are counted already; nobody is asked while we are not `connected`.
 
     Failures are looked at first, in all waves: nobody is asked in the same breath in which it halts.
     """
-    waves = [[one for one in devices if one.wave == number] for number in range(len(plan.waves))]
-    halt = _halt(plan, waves, now_ms)
+    waves = tally.waves
+    for wave in waves:
+        wave.age(now_ms - plan.answer_within_s * 1000)
+    halt = _halt(plan, waves)
     if halt is not None:
         return halt
-    if all(one.step is Step.COMMITTED or _failed(plan, one, now_ms) for one in devices):
-        return Decision(Verdict.DONE, len(waves) - 1, _count(devices))
+    if all(wave.ended for wave in waves):
+        reason = f"{tally.committed} of {len(tally)} have the release"
+        return Decision(Verdict.DONE, len(waves) - 1, reason)
     current, gate = _front(plan, waves, now_ms)
-    waiting = [one for one in devices if one.wave <= current and _unasked(one)]
-    send = tuple(one.device for one in waiting if one.online and one.valid)
+    opened = waves[: current + 1]
+    send = tuple(device for wave in opened for device in wave.ready) if connected else ()
     if send and not _in_window(plan, now_ms):
         return Decision(Verdict.WAIT, current, f"{len(send)} wait for the maintenance window")
     if send:
         return Decision(Verdict.SEND, current, f"wave {current + 1} is open", send)
-    return Decision(Verdict.WAIT, current, _why_wait(waiting) or gate)
+    return Decision(Verdict.WAIT, current, _why_wait(opened) or gate)
 
 
-def _halt(plan: Plan, waves: Sequence[Sequence[Progress]], now_ms: int) -> Decision | None:
+def _halt(plan: Plan, waves: Sequence[WaveTally]) -> Decision | None:
     for number, wave in enumerate(waves):
-        failed = [one.device for one in wave if _failed(plan, one, now_ms)]
-        if len(failed) * WHOLE > plan.max_failed_percent * len(wave):
+        failed = len(wave.failed) + len(wave.silent)
+        if failed * WHOLE > plan.max_failed_percent * len(wave.devices):
+            names = heapq.nsmallest(5, itertools.chain(wave.failed, wave.silent))
             reason = (
-                f"wave {number + 1}: {len(failed)} of {len(wave)} failed, "
-                f"at most {plan.max_failed_percent} % may: {', '.join(failed[:5])}"
+                f"wave {number + 1}: {failed} of {len(wave.devices)} failed, "
+                f"at most {plan.max_failed_percent} % may: {', '.join(names)}"
             )
             return Decision(Verdict.HALT, number, reason)
     return None
 
 
-def _front(plan: Plan, waves: Sequence[Sequence[Progress]], now_ms: int) -> tuple[int, str]:
+def _front(plan: Plan, waves: Sequence[WaveTally], now_ms: int) -> tuple[int, str]:
     """Return the last wave that is open, and what the next one waits for."""
     last = len(waves) - 1
     for number, wave in enumerate(waves):
@@ -154,10 +132,9 @@ def _front(plan: Plan, waves: Sequence[Sequence[Progress]], now_ms: int) -> tupl
     raise AssertionError("a plan has waves")
 
 
-def _gate(plan: Plan, wave: Sequence[Progress], now_ms: int) -> str:
+def _gate(plan: Plan, wave: WaveTally, now_ms: int) -> str:
     """Return what a wave still owes before the next may begin, empty when nothing."""
-    needed = share_of(plan.success_percent, len(wave))
-    ends_ms = sorted(one.settled_ms for one in wave if one.step is Step.COMMITTED)
+    needed, ends_ms = share_of(plan.success_percent, len(wave.devices)), wave.committed_ms
     if len(ends_ms) < needed:
         return f"{len(ends_ms)} of the {needed} that must succeed have"
     # The soak begins with the commit that fulfilled the threshold: known from the journal alone.
@@ -165,31 +142,18 @@ def _gate(plan: Plan, wave: Sequence[Progress], now_ms: int) -> str:
     return f"soaks for another {left_ms / 1000:.0f} s" if left_ms > 0 else ""
 
 
-def _failed(plan: Plan, one: Progress, now_ms: int) -> bool:
-    silent = one.step in _OPEN and now_ms - one.sent_ms > plan.answer_within_s * 1000
-    return silent or one.step is Step.FAILED
-
-
-def _unasked(one: Progress) -> bool:
-    return one.step is Step.WAITING or (one.step is Step.ASKED and one.unsure)
-
-
 def _in_window(plan: Plan, now_ms: int) -> bool:
     hour = datetime.fromtimestamp(now_ms / 1000, timezone.utc).hour
     return plan.window is None or plan.window.holds(hour)
 
 
-def _why_wait(waiting: Sequence[Progress]) -> str:
-    unsigned = sum(not one.valid for one in waiting)
-    offline = sum(one.valid and not one.online for one in waiting)
+def _why_wait(opened: Sequence[WaveTally]) -> str:
+    """Return why devices of the open waves were not asked; those that are ready are so behind a lost connection."""
+    unsigned = sum(len(wave.unsigned) for wave in opened)
+    offline = sum(len(wave.offline) + len(wave.ready) for wave in opened)
     parts = []
     if unsigned:
         parts.append(f"{unsigned} have no command that is still valid: sign and `rollout add`")
     if offline:
         parts.append(f"{offline} are offline")
     return "; ".join(parts)
-
-
-def _count(devices: Sequence[Progress]) -> str:
-    committed = sum(one.step is Step.COMMITTED for one in devices)
-    return f"{committed} of {len(devices)} have the release"

@@ -2,6 +2,8 @@
 
 A crash between writing down and sending leaves a device that is `asked` and never was: it is sent the same
 command again. That is harmless, for a device takes a command once and says nothing new of a repeated one.
+
+A step costs what changed since the one before, not the size of the roll-out: see `agent.fleet.rollout_book`.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from typing import Any, Protocol
 from agent.errors import VigilError
 from agent.fleet.inbox import Inbox
 from agent.fleet.operators import SignedCommand
-from agent.fleet.rollout_rules import Progress, Standing, Step, Verdict, decide
+from agent.fleet.rollout_book import RolloutBook
+from agent.fleet.rollout_rules import Standing, Verdict, decide_next
 from agent.fleet.rollout_store import Rollout, RolloutStore, Row
+from agent.fleet.rollout_tally import Progress, Step
 from agent.host.clock import wall_ms
 from agent.schema.messages import Outcome, Reply, ReplyStatus, State, UpdateReport
 from agent.schema.topics import ParsedTopic
@@ -26,6 +30,7 @@ from agent.schema.topics import ParsedTopic
 log = logging.getLogger(__name__)
 
 _EVERY_S = 1.0
+_ASKED_AT_ONCE = 200  # in a step: what devices say in between may halt the rest
 _STEPS = {
     ReplyStatus.ACCEPTED: Step.WORKING,
     ReplyStatus.RUNNING: Step.WORKING,
@@ -60,7 +65,10 @@ class RolloutRunner:
         self._road = road
         self._now_ms = now_ms
         self._heard: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        self._moved: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._said: dict[str, tuple[bool, UpdateReport | None]] = {}
         self._sent: set[str] = set()
+        self._books: dict[str, RolloutBook] = {}
         road.inbox.observe(self._hear)
 
     def step(self) -> None:
@@ -69,10 +77,11 @@ class RolloutRunner:
         Raises:
             StorageError: The store cannot be used; nothing was sent that is not written down.
         """
-        self._take_in()
-        for rollout in self._store.rollouts():
-            if rollout.standing is Standing.RUNNING:
-                self._advance(rollout)
+        try:
+            self._step()
+        except VigilError:
+            self._books.clear()  # what was in doubt may be forgotten: read all of it again
+            raise
 
     def run(self, stop: threading.Event) -> None:
         """Step every second until told to stop; faults are logged, and the next second tries again."""
@@ -82,9 +91,27 @@ class RolloutRunner:
             except VigilError as error:
                 log.error("roll-outs stand still: %s", error)
 
-    def _hear(self, _topic: ParsedTopic, message: Any) -> None:
+    def _step(self) -> None:
+        self._take_in()
+        running = self._store.rollouts(Standing.RUNNING)
+        self._books = {
+            one.name: self._books.get(one.name) or RolloutBook(self._store, one) for one in running
+        }
+        moved = self._drained()
+        for rollout in running:
+            book = self._books[rollout.name]
+            book.doubt(moved)
+            self._advance(rollout, book)
+
+    def _hear(self, topic: ParsedTopic, message: Any) -> None:
+        """Network thread: keep replies, and who came, went or has a new word about an update."""
         if isinstance(message, Reply) and message.id:
             self._heard.put(message)
+        elif isinstance(message, State):
+            said = (message.online, message.last_update)
+            if self._said.get(topic.device) != said:
+                self._said[topic.device] = said
+                self._moved.put(topic.device)
 
     def _take_in(self) -> None:
         while not self._heard.empty():
@@ -96,37 +123,49 @@ class RolloutRunner:
             except VigilError:
                 self._heard.put(reply)
                 raise
+            self._moved.put(reply.device)
 
-    def _advance(self, rollout: Rollout) -> None:
-        self._catch_up(rollout)
-        rows = {row.device: row for row in self._store.devices(rollout.name)}
+    def _drained(self) -> set[str]:
+        moved = set()
+        while not self._moved.empty():
+            moved.add(self._moved.get())
+        return moved
+
+    def _advance(self, rollout: Rollout, book: RolloutBook) -> None:
         now_ms = self._now_ms()
-        progress = [self._progress(row, now_ms) for row in rows.values()]
-        decision = decide(rollout.plan, progress, now_ms)
+        self._catch_up(rollout, book, now_ms)
+        decision = decide_next(rollout.plan, book.tally, now_ms, connected=self._road.connected)
         end = _ENDS.get(decision.verdict)
         if end is not None:
             self._store.move(rollout.name, Standing.RUNNING, end, decision.reason)
             log.warning("roll-out %s: %s: %s", rollout.name, end.value, decision.reason)
         elif decision.reason != rollout.reason:
             self._store.explain(rollout.name, decision.reason)
-        for device in decision.send:
-            self._ask(rollout, rows[device])
+        for device in decision.send[:_ASKED_AT_ONCE]:
+            book.doubt({device})
+            self._ask(rollout, book.rows[device])
 
     def _ask(self, rollout: Rollout, row: Row) -> None:
         before_ms = _reported_ms(rollout, self._road.inbox.state(row.device))
         if self._store.claim(rollout.name, row, self._now_ms(), before_ms):
-            self._road.send(SignedCommand(row.command, f"d/{row.device}", row.envelope))
+            envelope = self._store.envelope(rollout.name, row.device)
+            self._road.send(SignedCommand(row.command, f"d/{row.device}", envelope))
             self._sent.add(row.command)
 
-    def _catch_up(self, rollout: Rollout) -> None:
-        """Learn ends from states where the replies were missed, as while the controller was down."""
-        for row in self._store.devices(rollout.name):
+    def _catch_up(self, rollout: Rollout, book: RolloutBook, now_ms: int) -> None:
+        """Read what is in doubt; learn ends from states where the replies were missed, as while we were down."""
+        fresh = book.read(now_ms)
+        for row in fresh.values():
             if row.step in {Step.ASKED, Step.WORKING}:
                 report = _report(rollout, self._road.inbox.state(row.device))
                 if report is not None and report.at_ms > row.before_ms:
                     good = report.outcome is Outcome.COMMITTED
                     step = Step.COMMITTED if good else Step.FAILED
-                    self._store.note(row.command, row.device, step, self._now_ms(), report.code)
+                    self._store.note(row.command, row.device, step, now_ms, report.code)
+                    book.doubt({row.device})
+        fresh |= book.read(now_ms)
+        for row in fresh.values():
+            book.tally.put(self._progress(row, now_ms))
 
     def _progress(self, row: Row, now_ms: int) -> Progress:
         state = self._road.inbox.state(row.device)
@@ -136,8 +175,7 @@ class RolloutRunner:
             row.step,
             row.sent_ms,
             row.settled_ms,
-            # While we are offline the client would keep the command, and send it whatever was decided since.
-            online=self._road.connected and state is not None and state.online,
+            online=state is not None and state.online,
             valid=bool(row.command) and row.expires_s * 1000 > now_ms,
             unsure=row.command not in self._sent,
         )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.fleet.rollout_plan import WHOLE, Plan
-from agent.fleet.rollout_rules import Progress, Step, Verdict, decide
+from agent.fleet.rollout_rules import Verdict, decide
+from agent.fleet.rollout_tally import Progress, Step
 
 _LONGEST_MS = 60 * 24 * 3600 * 1000
 _TICK_MS = 60_000

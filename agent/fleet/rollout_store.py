@@ -19,7 +19,8 @@ from agent.fleet.database import Database
 from agent.fleet.operators import SignedCommand
 from agent.fleet.rollout_commands import expiry_s
 from agent.fleet.rollout_plan import Plan
-from agent.fleet.rollout_rules import Standing, Step
+from agent.fleet.rollout_rules import Standing
+from agent.fleet.rollout_tally import Step
 from agent.fleet.tables import ROLLOUT_DEVICES, ROLLOUTS
 from agent.schema.document import parse_json, to_json
 
@@ -28,6 +29,11 @@ _BEFORE = {
     Step.COMMITTED: (Step.ASKED, Step.WORKING),
     Step.FAILED: (Step.ASKED, Step.WORKING),
 }
+_NAMES = 500  # of one question; SQLite takes no more than some tens of thousands
+# Everything but the envelope, a kilobyte for each device that is wanted only once.
+_DEVICES = sql.select(
+    *(column for column in ROLLOUT_DEVICES.c if column.name not in {"rollout", "envelope"})
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,6 @@ class Row:
     wave: int
     step: Step
     command: str
-    envelope: bytes
     expires_s: int
     sends: int
     sent_ms: int
@@ -114,9 +119,11 @@ class RolloutStore:
         with self._database.transaction() as connection:
             return _give(connection, name, commands)
 
-    def rollouts(self) -> list[Rollout]:
-        """Return every roll-out, the oldest first."""
+    def rollouts(self, standing: Standing | None = None) -> list[Rollout]:
+        """Return every roll-out, or those of one standing, the oldest first."""
         query = sql.select(ROLLOUTS).order_by(ROLLOUTS.c.started_ms, ROLLOUTS.c.name)
+        if standing is not None:
+            query = query.where(ROLLOUTS.c.standing == standing.value)
         return [_rollout(row) for row in self._database.rows(query)]
 
     def rollout(self, name: str) -> Rollout:
@@ -135,12 +142,25 @@ class RolloutStore:
 
     def devices(self, name: str) -> list[Row]:
         """Return a roll-out's devices by wave and name."""
-        columns = [column for column in ROLLOUT_DEVICES.c if column.name != "rollout"]
-        query = sql.select(*columns).where(ROLLOUT_DEVICES.c.rollout == name)
+        query = _DEVICES.where(ROLLOUT_DEVICES.c.rollout == name)
         query = query.order_by(ROLLOUT_DEVICES.c.wave, ROLLOUT_DEVICES.c.device)
-        return [
-            Row(**{**dict(row), "step": Step(row["step"])}) for row in self._database.rows(query)
-        ]
+        return [_device(row) for row in self._database.rows(query)]
+
+    def some_devices(self, name: str, devices: Collection[str]) -> list[Row]:
+        """Return those of a roll-out's devices that are named."""
+        query = _DEVICES.where(ROLLOUT_DEVICES.c.rollout == name)
+        names, found = sorted(devices), []
+        for start in range(0, len(names), _NAMES):
+            wanted = ROLLOUT_DEVICES.c.device.in_(names[start : start + _NAMES])
+            found += self._database.rows(query.where(wanted))
+        return [_device(row) for row in found]
+
+    def envelope(self, name: str, device: str) -> bytes:
+        """Return the signed command of a device, empty while it has none."""
+        query = sql.select(ROLLOUT_DEVICES.c.envelope).where(
+            ROLLOUT_DEVICES.c.rollout == name, ROLLOUT_DEVICES.c.device == device
+        )
+        return bytes(self._database.rows(query)[0]["envelope"])
 
     def counts(self, name: str) -> dict[tuple[int, Step], int]:
         """Return how many of a roll-out's devices are where, by wave and step."""
@@ -231,6 +251,10 @@ def _row(rollout: str, device: str, wave: int) -> dict[str, Any]:
     numbers = dict.fromkeys(("expires_s", "sends", "sent_ms", "before_ms", "settled_ms"), 0)
     texts = {"step": Step.WAITING.value, "command": "", "code": "", "envelope": b""}
     return {"rollout": rollout, "device": device, "wave": wave, **numbers, **texts}
+
+
+def _device(row: sql.RowMapping) -> Row:
+    return Row(**{**row, "step": Step(row["step"])})
 
 
 def _rollout(row: sql.RowMapping) -> Rollout:

@@ -8,11 +8,6 @@
 Changes are staged unsigned, approved by as many people as the role asks for, then published: files first,
 `timestamp.json` last, so that a device sees the old or the new repository and never a mixture. Only
 `publish` and `refresh` need the online keys, and they need no others.
-
-    repository = Repository.create(folder, charter)
-    repository.add_release(release_folder)
-    repository.approve("gate", [alice, bob])
-    repository.publish([snapshot_key], [timestamp_key])
 """
 
 from __future__ import annotations
@@ -43,6 +38,7 @@ from agent.release.charter import (
     new_targets,
 )
 from agent.release.listing import reference, refuse_old, release_targets, target_of
+from agent.release.review import Review, review
 from agent.release.shelf import Shelf, kind_of
 from agent.schema.agent_release import AGENT_ROLE, UpdateAgentArgs, manifest_path
 from agent.schema.document import to_json
@@ -182,6 +178,11 @@ class Repository:
 
     # approving -------------------------------------------------------------------------------------
 
+    def review(self, role: str) -> Review:
+        """Return what an approval of the staged document of `role` agrees to, see `agent.release.review`."""
+        before = self._shelf.published(role).signed if self._shelf.latest_version(role) else None
+        return review(role, self._shelf.read_staged(role), before, self._shelf.target_reader(role))
+
     def approve(self, role: str, signers: Sequence[Signer]) -> documents.Standing:
         """Add approvals to the staged document of `role`.
 
@@ -259,7 +260,9 @@ class Repository:
         return online.read_timestamp(self._shelf.metadata, self._disk).signed.version
 
     def releases(self, device_class: str) -> list[ReleaseRef]:
-        """Return the published releases of a class by rising counter."""
+        """Return the published releases of a class by rising counter; none before anything is published."""
+        if not self._shelf.latest_version(TARGETS):
+            return []
         targets: Targets = self._shelf.published(device_class).signed
         found = [
             reference(target)

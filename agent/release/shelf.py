@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from agent.errors import PackageError, TrustError
@@ -109,6 +111,27 @@ class Shelf:
         place = self.staged / "targets" / _hashed(target)
         self._disk.make_dirs(place.parent)
         self._disk.write_atomic(place, data, mode=0o644)
+
+    def target_reader(self, role: str) -> Callable[[str], bytes]:
+        """Return what reads a target that the staged document of `role` lists, staged or published.
+
+        What it returns raises `TrustError` for bytes that are not what is listed, and `StorageError` where there are none.
+        """
+        listed = self.read_staged(role).signed
+
+        def read(path: str) -> bytes:
+            target = listed.targets[path]
+            places = [folder / "targets" / _hashed(target) for folder in (self.staged, self.public)]
+            place = next(filter(self._disk.exists, places), places[0])
+            data = self._disk.read(place, FILE_LIMIT)
+            try:
+                target.verify_length_and_hashes(data)
+            except LengthOrHashMismatchError as error:
+                hint = "stage it again, or copy the repository again"
+                raise TrustError(f"{place}: {error}", code="trust.different", hint=hint) from error
+            return data
+
+        return read
 
     def publish_targets(self, document: Metadata[Any]) -> None:
         """Copy the staged targets that `document` lists to where devices find them."""

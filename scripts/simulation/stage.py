@@ -138,11 +138,12 @@ class Stage:
         key = FileKey.create(self.folder / "devices.key")
         private = load_private(self.folder / "devices.key")
         (self.folder / CA_CERT).write_bytes(home.authority.ca_pem)
+        records = []
         for name in self.names:
             issued = home.authority.sign_csr(certificate_request(private, name), name)
             (self.folder / f"{name}.crt").write_bytes(issued.cert_pem)
-            record = DeviceRecord(name, "gate", (), key.public_bytes, issued.serial)
-            home.registry.put_device(record)
+            records.append(DeviceRecord(name, "gate", (), key.public_bytes, issued.serial))
+        home.registry.put_devices(records)
 
     def start_broker(self) -> None:
         """Start the broker and wait until it listens."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from agent.fleet.authority import FleetAuthority
 from agent.fleet.registry import DeviceRecord, Registry
-from agent.fleet.rollout_rules import Standing, Step
+from agent.fleet.rollout_rules import Standing
 from agent.fleet.rollout_store import Rollout, RolloutStore
+from agent.fleet.rollout_tally import Step
 from agent.schema.messages import Phase, State, Telemetry
 from tests.console.scripted import report, telemetry
 from tests.fleet.conftest import Fleet

@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 
 from agent.errors import CommandError, ConfigError
 from agent.fleet.rollout_plan import Plan, read_plan, share_of, waves_of
-from agent.fleet.rollout_rules import MOVES, Progress, Standing, Step, Verdict, decide, moved
+from agent.fleet.rollout_rules import (
+    MOVES,
+    Decision,
+    Standing,
+    Verdict,
+    decide,
+    decide_next,
+    moved,
+)
 from agent.fleet.rollout_simulation import Assumptions, simulate
+from agent.fleet.rollout_tally import Progress, Step, Tally
 
 TEXT = """
 schema: 1
@@ -151,21 +160,31 @@ def test_nobody_is_asked_before_the_waves_before_hold(
     text = TEXT.replace("success_percent: 90", f"success_percent: {success}")
     plan = read_plan(text.replace("max_failed_percent: 10", f"max_failed_percent: {failures}"), "p")
     devices = {name: Progress(name, wave) for name, wave in waves_of(plan, FLEET).items()}
+    tally = Tally(len(plan.waves), devices.values())
     halted = False
     for tick, happenings in enumerate(ticks):
         now_ms = tick * 30_000
-        decision = decide(plan, list(devices.values()), now_ms)
+        decision = decide_next(plan, tally, now_ms)
+        assert_same(decision, decide(plan, list(devices.values()), now_ms))
         halted = halted or decision.verdict is Verdict.HALT
         assert not (decision.verdict is Verdict.HALT and decision.send)
         for name in decision.send:
             assert not halted
             assert_gates_hold(plan, devices, devices[name].wave, now_ms)
             devices[name] = replace(devices[name], step=Step.ASKED, sent_ms=now_ms)
+            tally.put(devices[name])
         if halted:
             return
         for number, what in happenings:
             name = f"cam-{number}"
             devices[name] = happen(devices[name], what, now_ms)
+            tally.put(devices[name])
+
+
+def assert_same(kept: Decision, anew: Decision) -> None:
+    """What was counted device by device decides as what is counted anew; only the order of asking may differ."""
+    assert replace(kept, send=()) == replace(anew, send=())
+    assert set(kept.send) == set(anew.send)
 
 
 def assert_gates_hold(plan: Plan, devices: dict[str, Progress], wave: int, now_ms: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from securesystemslib.signer import CryptoSigner
 from agent.errors import ConfigError, StorageError
 from agent.fleet.operators import CommandDesk, SignedCommand, deploy_order
 from agent.fleet.rollout_commands import for_devices
-from agent.fleet.rollout_rules import Standing, Step
+from agent.fleet.rollout_rules import Standing
 from agent.fleet.rollout_runner import RolloutRunner
-from agent.fleet.rollout_store import Rollout, RolloutStore
+from agent.fleet.rollout_store import Rollout, RolloutStore, Row
+from agent.fleet.rollout_tally import Step
 from agent.schema.manifest import ReleaseRef
 from tests.fleet.rollout_world import PATH, PLAN, SHA256, START_MS, WAVES, Death, Fuse, World
 
@@ -165,6 +167,32 @@ def test_two_controllers_ask_a_device_once(
     claims = [one.claim("people-2", row, world.now_ms, 0) for one in (store, other)]
     other.close()
     assert claims == [True, False]
+
+
+def test_a_step_reads_what_moved_and_not_the_whole_fleet(
+    store: RolloutStore, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runner(store, world)
+    read: list[str] = []
+    world.tell_states()
+    run.step()
+    world.live()
+    whole, some = store.devices, store.some_devices
+
+    def devices(name: str) -> list[Row]:
+        read.append("all")
+        return whole(name)
+
+    def some_devices(name: str, found: Collection[str]) -> list[Row]:
+        read.extend(found)
+        return some(name, found)
+
+    monkeypatch.setattr(store, "devices", devices)
+    monkeypatch.setattr(store, "some_devices", some_devices)
+    for _ in range(5):
+        run.step()
+    assert set(read) == {"cam-1"}
+    assert steps(store)["cam-1"] == "committed"
 
 
 def test_an_offline_device_is_asked_when_it_comes(store: RolloutStore, world: World) -> None:

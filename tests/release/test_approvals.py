@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 from agent.errors import TrustError
+from agent.release.replacement import replace_key
 from agent.release.repository import Repository
+from agent.release.signers import generate
+from tests.release.drafts import vigil
 from tests.release.tuf_client import MANIFEST, client, find
 
 
@@ -90,3 +98,61 @@ def test_carried_files_that_are_no_metadata_are_refused(
     repository.add_release(workshop.release())
     with pytest.raises(TrustError):
         repository.collect("gate", data)
+
+
+def test_a_review_says_what_changes_and_both_people_see_the_same(
+    repository: Repository, people: Any, workshop: Any
+) -> None:
+    repository.add_release(workshop.release())
+    before = repository.review("gate")
+    assert before.changes[1] == (
+        "  release gate/people/1.0, counter 1, agents from 0 on, classes: person"
+    )
+    assert "  onnx-fp32-640: onnxruntime fp32 640x640, mAP50-95 0.4000" in before.changes
+    repository.approve("gate", people.signers["release"][:1])
+    assert repository.review("gate") == before
+    repository.approve("gate", people.signers["release"][1:2])
+    repository.publish(*people.online)
+    repository.renew("gate")
+    assert repository.review("gate").changes == ("nothing but a later expiry",)
+
+
+def test_a_review_says_whose_keys_count_from_now_on(repository: Repository, people: Any) -> None:
+    old, new = people.signers["root"][0].public_key, CryptoSigner.generate_ed25519().public_key
+    replace_key(repository, "root", old, new)
+    (change,) = repository.review("root").changes
+    assert change == f"signatures for root: 2 of 3 keys (+{new.keyid[:12]} -{old.keyid[:12]})"
+
+
+def test_nobody_signs_what_is_not_the_file_that_is_listed(
+    repository: Repository, people: Any, workshop: Any, tmp_path: Path
+) -> None:
+    repository.add_release(workshop.release())
+    (manifest,) = repository.staged.rglob("*.manifest.json")
+    manifest.write_bytes(manifest.read_bytes().replace(b"0.4", b"0.9"))
+    key = tmp_path / "keys/ada.key"
+    generate(key.parent, "ada")
+    with pytest.raises(TrustError) as refusal:
+        vigil("release", "approve", repository.staged.parent, "gate", "--key", key)
+    assert refusal.value.code == "trust.different"
+
+
+def test_at_a_terminal_who_says_no_has_not_signed(
+    repository: Repository, people: Any, workshop: Any, tmp_path: Path
+) -> None:
+    repository.add_release(workshop.release())
+    key = tmp_path / "ada.key"
+    key.write_bytes(people.signers["release"][0].private_bytes)
+    key.chmod(0o600)
+    approve = ("release", "approve", str(repository.staged.parent), "gate", "--key", str(key))
+    ours, theirs = pty.openpty()
+    os.write(ours, b"n\n")
+    command = [sys.executable, "-m", "agent", *approve]
+    run = subprocess.run(command, stdin=theirs, capture_output=True, text=True, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert "release gate/people/1.0" in run.stdout
+    assert run.returncode == 1
+    assert not repository.standings()[0].signed
+    vigil(*approve, "--yes")
+    assert len(repository.standings()[0].signed) == 1
