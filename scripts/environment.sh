@@ -118,18 +118,28 @@ python_with_venv() {
 }
 
 # environment FOLDER LOCK: FOLDER holds exactly what LOCK names and this project, editable.
-# Does nothing when the stamp says that this was done for the same lock, project file and Python.
+# Does nothing when the stamp says that this was done for the same lock, project file and Python; changes only what
+# differs when it was done here with the same Python.
 environment() {
-    local folder=$1 lock=$2 python stamp
+    local folder=$1 lock=$2 python stamp before surplus
     python=$(python_with_venv) || exit 1
     stamp=$("$python" -VV && cat "$lock" "$root/pyproject.toml" | sha256sum && printf '%s\n' "$root")
-    [ "$(cat "$folder/stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    before=$(cat "$folder/stamp" 2>/dev/null || true)
+    [ "$before" != "$stamp" ] || return 0
     say "setting up ${folder#"$root"/} from ${lock#"$root"/}"
-    "$python" -m venv --clear "$folder"
+    rm -f "$folder/stamp"
+    [ "$(sed 2d <<<"$before")" = "$(sed 2d <<<"$stamp")" ] || "$python" -m venv --clear "$folder"
     pip_install "$folder" --require-hashes -r "$lock"
     pip_install "$folder" --no-deps --no-build-isolation -e "$root"
+    surplus=$(comm -23 <("$folder/bin/python" -m pip list --format=freeze | package_names) \
+        <({ cat "$lock" "$root/requirements-tpm.lock" && printf '%s==\n' pip setuptools vigil-agent; } | package_names))
+    # shellcheck disable=SC2086 # several names
+    [ -z "$surplus" ] || "$folder/bin/python" -m pip uninstall -qq -y $surplus >&2
     printf '%s\n' "$stamp" >"$folder/stamp"
 }
+
+# The names before `==`, as the index writes them.
+package_names() { sed -n 's/^\([[:alnum:]._-]*\)==.*/\1/p' | tr 'A-Z_.' 'a-z--' | sort -u; }
 
 pip_install() {
     local folder=$1

@@ -1,4 +1,10 @@
-"""The parts every test may ask for."""
+"""The parts every test may ask for, and how tests are shared out when several processes run them."""
+
+import os
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.parts.assets import assets
 from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
@@ -6,6 +12,23 @@ from tests.parts.certificates import authority
 from tests.parts.provisioned import provisioned
 from tests.parts.site import module_site, own_site, session_site, site
 from tests.parts.tokens import soft_token, soft_tpm
+
+# Readline tells them to the processes it starts; the command line's tables would keep that width whatever a test sets.
+os.environ.pop("COLUMNS", None)
+os.environ.pop("LINES", None)
+
+_TOGETHER = "tests/provisioning/"  # they work on copies of one machine that takes minutes to make
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist carries no types
+    def _split_scope(self, nodeid: str) -> str:
+        return _TOGETHER if nodeid.startswith(_TOGETHER) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """All tests of a file go to one process, for what they share is made once for the file."""
+    return _ByFile(config, log)
+
 
 __all__ = [
     "assets",

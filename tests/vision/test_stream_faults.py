@@ -17,7 +17,7 @@ from agent.errors import CameraError
 from agent.vision.cameras import open_camera, redact
 from agent.vision.cameras.diagnosis import diagnose
 from agent.vision.cameras.live import explain_device
-from tests.parts.streams import FILM, HttpServer, RtspServer, free_port
+from tests.parts.streams import FILM, HttpServer, RtspServer
 from tests.vision.filming import Filming, setup
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def test_a_real_server_says_what_it_does_not_have() -> None:
 @pytest.mark.parametrize(
     ("address", "code"),
     [
-        (f"rtsp://127.0.0.1:{free_port()}/live", "camera.unreachable"),
+        ("rtsp://127.0.0.1:1/live", "camera.unreachable"),
         ("rtsp://no-such-host.invalid/live", "camera.unresolved"),
         ("rtsp://[::1/live", "camera.unresolved"),
         ("rtsp://127.0.0.1:99999/live", "camera.unresolved"),
