@@ -31,6 +31,7 @@ INT8 = {
     "budget": {"max_drop": 0.08, "max_class_drop": 0.2, "min_match": 0.7},
 }
 CUT = {"id": "cut", "source": "a.pt", "size": 320, "memory_mb": 256, "prune": {"ratio": 0.3}}
+LEARN = {"data": "truth.json"}
 RECIPE_CLASSES = {"bolt", "nut", "washer", "gear", "bracket"}
 RECIPE: dict[str, Any] = {
     "schema": 1,
@@ -169,9 +170,9 @@ def test_a_variant_over_its_budget_makes_no_release(site: Site) -> None:
         ({"variants": [FP32 | {"prune": {"ratio": 0.3, "epochs": 0}}]}, r"prune: expected a checkpoint"),
         ({"variants": [FP32 | {"prune": {"ratio": 1.0}}]}, r"ratio|< 1\.0"),
         ({"variants": [CUT]}, r"\[0\]\.prune: expected \$\.training"),
-        ({"variants": [CUT | {"prune": None, "distil": {}}]}, r"distil\.teacher: expected a checkpoint, for nothing"),
-        ({"variants": [CUT | {"distil": {"teacher": "a.onnx"}}]}, r"distil\.teacher: .* \(\.pt\), found 'a\.onnx'"),
-        ({"variants": [CUT | {"distil": {"classes": 0.0, "boxes": 0.0, "features": 0.0}}]}, r"weight above 0"),
+        ({"training": LEARN, "variants": [CUT | {"prune": None, "distil": {}}]}, r"distil\.teacher: expected a checkpoint, for nothing"),
+        ({"training": LEARN, "variants": [CUT | {"distil": {"teacher": "a.onnx"}}]}, r"distil\.teacher: .* \(\.pt\), found 'a\.onnx'"),
+        ({"training": LEARN, "variants": [CUT | {"distil": {"classes": 0.0, "boxes": 0.0, "features": 0.0}}]}, r"weight above 0"),
         ({"variants": [CUT], "training": {"data": "no.yaml"}}, r"\$\.training\.data: .* none at"),
         ({"validation": {"dataset": "truth.json"}}, r"images.*\$\.validation|\$\.validation"),
     ],
