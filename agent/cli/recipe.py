@@ -22,12 +22,13 @@ from agent.cli.optimise import show_steps
 from agent.cli.output import write_file
 from agent.cli.variants import Made, Workbench
 from agent.errors import PackageError
+from agent.release.attest import DATASET
 from agent.release.cache import Cache
 from agent.release.draft_file import DRAFT_SCHEMA, DraftFile, GoldenFile, VariantFile
 from agent.release.gate import reasons_against
 from agent.release.recipe import Recipe, load_recipe
 from agent.schema.document import to_json, to_yaml
-from agent.schema.values import FamilyName, Precision, TaskName
+from agent.schema.values import FamilyName, TaskName
 
 if TYPE_CHECKING:
     from agent.vision.gallery import Picture
@@ -50,15 +51,16 @@ def make_draft(path: Path, work: Path | None = None) -> Path:
     """
     recipe = load_recipe(path)
     folder = path.resolve().parent
-    return _Build(recipe, folder, (work or folder / WORK_FOLDER).resolve()).draft()
+    return _Build(path, recipe, (work or folder / WORK_FOLDER).resolve()).draft()
 
 
 class _Build:
-    """One recipe, carried out: paths of the recipe begin in `folder`, what is made lies in `work`."""
+    """The recipe at `path`, carried out: its paths begin in its folder, what is made lies in `work`."""
 
-    def __init__(self, recipe: Recipe, folder: Path, work: Path) -> None:
+    def __init__(self, path: Path, recipe: Recipe, work: Path) -> None:
+        self._path = path
         self._recipe = recipe
-        self._folder = folder
+        self._folder = path.resolve().parent
         self._work = work
         self._cache = Cache(work, _tell)
 
@@ -115,7 +117,19 @@ class _Build:
             limits=recipe.limits,
             probation=recipe.probation,
             provenance=recipe.provenance,
+            materials=self._materials(),
         )
+
+    def _materials(self) -> dict[str, str]:
+        """Return the digests of what everything was made from and judged on, by name."""
+        recipe = self._recipe
+        named = {"recipe": self._path.name, DATASET: recipe.validation.dataset}
+        named["validation pictures"] = recipe.validation.images
+        if recipe.calibration is not None and any(one.quantise for one in recipe.variants):
+            named["calibration pictures"] = recipe.calibration.source
+        for one in recipe.variants:
+            named |= {f"source {name}": name for name in (one.source, one.reference) if name}
+        return {name: self._cache.digest(self._folder / file) for name, file in named.items()}
 
     def _variant(self, made: Made) -> VariantFile:
         wanted, facts = made.wanted, made.facts
@@ -123,7 +137,7 @@ class _Build:
             id=wanted.id,
             model=self._relative(made.file),
             backend=wanted.backend,
-            precision=Precision.INT8 if wanted.quantise else wanted.precision,
+            precision=wanted.shipped_precision,
             family=FamilyName(facts.family),
             input=facts.input,
             accuracy=made.evidence.accuracy,

@@ -65,7 +65,7 @@ class Workbench:
         self._references: dict[Path, Reference] = {}
 
     def make(self, wanted: RecipeVariant) -> Made:
-        """Prune, distil, export, quantise and judge; what the gate finds is evidence, no error.
+        """Prune, distil, export, quantise or halve, and judge; what the gate finds is evidence, no error.
 
         Raises:
             ConfigError: A checkpoint needs ultralytics, or classes are not the validation set's.
@@ -85,6 +85,9 @@ class Workbench:
         if wanted.quantise and self._recipe.calibration is not None:
             file = self._quantised(source, facts, self._recipe.calibration, budget.max_drop)
             stages.append(("int8", file))
+        if wanted.half:
+            file = self._halved(source)
+            stages.append(("fp16", file))
         evidence = self._judged(wanted, file, facts, budget)
         return Made(wanted, file, facts, evidence, budget, tuple(stages))
 
@@ -197,6 +200,11 @@ class Workbench:
             "max_drop": max_drop,
         }
         return self._cache.file("int8", ".onnx", inputs, make)
+
+    def _halved(self, source: Path) -> Path:
+        from agent.release.half import halve
+
+        return self._cache.file("fp16", ".onnx", {"model": source}, partial(halve, source))
 
     def _judged(self, wanted: RecipeVariant, file: Path, facts: Facts, budget: Budget) -> Evidence:
         reference, golden = self._reference(wanted), self._recipe.golden

@@ -106,6 +106,7 @@ class RecipeVariant(Struct):
         prune: Take channels out of a checkpoint.
         distil: Train a checkpoint beside a teacher, after it was pruned where it is.
         quantise: Make static INT8 of it, within the budget; for ONNX.
+        half: Make FP16 of it, with inputs and outputs in float32; for ONNX.
         reference: The file that it is judged against; its own source unless given.
         family: How outputs are decoded, where the file does not say.
         budget: What it may lose; the recipe's unless given.
@@ -120,11 +121,18 @@ class RecipeVariant(Struct):
     prune: Pruning | None = None
     distil: Distillation | None = None
     quantise: bool = False
+    half: bool = False
     reference: str = ""
     family: FamilyName | None = None
     budget: Budget | None = None
     latency_ms: dict[str, PositiveFloat] = msgspec.field(default_factory=dict)
     needs: dict[str, bool] = msgspec.field(default_factory=dict)
+
+    @property
+    def shipped_precision(self) -> Precision:
+        """What the released file computes in."""
+        made = Precision.FP16 if self.half else self.precision
+        return Precision.INT8 if self.quantise else made
 
     @property
     def is_checkpoint(self) -> bool:
@@ -214,6 +222,13 @@ def _variant_faults(variant: RecipeVariant, recipe: Recipe) -> Iterator[tuple[st
     if variant.size is not None and not variant.is_checkpoint:
         yield "size", f"expected none, for {variant.source} has a size of its own"
     yield from _training_faults(variant, recipe)
+    if variant.half and (variant.quantise or variant.backend is not BackendName.ONNXRUNTIME):
+        yield (
+            "half",
+            "expected false where quantise is true and for other backends than onnxruntime",
+        )
+    if variant.half and variant.precision is not Precision.FP32:
+        yield "precision", f"expected fp32 of what is halved, found {variant.precision.value}"
     if not variant.quantise:
         return
     if variant.backend is BackendName.LITERT:

@@ -165,6 +165,8 @@ def test_a_variant_over_its_budget_makes_no_release(site: Site) -> None:
         ({"variants": [FP32 | {"size": 320}]}, r"\$\.variants\[0\]\.size: expected none"),
         ({"variants": [INT8], "calibration": None}, r"quantise: expected \$\.calibration"),
         ({"variants": [INT8 | {"precision": "int8"}]}, r"precision: expected fp32 .* found int8"),
+        ({"variants": [INT8 | {"half": True}]}, r"half: expected false where quantise is true"),
+        ({"variants": [FP32 | {"half": True, "precision": "fp16"}]}, r"precision: expected fp32"),
         ({"variants": [FP32 | {"memory_mb": 0}]}, r"\$\.variants\[\.\.\.\]\.memory_mb|memory_mb"),
         ({"bugdet": {}}, r"bugdet"),
         ({"variants": [FP32 | {"prune": {"ratio": 0.3, "epochs": 0}}]}, r"prune: expected a checkpoint"),
