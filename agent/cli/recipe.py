@@ -1,6 +1,6 @@
 """`vigil release build --recipe`: from sources to a draft that can be sealed, step by step, none of them done twice.
 
-For every variant: export, quantise, gate, obfuscate; then golden boxes and drift baseline of all. What a step made is a file in
+For every variant: prune, distil, export, quantise, gate, obfuscate; then golden boxes and drift baseline of all. What a step made is a file in
 the work folder, named after the digest of what it was made from.
 """
 
@@ -18,6 +18,7 @@ from rich.console import Console
 from agent.cli.baseline import baseline_of
 from agent.cli.gate import report
 from agent.cli.golden import golden_pictures, look
+from agent.cli.optimise import show_steps
 from agent.cli.output import write_file
 from agent.cli.variants import Made, Workbench
 from agent.errors import PackageError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 DRAFT_FILE = "draft.yaml"
 WORK_FOLDER = ".vigil-build"
+STEPS_FILE = "steps.json"
 
 
 def make_draft(path: Path, work: Path | None = None) -> Path:
@@ -66,6 +68,8 @@ class _Build:
         """Make everything; return the path of the draft."""
         bench = Workbench(self._recipe, self._folder, self._cache, lambda: self._pictures)
         made = [bench.make(wanted) for wanted in self._recipe.variants]
+        if steps := [found for one in made for found in bench.steps(one)]:
+            show_steps(steps, self._work / STEPS_FILE)
         against = {one.wanted.id: reasons_against(one.evidence, one.budget) for one in made}
         report([one.evidence for one in made], {name: why for name, why in against.items() if why})
         draft = self._draft([bench.hide(one) for one in made])

@@ -15,6 +15,7 @@ from agent.cli.build import build, recipe_schema
 from agent.cli.gate import gate
 from agent.cli.golden import golden
 from agent.cli.obfuscate import obfuscate
+from agent.cli.optimise import distil, prune
 from agent.cli.quantise import quantise
 from agent.cli.verify import verify
 
@@ -41,6 +42,8 @@ app.command("gate")(gate)
 app.command("build")(build)
 app.command("schema")(recipe_schema)
 app.command("obfuscate")(obfuscate)
+app.command("prune")(prune)
+app.command("distil")(distil)
 app.command("quantise")(quantise)
 app.command("verify")(verify)
 

@@ -51,10 +51,12 @@ check_invitation() {
 join_fleet() { # runs `vigil enroll` once; key options are names and paths, never secrets
     set -- --bundle "$bundle" --folder /etc/vigil --key-store "$key_store"
     for option in $key_options; do set -- "$@" --key-option "$option"; done
-    if ! (umask 077 && run "vigil enroll" "$vigil" enroll "$@" && record "$output"); then
-        tail -n 3 "$log" | cut -c1-300 | sed 's/^/    /'
-        fail "$EX_CONFIG" "this device cannot join with what is in $bundle" "nothing was changed on the controller; the lines above say what is wrong"
-    fi
+    joined=0
+    (umask 077 && run "vigil enroll" "$vigil" enroll "$@" && record "$output") || joined=$?
+    [ "$joined" -ne 0 ] || return 0
+    tail -n 3 "$log" | cut -c1-300 | sed 's/^/    /'
+    [ "$joined" -ne "$EX_TEMPFAIL" ] || postpone "the controller cannot be reached" "is there a network? the lines above say where it was looked for"
+    fail "$EX_CONFIG" "this device cannot join with what is in $bundle" "nothing was changed on the controller; the lines above say what is wrong"
 }
 
 own_identity() {

@@ -69,13 +69,15 @@ step() {
     fi
 }
 
-# run WHAT COMMAND…: its output goes to the log; its last lines are shown when it fails.
+# run WHAT COMMAND…: its output goes to the log and into `output`; returns its status.
 run() {
     what=$1
     shift
     if output=$("$@" 2>&1); then
         record "$what: ok"
         return 0
+    else
+        code=$?
     fi
     record "$what: $output"
     # Programs that start others often keep the reason to themselves.
@@ -90,7 +92,7 @@ No space left on device"; fi
         fail "$EX_CONFIG" "$what: a package is not the one that the lock names" "nothing was installed from it; find out who serves it"
         ;;
     esac
-    return 1
+    return "$code"
 }
 
 last_lines() { printf '%s\n' "$output" | tail -n 4 | cut -c1-200 | sed 's/^/    /'; }

@@ -25,8 +25,7 @@ data, model = sys.argv[1:]
 found = check_det_dataset(data)
 metrics = YOLO(model, task="detect").val(data=data, imgsz=320, batch=1, device="cpu", plots=False, verbose=False,
                                          project=data + ".runs")
-print(json.dumps({"names": len(found["names"]), "map50": metrics.box.map50, "seen": int(metrics.seen)
-                  if hasattr(metrics, "seen") else None}))
+print(json.dumps({"names": len(found["names"]), "map50": metrics.box.map50}))
 """
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +23,9 @@ from tests.fleet.answering import BUNDLE, answer_with_a_file, start_late
 from tests.fleet.conftest import free_port
 from tests.fleet.mqtt_device import WAIT_S, Device
 from tests.fleet.rotating_device import rotate_when_told
+from tests.parts.processes import served
 
 Vigil = Callable[..., str]
-PROJECT = Path(__file__).parents[2]
 OFFLINE = ("root", "targets", "release", "policy")
 
 
@@ -274,24 +270,3 @@ def rotated(vigil: Vigil, device: Device) -> None:
     registry.close()
     assert record is not None
     assert [record.public_key] == made
-
-
-@contextmanager
-def served(home: Path) -> Iterator[None]:
-    """Run `vigil fleet serve` with its embedded broker in a process of its own."""
-    code = "from agent.cli import main; main()"
-    arguments = ["fleet", "serve", str(home), "--embedded-broker"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
-    )
-    assert process.stdout is not None
-    try:
-        assert "serving" in process.stdout.readline()
-        yield
-    finally:
-        process.terminate()
-        assert process.wait(15) == 0
-        process.stdout.close()

@@ -11,10 +11,10 @@ import pytest
 from agent.errors import CommandError, ConfigError
 from agent.fleet.home import open_home
 from agent.fleet.registry import DeviceRecord
-from tests.fleet.test_cli import PROJECT, Vigil, repo, vigil, workshop
+from tests.fleet.test_cli import Vigil, repo, vigil, workshop
 
 __all__ = ["repo", "vigil", "workshop"]
-GUIDE = (PROJECT / "docs/rollouts.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs/rollouts.md").read_text()
 SIGN = "fleet rollout sign controller plan.yaml --as alice --key keys/policy/alice.key"
 
 

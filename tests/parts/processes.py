@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,24 @@ def vigil(
         timeout=timeout_s,
         check=False,
     )
+
+
+@contextmanager
+def served(home: Path, ready: str = "serving on") -> Iterator[None]:
+    """Run `vigil fleet serve` with its embedded broker in a process of its own, from when it has said `ready`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent", "fleet", "serve", str(home), "--embedded-broker"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert any(ready in line for line in process.stdout), f"it never said {ready!r}"
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0
+        process.stdout.close()
 
 
 def until(

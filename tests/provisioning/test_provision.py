@@ -5,18 +5,23 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from agent.demo.device import free_port
+from agent.demo.fleet import DEVICE_CLASS
 from agent.errors import TrustError
 from agent.fleet.bundle import read_terms
-from agent.fleet.enrolment import admit
+from agent.fleet.enrolment import Site, admit, invite
+from agent.fleet.home import open_home
+from agent.fleet.tokens import Invitation
 from agent.schema.document import parse_json
 from agent.telemetry.status_file import Status
 from tests.parts.guides import lines
 from tests.parts.nspawn import ROOT, Machine
-from tests.parts.processes import until
+from tests.parts.processes import served, until, vigil
 from tests.parts.provisioned import (
     CUTS,
     DEVICE,
@@ -166,6 +171,69 @@ def test_a_used_token_admits_nobody_and_the_device_goes_on_waiting(
     with pytest.raises(TrustError, match="token"):
         admit(bundle, fleet.registry, fleet.authority)
     assert machine.run(SCRIPT, "--bundle", "/srv/used").returncode == 75
+
+
+def test_with_an_enrolment_port_the_controller_is_asked_at_once_and_again_when_it_was_away(
+    machine: Machine, provisioned: Provisioned, tmp_path: Path
+) -> None:
+    home, bundle = tmp_path / "controller", machine.root / "srv/online"
+    place = (
+        "--repository",
+        str(provisioned.site.fleet.folder / "repository"),
+        "--host",
+        "127.0.0.1",
+    )
+    ports = ("--port", str(free_port()), "--enrol-port", str(free_port()))
+    assert vigil("fleet", "init", str(home), *place, *ports).returncode == 0
+    invitation = ("online", "--class", DEVICE_CLASS, "--out", str(bundle))
+    assert vigil("fleet", "enrol-token", str(home), *invitation).returncode == 0
+    stolen = shutil.copytree(bundle, machine.root / "srv/stolen")
+    forget_identity(machine)
+    arguments = record_arguments(machine)
+
+    away = machine.run(SCRIPT, "--bundle", "/srv/online")
+    assert away.returncode == 75, away.stdout + away.stderr
+    assert "the controller cannot be reached" in away.stdout
+    pending = machine.root / "var/lib/vigil-provision/pending"
+    assert pending.read_text() == "the controller cannot be reached\n"
+    with served(home, ready="devices enrol at"):
+        resumed = machine.run(SCRIPT, "--resume")
+        assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+        assert "joined as online" in resumed.stdout
+        assert not pending.exists()
+        forget_identity(machine)
+        used = machine.run(SCRIPT, "--bundle", "/srv/stolen")
+        assert used.returncode == 78, used.stdout + used.stderr
+        assert "used up" in used.stdout
+        expire(home, machine.root / "srv/late", provisioned)
+        late = machine.run(SCRIPT, "--bundle", "/srv/late")
+        assert late.returncode == 78, late.stdout + late.stderr
+        assert "expired" in late.stdout
+        assert not (machine.root / "etc/vigil/vigil.yaml").exists()
+    log = (machine.root / "var/log/vigil-provision.log").read_text()
+    assert "enroll --bundle /srv/online" in arguments.read_text()
+    for told in (log, arguments.read_text(), away.stdout, resumed.stdout, used.stdout):
+        assert read_terms(stolen).token not in told
+
+
+def record_arguments(machine: Machine) -> Path:
+    """Let the machine's `vigil` note what it is called with; return where."""
+    program = machine.root / "opt/vigil/bin/vigil"
+    shebang, _, rest = program.read_text().partition("\n")
+    program.write_text(f'{shebang}\necho "$@" >>/srv/arguments\n{rest}')
+    return machine.root / "srv/arguments"
+
+
+def expire(home: Path, bundle: Path, provisioned: Provisioned) -> None:
+    """Invite a device whose token is over at once."""
+    opened = open_home(home)
+    config = opened.config
+    root = provisioned.site.fleet.repository.root_bytes
+    site = Site("127.0.0.1", config.broker_port, root, enrol_port=config.enrol_port)
+    late = Invitation("late", DEVICE_CLASS, ())
+    life = timedelta(milliseconds=1)
+    invite(bundle, opened.registry, opened.authority, late, site, life=life)
+    opened.registry.close()
 
 
 def forget_identity(machine: Machine) -> None:
