@@ -10,6 +10,7 @@ mosquitto         | mosquitto      | the tests speak to a real broker
 mosquitto-clients | mosquitto_pub  | the broker as seen by other programs
 nats-server       | nats-server    | the device on a NATS cluster
 rabbitmq-server   | rabbitmq-server | the device on RabbitMQ
+postgresql        | /usr/lib/postgresql | the tables of a fleet on a real server
 strace            | strace         | the tests watch which files a process opens and writes
 softhsm2          | softhsm2-util  | device keys in a PKCS#11 token
 opensc            | pkcs11-tool    | that token as another program sees it

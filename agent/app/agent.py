@@ -21,6 +21,7 @@ from agent.app.page import Doctor, make_page
 from agent.app.reporting import make_exports, make_reporter, make_status_file
 from agent.app.self_test import prove_model
 from agent.app.self_update import Surroundings, make_self_updater
+from agent.app.shadow import Neighbours, ShadowCommands, make_shadow
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
     make_engines,
@@ -133,6 +134,11 @@ class Agent:
         self._updater = make_updater(
             device, stager, self._supervisor, self._update_watch, self._between_updates
         )
+        neighbours = Neighbours(self._supervisor, self._updater, self._governor, self._examples)
+        self._shadow = make_shadow(device, neighbours)
+        self._shadow_commands = ShadowCommands(
+            device, self._shadow, self._supervisor, self._updater, stager, meter
+        )
         around = Surroundings(self._updater, self._meters, self._links.control, self._settings.path)
         self._self_updater = make_self_updater(
             device, stager, around, lambda: self._commands.replies, self._life
@@ -164,6 +170,7 @@ class Agent:
                 telemetry=self._survey,
                 end=self._life.finish,
                 examples=self._examples,
+                shadow=self._shadow_commands,
                 logbook=logbook,
             ),
         )
@@ -189,6 +196,7 @@ class Agent:
             progress=lambda: self._update_watch.progress,
             events=self._events.report,
             drift=self._drift.reports,
+            shadow=lambda: self._shadow.progress,
         )
         return Survey(subject, self._meters, self._outbox, ports)
 
@@ -229,6 +237,7 @@ class Agent:
             ),
             self._loop("commander", self._commands.commander, 30),
             self._loop("settings", self._commands.settings, 30),
+            self._loop("shadow", self._shadow, 180 + trial_s),
             self._loop("nightly", self._nightly, 180 + 4 * trial_s),
             self._loop("errands", self._commands.errands, 60 + 4 * trial_s),
             self._loop("status", status, 30),
@@ -257,6 +266,7 @@ class Agent:
         self._home.frame(result)
         self._drift.frame(result)
         self._examples.frame(result)
+        self._shadow.frame(result)
         if self._device.config.telemetry.detections:
             self._streams.detections(result, release)
 

@@ -12,6 +12,7 @@ from agent.app.lifecycle import EXIT_RELOAD, EXIT_RESTART
 from agent.app.rare_commands import rare_handlers
 from agent.app.self_update import update_agent_handler
 from agent.app.settings_keeper import SettingsKeeper
+from agent.app.shadow import ShadowCommands
 from agent.app.standing import Standing
 from agent.app.upkeep import RESTART, Upkeep
 from agent.app.wiring import policy_path
@@ -29,11 +30,10 @@ from agent.schema.governor import PinRungArgs
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import CommandBody, DeployArgs, Telemetry
 from agent.schema.topics import DeviceTopics
+from agent.telemetry.outbox import MAX_PAYLOAD_BYTES
 from agent.update.installer import Updater
 from agent.update.ports import Offer
 from agent.update.selfupdate.updater import SelfUpdater
-
-MAX_REPLY_BYTES = 96 * 1024
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Ports:
         end: Ends the run of the agent with an exit status.
         logbook: The last lines of the log.
         examples: Pictures that are worth a label.
+        shadow: Another model beside the running one.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class Ports:
     end: Callable[[int], None]
     logbook: Logbook
     examples: Examples
+    shadow: ShadowCommands
 
 
 class Commands:
@@ -112,6 +114,7 @@ class Commands:
             "set-config": self.settings.command,
             "set-config-protected": self.settings.protected_command,
             **self._upkeep().handlers(),
+            **self._ports.shadow.handlers(self.errands, self._limit_bytes),
             "snapshot": self.errands.handler(pictures.snapshot),
             "capture": self.errands.handler(pictures.capture),
             "collect-examples": self.errands.handler(self._collect_examples),
@@ -147,7 +150,7 @@ class Commands:
 
     def _limit_bytes(self) -> int:
         """Return how large a reply may be; the topic and the packet's head need a little, too."""
-        return min(MAX_REPLY_BYTES, self._ports.standing.link.max_packet_bytes - 512)
+        return min(MAX_PAYLOAD_BYTES, self._ports.standing.link.max_packet_bytes - 512)
 
     def _reload(self) -> None:
         self._ports.end(EXIT_RELOAD)

@@ -13,7 +13,7 @@ from agent.examples.collector import Collector, Ports
 from agent.examples.shelf import Shelf
 from agent.host.loop import Runnable
 from agent.schema.actions import CollectExamplesArgs
-from agent.schema.ipc import FrameResult
+from agent.schema.ipc import FrameGrabbed, FrameResult
 from agent.schema.messages import CommandBody
 from agent.schema.update_config import MeteredConfig
 from agent.supervisor import Supervisor
@@ -39,6 +39,11 @@ class Examples:
         if self.collector is not None:
             self.collector.frame(result)
 
+    def differing(self, frame: FrameGrabbed, jpeg: bytes) -> None:
+        """Take a picture in which another model sees something else; any thread, never blocks."""
+        if self.collector is not None:
+            self.collector.differing(frame, jpeg)
+
     @property
     def bodies(self) -> list[Runnable]:
         """What has to run."""
@@ -55,17 +60,19 @@ class Examples:
             replier.running(f"removed up to {asked.arrived}")
         batch = self.shelf.batch(SENT_MAX_BYTES)
         if batch.pictures:
-            self._require_link()
+            require_link(self.link)
             name = f"examples-{batch.last.split('.')[0]}.tar"
             for part in attach(name, batch.data, limit_bytes):
                 self.link.spend(len(part["base64"]))
                 replier.running(f"part {part['part']} of {part['parts']}", attachment=part)
         replier.succeeded(examples=batch.pictures, last=batch.last, left=batch.left)
 
-    def _require_link(self) -> None:
-        held = self.link.pause
-        if held is not None:
-            raise CommandError(f"the link is metered: {held.reason}", code="command.metered")
+
+def require_link(link: Meter) -> None:
+    """Raise `CommandError` `command.metered` when a link that costs money must not be used now."""
+    held = link.pause
+    if held is not None:
+        raise CommandError(f"the link is metered: {held.reason}", code="command.metered")
 
 
 def make_examples(

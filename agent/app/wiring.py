@@ -64,8 +64,22 @@ def make_supervisor(
 
     Motion gates may keep frames from the model only while `held` names no reason against it.
     """
+    settings = worker_settings(device)
+    conversation = Conversation(
+        settings,
+        device.opener.payload,
+        device.opener.golden,
+        engines,
+        device.record_trial,
+        lambda: not held(),
+    )
+    return Supervisor(settings, conversation, listeners, _strain)
+
+
+def worker_settings(device: Device) -> WorkerSettings:
+    """Return how this device's workers are started."""
     config, profile = device.config, device.profile
-    settings = WorkerSettings(
+    return WorkerSettings(
         device=device.id,
         boot=boot_id(),
         cameras=filmed(config),
@@ -81,15 +95,6 @@ def make_supervisor(
         min_agreement=config.update.probation.min_agreement,
         trial_timeout_s=config.update.trial_timeout_s,
     )
-    conversation = Conversation(
-        settings,
-        device.opener.payload,
-        device.opener.golden,
-        engines,
-        device.record_trial,
-        lambda: not held(),
-    )
-    return Supervisor(settings, conversation, listeners, _strain)
 
 
 def _strain(worker_pid: int | None) -> Strain:

@@ -68,12 +68,14 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
     """Compare the bare runtime, frame after frame and the real pipeline, side by side in one run."""
     from agent.cli.bench_report import BenchDocument, measurements, setting_of
     from agent.vision.benchmark import ModelFile
-    from agent.vision.plots import require_plots
 
     settings = list(itertools.product(map(_named, model), threads, providers))
     if len(settings) > 1 and not sweep:
         raise ConfigError(f"found {len(settings)} settings", hint="compare them with --sweep")
     if plot is not None:
+        # Only then: it loads NumPy, which a control process never has.
+        from agent.vision.plots import require_plots
+
         require_plots()
     stated = ModelFile(
         path="",

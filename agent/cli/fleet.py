@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli import fleet_examples, fleet_rollout, fleet_serve
+from agent.cli import fleet_examples, fleet_look, fleet_rollout, fleet_serve
 from agent.cli.fleet_commands import add_to
 from agent.cli.fleet_rollout import AsJson
 
@@ -181,6 +181,7 @@ def add_key(
 
 
 add_to(app)
+fleet_look.add_to(app)
 fleet_examples.add_to(app)
 app.command()(fleet_serve.serve)
 app.add_typer(fleet_rollout.app)

@@ -159,6 +159,20 @@ def status(
 
 
 @app.command()
+def report(
+    home: Home, name: Name, out: Annotated[Path, typer.Option(help="HTML file to write.")]
+) -> None:
+    """Write a roll-out's report with its curves: one HTML file that needs nothing else."""
+    from agent.cli.output import write_file
+    from agent.fleet.rollout_report import report
+
+    store = _store(home)
+    page = report(store.rollout(name), store.devices(name))
+    write_file(out, page.encode())
+    console.print(f"{out}: written")
+
+
+@app.command()
 def pause(home: Home, name: Name) -> None:
     """Ask no further device until `resume`; those at work go on."""
     _order(home, name, "pause")

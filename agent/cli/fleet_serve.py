@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.fleet.home import FleetHome
 
 console = Console(highlight=False)
+_DAY_S = 24 * 3600
 
 
 def serve(
@@ -35,9 +36,16 @@ def serve(
             max=65535,
         ),
     ] = None,
+    instance: Annotated[
+        int,
+        typer.Option(
+            help="Number of this controller, where several serve one broker: from 1, each another.",
+            min=0,
+        ),
+    ] = 0,
 ) -> None:
     """Serve keys, blocks and certificates, let devices enrol, carry out roll-outs, show the fleet; until stopped."""
-    from agent.fleet.access import CONTROLLER
+    from agent.fleet.access import instance_name
     from agent.fleet.blocks import BlockServer
     from agent.fleet.controller import Controller, Services
     from agent.fleet.home import open_home
@@ -50,24 +58,28 @@ def serve(
         level="INFO", stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
     opened = open_home(home)
-    broker, registry = opened.broker(CONTROLLER), opened.registry
+    name, registry = instance_name(instance), opened.registry
+    opened.appoint(name)
+    _renew(opened)
+    broker = opened.broker(name)
     if embedded_broker:
         _start_broker(opened)
     repository = Repository(opened.repository)
     renewals = RenewalService(registry, opened.authority, opened.life)
     services = Services(KeyService(registry), BlockServer(repository.public), renewals)
-    bulk = opened.bulk_broker
-    session = None if embedded_broker else opened.session  # that broker keeps nothing
-    controllers = [Controller(broker, services, session=session)]
+    bulk = opened.bulk_broker(name)
+    session = None if embedded_broker else opened.session(name)  # that broker keeps nothing
+    shared = bool(instance)
+    controllers = [Controller(broker, services, session=session, name=name, shared=shared)]
     if bulk is not None:
-        controllers.append(Controller(bulk, services))
+        controllers.append(Controller(bulk, services, name=name, shared=shared))
     with _showing(opened, controllers[0], page_port):
         for controller in controllers:
             controller.start()
             controller.hint(repository.timestamp_version)
         console.print(f"serving on {broker.host}:{broker.port}")
         with _enrolling(opened), carrying_out(opened.place, controllers[0]):
-            _until_stopped()
+            _until_stopped(opened)
     for controller in controllers:
         controller.stop()
 
@@ -154,8 +166,18 @@ def _start_broker(opened: FleetHome) -> None:
     EmbeddedBroker(folder, opened.authority, members, config.prefix, config.port).start()
 
 
-def _until_stopped() -> None:
+def _renew(opened: FleetHome) -> None:
+    from datetime import datetime, timezone
+
+    from agent.fleet.own_certificates import renew_own
+
+    for name in renew_own(opened, datetime.now(timezone.utc)):
+        console.print(f"{name}: has a new certificate")
+
+
+def _until_stopped(opened: FleetHome) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    stop.wait()
+    while not stop.wait(_DAY_S):
+        _renew(opened)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.schema.messages import Telemetry
+    from agent.schema.shadow import ShadowProgress
     from agent.telemetry.status_file import Status
 
 
@@ -58,6 +59,7 @@ def _overview(found: Status) -> Table:
         "rung": _rung(found),
         "drift": _drift(found.telemetry),
         "golden set": state.unproven,
+        **({"shadow": _shadow(measured.shadow)} if measured.shadow else {}),
         "temperature": "unknown" if temperature_c is None else f"{temperature_c:.0f} °C",
     }
     table = _table("", "")
@@ -88,6 +90,14 @@ def _drift(measured: Telemetry) -> str:
     if not measured.drift:
         return "not judged: the release has no baseline, or no frames came yet"
     return ", ".join(f"{one.name} {one.cause or one.state}" for one in measured.drift)
+
+
+def _shadow(run: ShadowProgress) -> str:
+    agreement = "" if run.agreement is None else f", {run.agreement:.1%} of objects seen by both"
+    state = f"ended: {run.end}" if run.end else run.state.value
+    return (
+        f"{run.candidate} {run.variant}: {run.frames} of {run.of_frames} frames{agreement}; {state}"
+    )
 
 
 def _cameras(measured: Telemetry) -> Table:

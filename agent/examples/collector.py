@@ -16,13 +16,14 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from agent.errors import CameraError, ModelError, StorageError
 from agent.examples.selector import Selector
 from agent.examples.shelf import Shelf
+from agent.host.clock import monotonic_ns
 from agent.models.store import InstalledRelease
 from agent.schema.examples import EXAMPLE_PURPOSE, EXAMPLE_VERSION, Example, ExamplesConfig, Reason
 from agent.schema.ipc import FrameGrabbed, FrameResult
@@ -63,6 +64,11 @@ class Ports:
     budget: Budget
 
 
+class _Differing(NamedTuple):
+    frame: FrameGrabbed
+    jpeg: bytes
+
+
 class Collector:
     """Keeps examples in a loop of its own.
 
@@ -85,14 +91,20 @@ class Collector:
         self._device, self._config, self._shelf, self._ports = device, config, shelf, ports
         self._key = base64.b64decode(config.key)
         self._selector = Selector(config, draw)
-        self._waiting: queue.Queue[FrameResult] = queue.Queue(_WAITING)
+        self._waiting: queue.Queue[FrameResult | _Differing] = queue.Queue(_WAITING)
 
     def frame(self, result: FrameResult) -> None:
         """Take a result of the serving worker; any thread, never blocks."""
-        if result.error:
-            return
+        if not result.error:
+            self._put(result)
+
+    def differing(self, frame: FrameGrabbed, jpeg: bytes) -> None:
+        """Take a picture in which another model sees something else; any thread, never blocks."""
+        self._put(_Differing(frame, jpeg))
+
+    def _put(self, item: FrameResult | _Differing) -> None:
         try:
-            self._waiting.put_nowait(result)
+            self._waiting.put_nowait(item)
         except queue.Full:
             log.debug("a frame is not considered: the collector is behind")
 
@@ -100,19 +112,27 @@ class Collector:
         """Collect until `stop` is set."""
         while not stop.is_set():
             try:
-                result = self._waiting.get(timeout=_LOOK_S)
+                item = self._waiting.get(timeout=_LOOK_S)
             except queue.Empty:
                 continue
+            release = self._ports.serving()
+            if release is None or self._ports.budget.pause is not None:
+                continue
             try:
-                self._consider(result)
+                if isinstance(item, _Differing):
+                    self._take_differing(item, release)
+                else:
+                    self._consider(item, release)
             except (CameraError, ModelError, StorageError) as error:
-                log.warning("an example of %s is not kept: %s", result.camera, error)
+                log.warning("an example is not kept: %s", error)
 
-    def _consider(self, result: FrameResult) -> None:
+    def _take_differing(self, item: _Differing, release: InstalledRelease) -> None:
+        camera = item.frame.camera
+        if self._selector.is_due(camera, Reason.DISAGREEMENT, monotonic_ns()):
+            self._keep(item.frame, item.jpeg, release, Reason.DISAGREEMENT)
+
+    def _consider(self, result: FrameResult, release: InstalledRelease) -> None:
         camera, cause = result.camera, self._ports.drifted().get(result.camera)
-        release = self._ports.serving()
-        if release is None or self._ports.budget.pause is not None:
-            return
         reason = self._selector.choose(
             camera, result.captured_ns, result.boxes, drifted=cause is not None
         )
@@ -121,13 +141,24 @@ class Collector:
         frame, jpeg = self._ports.grab(camera, self._config.max_width, _QUALITY)
         if reason is Reason.UNCERTAIN and not self._selector.is_uncertain(frame.boxes):
             return
+        cause = cause if reason is Reason.DRIFT else None
+        self._keep(frame, jpeg, release, reason, cause or "")
+
+    def _keep(
+        self,
+        frame: FrameGrabbed,
+        jpeg: bytes,
+        release: InstalledRelease,
+        reason: Reason,
+        cause: str = "",
+    ) -> None:
         example = Example(
             v=EXAMPLE_VERSION,
             device=self._device,
-            camera=camera,
+            camera=frame.camera,
             captured_ms=frame.captured_ms,
             reason=reason,
-            cause=(cause or "") if reason is Reason.DRIFT else "",
+            cause=cause,
             release=release.manifest.release_id,
             labels=list(release.manifest.labels),
             width=frame.width,
@@ -138,4 +169,4 @@ class Collector:
         sealed = close_box(msgspec.msgpack.encode(example), self._key, EXAMPLE_PURPOSE)
         self._ports.budget.spend(len(sealed))
         # Time first, so that names sort by age.
-        self._shelf.put(f"{frame.captured_ms:013d}-{camera}", sealed)
+        self._shelf.put(f"{frame.captured_ms:013d}-{frame.camera}", sealed)

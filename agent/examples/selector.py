@@ -6,6 +6,8 @@ control    drawn at random, whatever it shows: what a model is sure of and wrong
 drift      its camera shows something else than the model was made for
 uncertain  an object in it is reported, but with a score that is barely enough
 
+A frame in which two models differ is told of by who compares them (`is_due`).
+
 Frames of one camera that follow each other are alike, so that for each reason a camera's next frame must be `gap_s` away.
 """
 
@@ -34,13 +36,15 @@ class Selector:
     ) -> Reason | None:
         """Return why a frame is worth a label, None for most; `at_ns` is its monotonic time."""
         reason = self._reason(boxes, drifted=drifted)
-        if reason is None:
-            return None
+        return reason if reason is not None and self.is_due(camera, reason, at_ns) else None
+
+    def is_due(self, camera: str, reason: Reason, at_ns: int) -> bool:
+        """Take a frame for `reason` unless the camera's last one for it is too near; say whether it was taken."""
         last_ns = self._chosen_ns.get((camera, reason))
         if last_ns is not None and at_ns - last_ns < self._config.gap_s * 1e9:
-            return None
+            return False
         self._chosen_ns[camera, reason] = at_ns
-        return reason
+        return True
 
     def is_uncertain(self, boxes: Iterable[Box]) -> bool:
         """Say whether an object has a score that is barely enough."""

@@ -12,7 +12,8 @@ from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
 CONTROLLER = "controller"  # serves and listens
 DESK = "controller-desk"  # relays one person's command, beside the running controller
-CONTROLLERS = (CONTROLLER, DESK)
+WATCH = "controller-watch"  # looks at everything and may say nothing
+CONTROLLERS = (CONTROLLER, DESK, WATCH)
 BULK_SUFFIX = "-bulk"  # client id of a device's second connection, for transfers
 DEVICE_WRITES = (
     "reply",
@@ -34,6 +35,16 @@ DEVICE_WRITES = (
 DEVICE_READS = ("cmd", "blk/rsp", "key/rsp", "crt/rsp", "ha/press")
 # Where Home Assistant looks for devices, unless it is told to look elsewhere.
 DISCOVERY = "homeassistant/device/{device}/config"
+
+
+def instance_name(instance: int) -> str:
+    """Return the name of one of several controllers on a broker, which lets in each name once; 0 is the only one's."""
+    return f"{CONTROLLER}-{instance}" if instance else CONTROLLER
+
+
+def is_controller(user: str) -> bool:
+    """Return whether a user may use every topic; no device has a name that begins so."""
+    return user in {CONTROLLER, DESK} or user.removeprefix(f"{CONTROLLER}-").isdecimal()
 
 
 def device_may_publish(device: str, topic: str, prefix: str = DEFAULT_PREFIX) -> bool:

@@ -15,7 +15,13 @@ from amqtt.contexts import Action, BaseContext
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
-from agent.fleet.access import BULK_SUFFIX, CONTROLLERS, device_may_publish, device_may_receive
+from agent.fleet.access import (
+    BULK_SUFFIX,
+    WATCH,
+    device_may_publish,
+    device_may_receive,
+    is_controller,
+)
 from agent.schema.topics import DEFAULT_PREFIX
 
 Members = Callable[[str], AbstractSet[str] | None]
@@ -34,7 +40,7 @@ class CertificateRules(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
         """Say whether the client is the controller or a device that may connect under this client id."""
         user = common_name(session.ssl_object)
         session.username = user
-        if user in CONTROLLERS:
+        if is_controller(user) or user == WATCH:
             return str(session.client_id).startswith(user)
         groups = self._members(user) if user else None
         if groups is None or session.client_id not in {user, f"{user}{BULK_SUFFIX}"}:
@@ -56,8 +62,8 @@ class CertificateRules(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
         user = session.username if session is not None else None
         if not user or not topic:
             return False
-        if user in CONTROLLERS:
-            return True
+        if is_controller(user) or user == WATCH:
+            return user != WATCH or bool(action != Action.PUBLISH)
         if action == Action.PUBLISH:
             return device_may_publish(user, topic, self._prefix)
         return device_may_receive(user, self._groups.get(user, frozenset()), topic, self._prefix)

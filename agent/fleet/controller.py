@@ -43,6 +43,7 @@ _HEARD = (
     ("drift", 1),
 )
 _SERVED = (("blk/req", 0), ("key/req", 1), ("crt/req", 1))
+_SHARE = "$share/controllers/"
 _WORKERS = 4
 _WAITING = 64  # requests in hand before further ones are told to come back
 
@@ -65,6 +66,8 @@ class Controller:
         services: What it serves; one without any only relays and listens.
         devices: Whom to listen to: one device's id, or `+` for all.
         session: File of its session at the broker, see `agent.fleet.connection`.
+        name: Of its certificate, where it is another; see `agent.fleet.access`.
+        shared: Share the requests of devices with the other controllers that do (MQTT's shared subscriptions).
     """
 
     def __init__(
@@ -73,16 +76,22 @@ class Controller:
         services: Services | None,
         devices: str = "+",
         session: Path | None = None,
+        name: str = "",
+        *,
+        shared: bool = False,
     ) -> None:
         self.inbox = Inbox()
         self._prefix = broker.prefix
         self._services = services
         self._places = threading.BoundedSemaphore(_WAITING)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="vigil-serve")
-        wanted = _HEARD + (_SERVED if services is not None else ())
         # Who sends one device a command need not be told of ten thousand others.
-        filters = [(f"{broker.prefix}/d/{devices}/{leaf}", qos) for leaf, qos in wanted]
-        name = DESK if services is None else CONTROLLER
+        topics = f"{broker.prefix}/d/{devices}"
+        filters = [(f"{topics}/{leaf}", qos) for leaf, qos in _HEARD]
+        if services is not None:
+            share = _SHARE if shared else ""
+            filters += [(f"{share}{topics}/{leaf}", qos) for leaf, qos in _SERVED]
+        name = name or (DESK if services is None else CONTROLLER)
         self._connection = Connection(broker, filters, self._receive, name, session)
 
     def start(self, timeout_s: float = 10.0) -> None:

@@ -32,8 +32,11 @@ class Database:
         self._name = str(place) if isinstance(place, Path) else self._engine.url.render_as_string()
         if isinstance(place, Path):
             self._make_private(place)
-        with self.transaction() as connection:
-            META.create_all(connection)
+        try:
+            self._make_tables()
+        except StorageError:
+            # Another controller that started at the same moment made them first; a real fault comes again.
+            self._make_tables()
 
     def close(self) -> None:
         """Close every connection."""
@@ -57,6 +60,10 @@ class Database:
         """Return what a query finds, each row by the names of its columns."""
         with self.transaction() as connection:
             return list(connection.execute(query).mappings())
+
+    def _make_tables(self) -> None:
+        with self.transaction() as connection:
+            META.create_all(connection)
 
     def _make_private(self, path: Path) -> None:
         try:

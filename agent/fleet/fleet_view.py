@@ -13,11 +13,12 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from agent.fleet.inbox import Inbox
+from agent.fleet.pace import Pace, slower
 from agent.fleet.registry import DeviceRecord, Registry
 from agent.host.clock import wall_ms
 from agent.schema.messages import State, Telemetry
@@ -51,6 +52,7 @@ class DeviceRow:
 
     Attributes:
         drift: Which cameras drifted and why, empty for none.
+        slow: In which stage it is slower than others like it (`agent.fleet.pace`), empty for none.
         fps: Frames a second now, None while offline; `temperature_c` likewise.
         heard_ms: When it was last heard by this controller's clock, Unix milliseconds; 0 for never.
     """
@@ -63,6 +65,7 @@ class DeviceRow:
     phase: str = ""
     rung: str = ""
     drift: str = ""
+    slow: str = ""
     problem: str = ""
     fps: float | None = None
     temperature_c: float | None = None
@@ -71,7 +74,7 @@ class DeviceRow:
 
 @dataclass(frozen=True)
 class Query:
-    """Which lines, in which order: `show` is a condition, `drifting` or `all`; `page` counts from 1."""
+    """Which lines, in which order: `show` is a condition, `drifting`, `slow` or `all`; `page` counts from 1."""
 
     show: str = "all"
     release: str = ""
@@ -80,7 +83,7 @@ class Query:
     page: int = 1
 
 
-SHOWN = frozenset({"all", "drifting", *(condition.value for condition in Condition)})
+SHOWN = frozenset({"all", "drifting", "slow", *(condition.value for condition in Condition)})
 SORTS: dict[str, Callable[[DeviceRow], Any]] = {
     "id": lambda row: row.id,
     "temperature": lambda row: -(_COLD if row.temperature_c is None else row.temperature_c),
@@ -129,7 +132,11 @@ class FleetView:
         return self._rows.newest()
 
     def row(self, record: DeviceRecord) -> DeviceRow:
-        """Return the line of one device as it is now."""
+        """Return the line of one device as it is now, beside the others as they were a moment ago."""
+        others = {row.id: row.slow for row in self.rows()}
+        return replace(self._row(record), slow=others.get(record.id, ""))
+
+    def _row(self, record: DeviceRecord) -> DeviceRow:
         said = self._spoken.get(record.id)
         condition = self._condition(record)
         speaks = condition in {Condition.ONLINE, Condition.TROUBLE}
@@ -142,7 +149,18 @@ class FleetView:
         return self._spoken.get(device)
 
     def _look(self) -> list[DeviceRow]:
-        return [self.row(record) for record in self._registry.devices()]
+        rows = [self._row(record) for record in self._registry.devices()]
+        slow = slower(self._paces(rows))
+        return [replace(row, slow=slow.get(row.id, "")) for row in rows]
+
+    def _paces(self, rows: Iterable[DeviceRow]) -> Iterator[Pace]:
+        for row in rows:
+            said, measured = self._spoken.get(row.id), self._inbox.telemetry(row.id)
+            if said is None or measured is None or row.fps is None:
+                continue
+            stages_ms = {name: stage.p50 for name, stage in measured.stages.items()}
+            kind = (said.profile, said.release or "", said.variant or "")
+            yield Pace(row.id, kind, stages_ms)
 
     def _condition(self, record: DeviceRecord) -> Condition:
         state = self._inbox.state(record.id)
@@ -184,6 +202,7 @@ def summary(rows: list[DeviceRow]) -> dict[str, Any]:
         "devices": len(rows),
         "conditions": {one.value: conditions[one.value] for one in Condition},
         "drifting": sum(bool(row.drift) for row in members),
+        "slow": sum(bool(row.slow) for row in members),
         "groups": _by_group(members),
         "releases": _most(row.release for row in members),
         "agents": _most(row.agent for row in members),
@@ -223,10 +242,8 @@ def _short(text: str) -> str:
 
 
 def _fits(row: DeviceRow, query: Query) -> bool:
-    if query.show == "drifting":
-        shown = bool(row.drift)
-    else:
-        shown = query.show in {"all", row.condition.value}
+    marks = {"drifting": row.drift, "slow": row.slow}
+    shown = bool(marks.get(query.show)) or query.show in {"all", row.condition.value}
     searched = query.search in row.id or query.search in row.groups
     return shown and searched and query.release in {"", row.release}
 

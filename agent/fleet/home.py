@@ -95,11 +95,10 @@ class FleetHome:
     authority: FleetAuthority
     registry: Registry
 
-    @property
-    def bulk_broker(self) -> BrokerConfig | None:
-        """How the controller connects to the broker for transfers, None where there is none."""
+    def bulk_broker(self, name: str = CONTROLLER) -> BrokerConfig | None:
+        """Return how the controller of this name connects to the broker for transfers, None where there is none."""
         port = self.config.bulk_port
-        return replace(self.broker(CONTROLLER), port=port) if port else None
+        return replace(self.broker(name), port=port) if port else None
 
     def broker(self, name: str) -> BrokerConfig:
         """Return how the controller connects under one of its names, see `agent.fleet.access`."""
@@ -114,10 +113,15 @@ class FleetHome:
             host=config.broker_host, port=config.broker_port, prefix=config.prefix, tls=tls
         )
 
-    @property
-    def session(self) -> Path:
-        """Where the serving controller keeps the id of its session at the broker."""
-        return self.folder / CONTROLLER / "session"
+    def session(self, name: str = CONTROLLER) -> Path:
+        """Where the serving controller of this name keeps the id of its session at the broker."""
+        return self.folder / CONTROLLER / f"session{name.removeprefix(CONTROLLER)}"
+
+    def appoint(self, name: str, disk: Disk = REAL_DISK) -> None:
+        """Let a controller of this name in: make its certificate, where it has none, and tell the broker."""
+        if not disk.exists(self.folder / CONTROLLER / f"{name}.crt"):
+            self.authority.client_certificate(name).write(self.folder / CONTROLLER, name, disk)
+            self.write_access(disk)
 
     @property
     def repository(self) -> Path:
@@ -141,7 +145,8 @@ class FleetHome:
             Whether a broker that runs here was told; another one must be told by hand (SIGHUP).
         """
         broker = self.folder / BROKER
-        text = access_file(self.registry.devices(), self.config.prefix)
+        names = {*CONTROLLERS, *(path.stem for path in (self.folder / CONTROLLER).glob("*.crt"))}
+        text = access_file(self.registry.devices(), self.config.prefix, sorted(names))
         disk.write_atomic(broker / "acl", text.encode())
         serials = self.registry.certificates.revoked()
         disk.write_atomic(broker / REVOKED, self.authority.revocation_list(serials), mode=0o644)

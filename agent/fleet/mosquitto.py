@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent.fleet.access import CONTROLLERS, DEVICE_READS, DEVICE_WRITES, DISCOVERY
+from agent.fleet.access import CONTROLLERS, DEVICE_READS, DEVICE_WRITES, DISCOVERY, WATCH
 from agent.fleet.registry import DeviceRecord
 from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
@@ -70,12 +70,17 @@ def mosquitto_configuration(
     )
 
 
-def access_file(devices: Iterable[DeviceRecord], prefix: str = DEFAULT_PREFIX) -> str:
+def access_file(
+    devices: Iterable[DeviceRecord],
+    prefix: str = DEFAULT_PREFIX,
+    controllers: Iterable[str] = CONTROLLERS,
+) -> str:
     """Return mosquitto's access file: patterns for every device, group topics for each one's groups."""
     own = DeviceTopics("%u", prefix)
-    lines = [
-        line for user in CONTROLLERS for line in (f"user {user}", f"topic readwrite {prefix}/#", "")
-    ]
+    lines = []
+    for user in controllers:
+        right = "read" if user == WATCH else "readwrite"
+        lines += [f"user {user}", f"topic {right} {prefix}/#", ""]
     for device in devices:
         lines.append(f"user {device.id}")
         if device.revoked:

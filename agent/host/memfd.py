@@ -1,7 +1,8 @@
 """Sealed anonymous memory: how plaintext weights travel without a file system.
 
-A memfd is filled through a writable map, the map is closed, then the memfd is sealed: nobody, not even
-the process that made it, can change or resize it afterwards (memfd_create(2), F_ADD_SEALS).
+A memfd is written, then sealed: nobody, not even the process that made it, can change or resize it afterwards
+(memfd_create(2), F_ADD_SEALS). Writing beats filling a map: no fault and no zeroing for every fresh page, and too
+little memory is an error, not a SIGBUS.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from agent.errors import StorageError
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-def create_memfd(name: str, size: int) -> tuple[int, mmap.mmap]:
-    """Return a new memfd of `size` bytes and a writable map of it; the caller closes both.
+def create_memfd(name: str, size: int) -> int:
+    """Return a new memfd of `size` bytes; the caller closes it.
 
     Raises:
         StorageError: The memory is not there (code `storage.full`).
@@ -28,17 +29,32 @@ def create_memfd(name: str, size: int) -> tuple[int, mmap.mmap]:
     try:
         # Not posix_fallocate: memfds have no size limit, it would run into the OOM killer, not an error.
         os.ftruncate(fd, size)
-        return fd, mmap.mmap(fd, size)
     except OSError as error:
         os.close(fd)
         raise _no_memory(size, error) from error
+    return fd
+
+
+def write_memfd(fd: int, data: bytes | memoryview, offset: int = 0) -> None:
+    """Write all of `data` at `offset`.
+
+    Raises:
+        StorageError: The memory is not there (code `storage.full`).
+    """
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            try:
+                done += os.pwrite(fd, view[done:], offset + done)
+            except OSError as error:
+                raise _no_memory(len(view), error) from error
 
 
 def seal_memfd(fd: int) -> None:
-    """Make the memfd immutable for good; its writable map must have been closed.
+    """Make the memfd immutable for good.
 
     Raises:
-        StorageError: It could not be sealed, for example because it is still mapped writable.
+        StorageError: It could not be sealed, for example because it is mapped writable.
     """
     try:
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
@@ -52,10 +68,9 @@ def memfd_of(data: bytes, name: str) -> int:
     Raises:
         StorageError: The memory is not there.
     """
-    fd, view = create_memfd(name, len(data))
+    fd = create_memfd(name, len(data))
     try:
-        view[:] = data
-        view.close()
+        write_memfd(fd, data)
         seal_memfd(fd)
     except BaseException:
         os.close(fd)

@@ -108,6 +108,7 @@ class ModelStore:
         self._parts = root / "parts"
         self._releases = root / "releases"
         self._disk = disk
+        self._pinned: ReleaseRef | None = None
         for folder in (self._blobs, self._parts, self._releases):
             disk.make_dirs(folder)
 
@@ -160,9 +161,14 @@ class ModelStore:
         complete = [folder for folder in folders if self._disk.exists(folder / RECORD_FILE)]
         return [self._record(folder).ref for folder in complete]
 
+    def pin(self, ref: ReleaseRef | None) -> None:
+        """Keep one more release through every `keep_only` from now on; None for none."""
+        self._pinned = ref
+
     def keep_only(self, refs: Iterable[ReleaseRef]) -> None:
-        """Remove all other releases, their sealed files and all unfinished transfers."""
-        folders = {self._releases / ref.sha256 for ref in refs}
+        """Remove all other releases but the pinned one, their sealed files and all unfinished transfers."""
+        kept = [*refs, *([self._pinned] if self._pinned else [])]
+        folders = {self._releases / ref.sha256 for ref in kept}
         files = {path for folder in folders for path in self._files_of(folder)}
         for folder in self._disk.list(self._releases):
             if folder not in folders:

@@ -42,6 +42,11 @@ COMMANDS: dict[str, CommandKind] = {
         1,
         "send sealed pictures that are worth a label, and remove those that arrived",
     ),
+    "start-shadow": CommandKind(
+        Role.DEPLOYER, 1, "judge another model against the running one on live frames"
+    ),
+    "stop-shadow": CommandKind(Role.OPERATOR, 1, "end that"),
+    "shadow-report": CommandKind(Role.OPERATOR, 1, "send what it found, with pictures"),
     "pause-camera": CommandKind(Role.OPERATOR, 1, "close a camera until it is resumed"),
     "resume-camera": CommandKind(Role.OPERATOR, 1, "open a paused camera again"),
     "learn-view": CommandKind(

@@ -51,6 +51,7 @@ class Reason(str, enum.Enum):
     CONTROL = "control"
     DRIFT = "drift"
     UNCERTAIN = "uncertain"
+    DISAGREEMENT = "disagreement"
 
 
 class Example(Struct):

@@ -27,8 +27,6 @@ class Message(Struct, tag=True):
 
 
 # control -> worker -----------------------------------------------------------------------------------
-
-
 class LoadModel(Message):
     """Load the plaintext model in the attached memfd and warm it up.
 
@@ -74,11 +72,16 @@ class RunGolden(Message):
     score_tolerance: float
 
 
-class OpenCameras(Message):
-    """Start capture and inference.
+class DetectPicture(Message):
+    """Find the objects in the attached JPEG (a memfd) with these thresholds."""
 
-    `epoch_ns`: monotonic instant at which looping files were at frame 0. `max_fps`: as in `SetRate`.
-    """
+    id: int
+    confidence: float
+    iou: float
+
+
+class OpenCameras(Message):
+    """Start capture and inference; looping files were at frame 0 at `epoch_ns`; `max_fps` as in `SetRate`."""
 
     id: int
     device: str
@@ -128,6 +131,7 @@ class Shutdown(Message):
 Request = (
     LoadModel
     | RunGolden
+    | DetectPicture
     | OpenCameras
     | SetRate
     | AllowGates
@@ -140,8 +144,6 @@ Request = (
 
 
 # worker -> control -----------------------------------------------------------------------------------
-
-
 class Ready(Message):
     """First message of a worker: its runtimes by name and version."""
 
@@ -197,10 +199,7 @@ class EngineBuilt(Message):
 
 
 class GoldenFinished(Message):
-    """Golden result: share of expected boxes found and of found boxes expected, p95 of inference.
-
-    `problem` says what is wrong, `stage` names the first stage that differs from its makers', where that is known.
-    """
+    """Shares of expected boxes found and of found ones expected, p95; what is wrong, and the first stage that differs."""
 
     id: int
     frames: int
@@ -209,6 +208,14 @@ class GoldenFinished(Message):
     p95_ms: float
     problem: str = ""
     stage: str = ""
+
+
+class PictureDetected(Message):
+    """Boxes in the picture's pixels, best first; `stages_ms` has pre, infer and post."""
+
+    id: int
+    boxes: list[Box]
+    stages_ms: dict[str, float]
 
 
 class FrameGrabbed(Message):
@@ -278,6 +285,7 @@ Answer = (
     | Failed
     | ModelLoaded
     | GoldenFinished
+    | PictureDetected
     | FrameGrabbed
     | GpuDescribed
     | EngineBuilt

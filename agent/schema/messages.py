@@ -16,6 +16,7 @@ from agent.schema.drift import DriftReport
 from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
+from agent.schema.shadow import ShadowProgress
 from agent.schema.values import (
     Box,
     Counter,
@@ -153,6 +154,7 @@ class Telemetry(Struct):
     progress: Progress | None = None
     events: StoreReport | None = None
     drift: list[DriftReport] = []
+    shadow: ShadowProgress | None = None
 
 
 class Detections(Struct):

@@ -65,6 +65,23 @@ _CAMERAS = (
         {"found": "telemetry.drift.*.found.*", "usual": "telemetry.drift.*.usual.*"},
         "camera figure kind",
     ),
+    metric(
+        "vigil_shadow_frames",
+        "Frames of a shadow run: compared so far, and asked for.",
+        {"compared": "telemetry.shadow.frames", "asked": "telemetry.shadow.of_frames"},
+        "kind",
+    ),
+    metric(
+        "vigil_shadow_skipped",
+        "Frames that a shadow run left out, by reason.",
+        "telemetry.shadow.skipped.*",
+        "reason",
+    ),
+    metric(
+        "vigil_shadow_agreement_ratio",
+        "Objects that the running model and its shadow both see, of those that any of them sees.",
+        "telemetry.shadow.agreement",
+    ),
     metric("vigil_camera_fps", "Processed frames a second.", "cameras.*.fps", "camera"),
     metric(
         "vigil_camera_frames_total",

@@ -3,6 +3,7 @@
 from agent.supervisor.conversation import Conversation, WorkerSettings
 from agent.supervisor.routing import Happening, Listeners
 from agent.supervisor.serving import Supervisor
+from agent.supervisor.shadow import Shadow
 from agent.supervisor.worker_process import Pictured, WorkerProcess
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Happening",
     "Listeners",
     "Pictured",
+    "Shadow",
     "Supervisor",
     "WorkerProcess",
     "WorkerSettings",

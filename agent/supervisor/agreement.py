@@ -11,21 +11,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 
 from agent.errors import ModelError, VigilError
 from agent.models.store import InstalledRelease
-from agent.schema import ipc
+from agent.schema.config import CameraConfig
 from agent.schema.manifest import GoldenFrame, GoldenSet
+from agent.schema.values import Box
 from agent.supervisor.conversation import Conversation, WorkerSettings
 from agent.supervisor.routing import Serving
 from agent.supervisor.worker_process import WorkerProcess
+from agent.vision.golden import GoldenBox
 
 log = logging.getLogger(__name__)
 FRAMES = 12
 LEAST_OBJECTS = 10
-_WIDTH, _QUALITY = 1280, 95
+WIDTH, QUALITY = 1280, 95
 _SOFTER = 0.5  # share of the threshold with which the candidate is asked
 
 
@@ -50,17 +52,19 @@ class Agreement:
         """
         if serving is None or not self._asked(candidate):
             return None
-        cameras = [camera.name for camera in self._settings.cameras if not camera.privacy.blur]
+        cameras = comparable(self._settings.cameras)
         frames: list[GoldenFrame] = []
         for camera in islice(cycle(cameras), FRAMES):
             if self._pause(self._settings.agreement_pause_s):
                 return None
             try:
-                grabbed, jpeg = self._talk.grab(serving.worker, camera, _WIDTH, _QUALITY)
+                grabbed, jpeg = self._talk.grab(serving.worker, camera, WIDTH, QUALITY)
             except VigilError as error:
                 log.info("camera %s gives no picture to compare models by: %s", camera, error)
                 continue
-            boxes = _translated(grabbed, serving.release.manifest.labels, candidate.manifest.labels)
+            boxes = translated(
+                grabbed.boxes, serving.release.manifest.labels, candidate.manifest.labels
+            )
             frames.append(GoldenFrame(jpeg, {candidate.variant.id: boxes}))
         objects = sum(len(boxes) for frame in frames for boxes in frame.expected.values())
         if objects < LEAST_OBJECTS:
@@ -86,13 +90,16 @@ class Agreement:
         return (self._settings.min_agreement or 0.0) if asked is None else asked
 
 
-def _translated(
-    grabbed: ipc.FrameGrabbed, old: list[str], new: list[str]
-) -> list[tuple[int, float, float, float, float, float]]:
-    """Return the boxes with the candidate's labels; without those that it does not know."""
+def comparable(cameras: Iterable[CameraConfig]) -> list[str]:
+    """Return the cameras whose pictures two models can be compared by: not those that blur objects."""
+    return [camera.name for camera in cameras if not camera.privacy.blur]
+
+
+def translated(boxes: Iterable[Box], old: list[str], new: list[str]) -> list[GoldenBox]:
+    """Return boxes with the labels of another model; without those that it does not know."""
     numbers = {number: new.index(label) for number, label in enumerate(old) if label in new}
     return [
         (numbers[box.label], box.score, box.x_min, box.y_min, box.x_max, box.y_max)
-        for box in grabbed.boxes
+        for box in boxes
         if box.label in numbers
     ]

@@ -197,6 +197,20 @@ class Conversation:
         )
         return self._judge(worker, request, memfd_of(msgpack.encode(seen), "seen")).recall
 
+    def detect(self, worker: WorkerProcess, jpeg: bytes) -> ipc.PictureDetected:
+        """Let a worker without cameras find the objects in a picture, with the thresholds in force."""
+        detect = self._settings.detect
+        request = ipc.DetectPicture(
+            id=worker.next_id(), confidence=detect.confidence, iou=detect.iou
+        )
+        picture = memfd_of(jpeg, "picture")
+        try:
+            timeout_s = self._settings.trial_timeout_s
+            found, _ = worker.ask(request, ipc.PictureDetected, timeout_s, picture)
+        finally:
+            os.close(picture)
+        return found
+
     def _judge(
         self, worker: WorkerProcess, request: ipc.RunGolden, golden: int
     ) -> ipc.GoldenFinished:

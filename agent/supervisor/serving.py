@@ -50,9 +50,7 @@ class Supervisor:
         listeners: Listeners,
         strain: Callable[[int | None], Strain],
     ) -> None:
-        self._settings = settings
-        self._talk = conversation
-        self._listeners = listeners
+        self._settings, self._talk, self._listeners = settings, conversation, listeners
         self._health = HealthWindow(strain)
         self._router = Router(listeners, self._health)
         self._handover = Handover(settings, conversation, self._router, self._health)
@@ -80,8 +78,7 @@ class Supervisor:
     def swap(self) -> float | None:
         """Let the candidate open the cameras and retire the old worker after its first result.
 
-        Returns:
-            Milliseconds without results between the two workers; None when none were flowing.
+        Returns milliseconds without results between the two workers; None when none were flowing.
 
         Raises:
             ModelError: No candidate, or it gave no result in time; the old worker serves on.
@@ -158,8 +155,7 @@ class Supervisor:
                     raise
 
     def _require_wanted(self, release: InstalledRelease) -> None:
-        wanted = self._wanted
-        if wanted is None or wanted.ref != release.ref or self._candidate is not None:
+        if self._wanted is None or self._wanted.ref != release.ref or self._candidate is not None:
             raise ModelError(f"{release.ref.label} gives way to another", code="model.superseded")
 
     # for the app ------------------------------------------------------------------------------------
@@ -192,10 +188,14 @@ class Supervisor:
         return self._talk.grab(self._worker(), camera, max_width, quality)
 
     def _worker(self) -> WorkerProcess:
-        serving = self._router.serving
-        if serving is None:
+        if (serving := self._router.serving) is None:
             raise ModelError("no model is running", code="model.none")
         return serving.worker
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether another model is being loaded or proven, or waits to take over."""
+        return self._preparing.locked() or self._candidate is not None
 
     @property
     def worker_pid(self) -> int | None:

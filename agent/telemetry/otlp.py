@@ -11,8 +11,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import requests
-
 from agent.errors import ConfigError
 from agent.host.clock import wall_ms
 from agent.host.token_file import read_token
@@ -112,6 +110,7 @@ def _metric(metric: Metric, samples: list[Sample], began_ns: int, now_ns: int) -
 
 def _exporter(config: OpenTelemetryConfig) -> OTLPMetricExporter:
     try:
+        import requests
         from opentelemetry.exporter.otlp.proto.http import Compression
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     except ImportError as error:

@@ -13,6 +13,7 @@ from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.messages import MESSAGE_VERSION, Progress, Telemetry
+from agent.schema.shadow import ShadowProgress
 from agent.telemetry.spool import Priority
 from agent.telemetry.watch import Watch
 
@@ -35,6 +36,7 @@ class Ports:
         progress: How far a transfer is; None while there is none.
         events: How full the event store is.
         drift: How every camera stands to what the model was made for.
+        shadow: How far the comparison with another model is.
     """
 
     worker_pid: Callable[[], int]
@@ -44,6 +46,7 @@ class Ports:
     progress: Callable[[], Progress | None] = lambda: None
     events: Callable[[], StoreReport | None] = lambda: None
     drift: Callable[[], list[DriftReport]] = list
+    shadow: Callable[[], ShadowProgress | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class Survey:
             progress=self._ports.progress(),
             events=self._ports.events(),
             drift=self._ports.drift(),
+            shadow=self._ports.shadow(),
         )
 
     def _outbox_report(self, process_mb_day: float | None) -> OutboxReport:

@@ -3,12 +3,14 @@
 Rules
 - A `.part` keeps its good leading blocks over restarts: they are hashed again, the rest is fetched.
 - A block is written only after its signed digest matched; a wrong one is asked for again, over the next road.
-- Synced every 4 MiB; at the end length and digest of the whole, sync, rename, sync of the folder.
+- Synced every 4 MiB, at most once a second: what a power cut costs is that much, or a second of the transfer. At the
+  end length and digest of the whole, sync, rename, sync of the folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from agent.update.metered import Road
 from agent.update.targets import Target
 
 SYNC_BYTES = 4 * 1024 * 1024
+SYNC_S = 1.0
 RESERVE_BYTES = 16 * 1024 * 1024  # left free for journal, ledger and spool
 ATTEMPTS = 3
 
@@ -86,15 +89,15 @@ def _complete(
         file.truncate(start)
     _require_space(disk, part, target.length - start)
     progress(Progress(file=target.path, done=start, total=target.length))
-    unsynced, stream = 0, _Stream(source, target, start)
+    unsynced, synced_s, stream = 0, time.monotonic(), _Stream(source, target, start)
     for index in range(first, len(target.block_sha256)):
         data = stream.block(index)
         whole.update(data)
         file.write_at(start, data)
         start, unsynced = start + len(data), unsynced + len(data)
-        if unsynced >= SYNC_BYTES:
+        if unsynced >= SYNC_BYTES and time.monotonic() - synced_s >= SYNC_S:
             file.sync()
-            unsynced = 0
+            unsynced, synced_s = 0, time.monotonic()
         progress(Progress(file=target.path, done=start, total=target.length))
     if whole.hexdigest() != target.sha256:
         file.truncate(0)
@@ -136,7 +139,7 @@ class _Stream:
 
     def __init__(self, source: Road, target: Target, start: int) -> None:
         self._source, self._target = source, target
-        self._buffer = bytearray()
+        self._rest = b""  # of the last piece, for the next block
         self._pieces: Iterator[bytes] = source.read(target.location, start)
 
     def block(self, index: int) -> bytes:
@@ -152,16 +155,14 @@ class _Stream:
 
     def _take(self, length: int) -> bytes:
         """Return `length` bytes, fewer when the file ends before."""
-        while len(self._buffer) < length:
-            piece = next(self._pieces, b"")
-            if not piece:
-                break
-            self._buffer += piece
-        data = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        return data
+        pieces, missing = [], length
+        while missing and (piece := self._rest or next(self._pieces, b"")):
+            pieces.append(piece[:missing])
+            self._rest = piece[missing:]
+            missing -= len(pieces[-1])
+        return b"".join(pieces)
 
     def _begin_anew(self, start: int) -> None:
-        self._buffer.clear()
+        self._rest = b""
         self._source.distrust()
         self._pieces = self._source.read(self._target.location, start)

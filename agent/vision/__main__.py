@@ -1,4 +1,4 @@
-"""`python -m agent.vision --socket-fd N [--memory-mb M]`: start one worker on an inherited socket."""
+"""`python -m agent.vision --socket-fd N [--memory-mb M] [--nice N]`: start one worker on an inherited socket."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m agent.vision")
     parser.add_argument("--socket-fd", type=int, required=True)
     parser.add_argument("--memory-mb", type=int)
+    parser.add_argument("--nice", type=int, default=0)
     options = parser.parse_args()
     set_up_logs("info", "vigil-worker")
     if options.memory_mb is not None:
         confine(options.memory_mb)
+    os.nice(options.nice)
     set_up_process()
     from agent.vision.worker import Worker
 

@@ -44,7 +44,14 @@ class Matched:
 
 
 def match(expected: Sequence[GoldenBox], found: Sequence[GoldenBox], rule: MatchRule) -> Matched:
-    """Pair boxes of one frame, each at most once, those with the greatest overlap first.
+    """Count the pairs of one frame; see `pair`."""
+    return Matched(len(expected), len(found), len(pair(expected, found, rule)))
+
+
+def pair(
+    expected: Sequence[GoldenBox], found: Sequence[GoldenBox], rule: MatchRule
+) -> list[tuple[int, int]]:
+    """Pair boxes of one frame, each at most once, those with the greatest overlap first; return their places.
 
     Args:
         expected: `(label, score, x_min, y_min, x_max, y_max)` as the makers found them.
@@ -52,13 +59,11 @@ def match(expected: Sequence[GoldenBox], found: Sequence[GoldenBox], rule: Match
         rule: What makes a pair.
     """
     pairs = sorted(_candidates(expected, found, rule), reverse=True)
-    used_expected: set[int] = set()
-    used_found: set[int] = set()
+    partner: dict[int, int] = {}
     for _, left, right in pairs:
-        if left not in used_expected and right not in used_found:
-            used_expected.add(left)
-            used_found.add(right)
-    return Matched(len(expected), len(found), len(used_expected))
+        if left not in partner and right not in partner.values():
+            partner[left] = right
+    return sorted(partner.items())
 
 
 def overlap(left: GoldenBox, right: GoldenBox) -> float:

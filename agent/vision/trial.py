@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+from msgspec import convert
 
 from agent.errors import ModelError
 from agent.host.memfd import read_memfd
 from agent.schema.document import Malformed, parse_msgpack
-from agent.schema.ipc import GoldenFinished, RunGolden
+from agent.schema.ipc import DetectPicture, GoldenFinished, PictureDetected, RunGolden
 from agent.schema.manifest import GoldenSet, StageSketch
+from agent.schema.values import Box
 from agent.vision.golden import Matched, MatchRule, match
 from agent.vision.stages import Divergence, first_divergence, sketch
 
@@ -81,6 +83,21 @@ def run_golden(
         problem=f"{problem}; {divergence}" if divergence else problem,
         stage=divergence.stage if divergence else "",
     )
+
+
+def detect_picture(detector: Detector, fd: int, request: DetectPicture) -> PictureDetected:
+    """Find the objects in the JPEG in a memfd.
+
+    Raises:
+        ModelError: It cannot be decoded, or inference fails.
+    """
+    with read_memfd(fd) as view:
+        image = cv2.imdecode(np.frombuffer(view, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ModelError("the picture cannot be decoded", code="model.picture")
+    found = detector.with_thresholds(request.confidence, request.iou).detect(image)  # type: ignore[arg-type] # cv2 cannot say uint8
+    boxes = convert(found.golden(), list[Box])
+    return PictureDetected(id=request.id, boxes=boxes, stages_ms=found.stages_ms)
 
 
 class Missed(NamedTuple):

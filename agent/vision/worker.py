@@ -27,7 +27,7 @@ from agent.vision.detector import Detector, load_detector
 from agent.vision.picture import picture_of
 from agent.vision.pipeline import Pipeline, Scene
 from agent.vision.publisher import Publisher
-from agent.vision.trial import read_golden, run_golden
+from agent.vision.trial import detect_picture, read_golden, run_golden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,7 @@ class Worker:
         self._handlers: dict[type[ipc.Request], Callable[..., None]] = {
             ipc.LoadModel: self._load_model,
             ipc.RunGolden: self._run_golden,
+            ipc.DetectPicture: self._detect_picture,
             ipc.OpenCameras: self._open_cameras,
             ipc.SetRate: self._set_rate,
             ipc.AllowGates: self._allow_gates,
@@ -132,17 +133,15 @@ class Worker:
         )
 
     def _run_golden(self, request: ipc.RunGolden, fd: int | None) -> None:
-        if self._pipeline is not None:
-            raise CommandError("close the cameras before the golden set is run")
-        golden = read_golden(_attached(fd))
         detector, loaded = self._model()
         runs_on = [*loaded.providers, *loaded.delegates]
-        self._wire.send(run_golden(detector, golden, request, runs_on))
+        self._wire.send(run_golden(detector, read_golden(_attached(fd)), request, runs_on))
+
+    def _detect_picture(self, request: ipc.DetectPicture, fd: int | None) -> None:
+        self._wire.send(detect_picture(self._model()[0], _attached(fd), request))
 
     def _open_cameras(self, request: ipc.OpenCameras, fd: int | None) -> None:
         del fd
-        if self._pipeline is not None:
-            raise CommandError("cameras are open already")
         detector, loaded = self._model()
         scene = Scene(
             device=request.device,
@@ -210,6 +209,8 @@ class Worker:
     # parts -------------------------------------------------------------------------------------------
 
     def _model(self) -> tuple[Detector, ipc.LoadModel]:
+        if self._pipeline is not None:
+            raise CommandError("the cameras are open: close them first")
         if self._loaded is None:
             raise ModelError("no model is loaded", code="model.missing")
         return self._loaded

@@ -25,7 +25,7 @@ from stage import Stage, Worker
 from agent.fleet.operators import CommandDesk, Order
 
 _CROWD = 2500  # devices in one process
-_PATIENCE_S = 300.0
+_PATIENCE_S = 600.0
 
 
 @dataclass
@@ -76,10 +76,14 @@ def main() -> None:
     parser.add_argument("--plaintext", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    results = []
+    results: list[Result] = []
     for size in map(int, options.sizes.split(",")):
         results.append(measure(size, options))
         print(json.dumps(asdict(results[-1])), flush=True)
+        _write(results, options)  # after every size: a later one may fail
+
+
+def _write(results: list[Result], options: argparse.Namespace) -> None:
     document = {
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],

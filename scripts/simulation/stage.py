@@ -30,6 +30,7 @@ class Worker:
     """A process that is told one line and may answer with one."""
 
     def __init__(self, script: str, argument: str) -> None:
+        self._script = script
         self._process = subprocess.Popen(
             [sys.executable, str(_HERE / f"{script}.py"), argument],
             stdin=subprocess.PIPE,
@@ -48,7 +49,10 @@ class Worker:
     def ask(self, line: str = "report") -> dict[str, Any]:
         """Say something and return the answer."""
         self.tell(line)
-        answer: dict[str, Any] = json.loads(self._stdout.readline())
+        said = self._stdout.readline()
+        if not said:
+            sys.exit(f"simulate_fleet: {self._script} ended, status {self._process.wait(10)}")
+        answer: dict[str, Any] = json.loads(said)
         return answer
 
     def end(self) -> None:

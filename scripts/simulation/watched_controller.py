@@ -77,7 +77,7 @@ def main() -> None:
     renewals = RenewalService(home.registry, home.authority, home.life)
     services = Services(KeyService(home.registry), BlockServer(home.repository), renewals)
     controller, witness = (
-        Controller(home.broker(CONTROLLER), services, session=home.session),
+        Controller(home.broker(CONTROLLER), services, session=home.session()),
         Witness(),
     )
     controller.inbox.observe(witness.hear)

@@ -46,6 +46,7 @@ NOT_EVERYWHERE = {
     *("vigil_memory_pressure_ratio", "vigil_governor_p95_seconds", "vigil_written_bytes_per_day"),
     *("vigil_camera_paused", "vigil_update_progress_bytes"),
     *("vigil_camera_drifted", "vigil_drift_windows_total", "vigil_drift_figure"),
+    *("vigil_shadow_frames", "vigil_shadow_skipped", "vigil_shadow_agreement_ratio"),
     *("vigil_zone_objects", "vigil_zone_entered_total", "vigil_line_crossings_total"),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from agent.demo import releases
 from agent.demo.releases import Script
 from agent.schema.messages import ReplyStatus
-from tests.parts.site import MODEL, Site
+from tests.parts.site import MODEL, QUICK, Site
 
 WINDOW = 64  # bytes
 SCRIPTS = (Script("1.0.0", 1, (MODEL.name,)), Script("2.0.0", 2, (MODEL.name,)))
@@ -22,6 +22,9 @@ TRACE = f"{WRITES},{COPIES},mmap,io_uring_setup,openat"
 LINE = re.compile(r"^(?:\d+ +)?(?P<call>\w+)\((?P<rest>.*)$")
 BUFFER = re.compile(r'"((?:\\x[0-9a-f]{2})+)"')
 FILE = re.compile(r"\d+<(?P<path>[^>]+)>")
+
+# Under strace a busy machine shows few frames, and this test is not about how many.
+PATIENT = {**QUICK, "probation": {**QUICK["probation"], "frames": 1}}
 
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
@@ -44,7 +47,7 @@ def secrets() -> list[bytes]:
 
 @needs_strace
 def test_no_system_call_writes_plaintext_to_a_file(site: Site, secrets: list[bytes]) -> None:
-    device = site.device("traced")
+    device = site.device("traced", update=PATIENT)
     trace = site.folder / "traced.strace"
     # -xx and -s: all bytes as hex; -y: where each descriptor leads.
     strace = ["strace", "-D", "-f", "-qq", "-y", "-xx", "-s", "300000", "-e", f"trace={TRACE}"]

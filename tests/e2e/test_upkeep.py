@@ -51,7 +51,8 @@ def kept(session_site: Site) -> Iterator[tuple[Site, Device]]:
     camera = {"name": CAMERA, "source": str(VIDEO), "privacy": {"masks": masks}}
     key = FileKey.create(session_site.folder / "examples.key").public_bytes
     examples = {"key": base64.b64encode(key).decode(), "control_every": 1, "gap_s": 5.0}
-    device = session_site.serving("kept", cameras=[camera], examples=examples)
+    at_its_best = {"enabled": False}  # a busy machine would keep a shadow run waiting
+    device = session_site.serving("kept", cameras=[camera], examples=examples, governor=at_its_best)
     yield session_site, device
     session_site.tidy()
 
@@ -132,6 +133,29 @@ def test_examples_come_sealed_show_nothing_masked_and_go_once_they_arrived(
     arrived = reply.data["last"]
     assert ask(site, device, "collect-examples", arrived=arrived).status is OK
     assert all(path.name > arrived for path in folder.glob("*.example"))
+
+
+def test_a_release_that_is_not_active_is_judged_on_live_frames_and_reported(
+    kept: tuple[Site, Device],
+) -> None:
+    site, device = kept
+    ref = site.release("2.0.0")
+    asked = {"release": ref.path, "sha256": ref.sha256}
+    assert ask(site, device, "shadow-report").code == "shadow.none"
+    assert ask(site, device, "start-shadow").code == "shadow.same"
+    reply = ask(site, device, "start-shadow", **asked, frames=3, every_s=0.2, cpu_percent=50)
+    assert (reply.status, reply.data.get("candidate")) == (OK, "sorters/parts/2.0.0"), reply
+    until(lambda: "ended: frames" in device.cli("status").stdout, 120, "its end", every_s=1)
+    assert ask(site, device, "stop-shadow").code == "shadow.none"
+    since_s = site.heard[-1].at_s
+    reply = ask(site, device, "shadow-report")
+    told = [one for one in site.messages(device, Reply, since_s) if one.id == reply.id]
+    files = unpacked(data_of([one.data["attachment"] for one in told if "attachment" in one.data]))
+    report = json.loads(files["report.json"])
+    assert (report["end"], report["frames"], reply.data["frames"]) == ("frames", 3, 3)
+    assert report["whole"]["both"] > 0
+    assert b"Shadow run on kept" in files["report.html"]
+    assert site.wait(device, lambda _: True).release == "sorters/parts/1.0.0"
 
 
 def test_the_diagnostics_bundle_tells_all_but_secrets(kept: tuple[Site, Device]) -> None:

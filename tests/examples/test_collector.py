@@ -137,6 +137,15 @@ def test_a_picture_that_shows_nothing_uncertain_any_more_is_not_kept(desk: Desk)
     assert desk.kept() == []
 
 
+def test_a_picture_in_which_two_models_differ_is_kept_as_it_was_judged(desk: Desk) -> None:
+    frame, _ = desk._grab("door", 1280, 92)
+    for _ in range(2):  # the second is too near
+        desk.collector.differing(replace(frame, boxes=SURE), JPEG + b"!")
+    desk.show([])
+    (kept,) = desk.kept()
+    assert (kept.reason, kept.boxes, kept.jpeg) == (Reason.DISAGREEMENT, SURE, JPEG + b"!")
+
+
 def test_the_picture_is_never_on_the_disk_as_it_is(desk: Desk, tmp_path: Path) -> None:
     desk.show(WEAK)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

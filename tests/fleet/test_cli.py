@@ -198,8 +198,9 @@ def test_a_second_broker_for_transfers_reaches_every_devices_configuration(
     assert bulk.port == 8884
     assert "listener 8884" in Path("home/broker/mosquitto-bulk.conf").read_text()
     home = open_home(Path("home"))
-    assert home.bulk_broker is not None
-    assert home.bulk_broker.port == 8884
+    controllers = home.bulk_broker()
+    assert controllers is not None
+    assert controllers.port == 8884
     home.registry.close()
 
 

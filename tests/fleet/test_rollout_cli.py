@@ -51,7 +51,7 @@ def test_the_guide_can_be_followed(
     assert "begun for 6 devices, 6 commands at hand" in said[3]
     assert "cam-5" in said[4]
     assert "lost-1" not in said[4]
-    assert [text.split()[-1] for text in (said[5], said[6], said[8])] == [
+    assert [text.split()[-1] for text in (said[5], said[6], said[9])] == [
         "paused",
         "running",
         "aborted",

@@ -8,6 +8,7 @@ from agent.schema.events import LineReport, StoreReport, ZoneReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.messages import Phase, Progress, StageMs, State, Telemetry
+from agent.schema.shadow import ShadowProgress, ShadowState
 from agent.schema.snapshot import Snapshot
 
 STAGES = {"capture": 2.0, "queue": 0.4, "pre": 0.5, "infer": 11.0, "post": 0.3, "publish": 0.1}
@@ -35,6 +36,15 @@ DRIFT = DriftReport(
     judged=12,
     found={"sharpness": 4.0},
     usual={"sharpness": 61.0},
+)
+SHADOW = ShadowProgress(
+    state=ShadowState.RUNNING,
+    candidate="conveyor/parts/1.3.0",
+    variant="onnx-int8-320",
+    frames=40,
+    of_frames=1000,
+    agreement=0.93,
+    skipped={"hot": 2},
 )
 STATE = State(
     v=1,
@@ -64,6 +74,7 @@ TELEMETRY = Telemetry(
     stages={name: StageMs(p50=ms, p95=2 * ms, p99=3 * ms) for name, ms in STAGES.items()},
     cameras=[CAMERA],
     drift=[DRIFT],
+    shadow=SHADOW,
     worker_restarts=1,
     control_pss_mb=48.5,
     worker_pss_mb=121.0,

@@ -35,6 +35,7 @@ NO_MEASUREMENT = {
     *("governor.throttled.*", "governor.power_mode"),
     *(f"drift.*.{name}" for name in ("name", "state", "cause", "period")),
     *(f"drift.*.changes.*.{name}" for name in ("figure", "usual", "found", "psi", "ks")),
+    *(f"shadow.{name}" for name in ("state", "candidate", "variant", "end")),
     *("outbox_messages", "outbox_dropped", "link_reconnects"),
 }
 BY_NAME = {one.name: one for one in (INFO, *METRICS)}

@@ -87,6 +87,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Story:
 @pytest.fixture(autouse=True)
 def _sync_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SYNC_BYTES", 8 * 1024)
+    monkeypatch.setattr(fetch, "SYNC_S", 0.0)
 
 
 def steps_of(story: Story, folder: Path) -> int:

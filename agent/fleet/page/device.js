@@ -39,7 +39,7 @@ function facts({ row, state, enrolled_ms, certificate, ...device }) {
     ["state", row.condition], ["last heard", ago(row.heard_ms)],
     ["release", row.release || "–"], ["variant", state?.variant ?? "–"], ["update", row.phase || "–"],
     ["frames a second", number(row.fps)], ["temperature °C", number(row.temperature_c)], ["rung", row.rung || "–"],
-    ["drift", row.drift || "none"], ["agent", row.agent || "–"], ["profile", state?.profile || "–"],
+    ["drift", row.drift || "none"], ["beside its like", row.slow || "not slow"], ["agent", row.agent || "–"], ["profile", state?.profile || "–"],
     ["class", device.class], ["groups", row.groups.join(", ") || "none"],
     ["enrolled", enrolled_ms ? moment(enrolled_ms) : "–"], ["certificate", certificate.slice(0, 16)],
   ];

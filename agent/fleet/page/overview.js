@@ -9,12 +9,13 @@ function figure(name, value, detail, href) {
   return html("div", { className: "figure" }, html("dt", { textContent: name }), html("dd", {}, shown), html("dd", { className: "detail" }, detail));
 }
 
-function drawFigures({ devices, conditions, drifting, hottest }) {
+function drawFigures({ devices, conditions, drifting, slow, hottest }) {
   const [top] = hottest;
   byId("figures").replaceChildren(
     figure("online and well", conditions.online, `of ${devices}`, "#devices/online"),
     figure("in trouble", conditions.trouble, `${conditions.offline} offline, ${conditions.unheard} unheard`, "#devices/trouble"),
     figure("drifting", drifting, "cameras unlike the model's", "#devices/drifting"),
+    figure("slow", slow, "beside their like", "#devices/slow"),
     figure("hottest", top ? `${number(top.temperature_c)} °C` : "–", top ? deviceLink(top.id) : "no temperature heard"),
   );
 }

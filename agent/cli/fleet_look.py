@@ -1,0 +1,222 @@
+"""`vigil fleet` for those who look: live, one device, what happened, and tables for other programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from agent.cli.fleet_rollout import AsJson
+
+if TYPE_CHECKING:
+    from agent.fleet.controller import Controller
+    from agent.fleet.fleet_view import DeviceRow, FleetView
+    from agent.fleet.home import FleetHome
+
+console = Console(highlight=False, markup=False)
+
+Home = Annotated[Path, typer.Argument(help="The controller's folder.")]
+Listen = Annotated[float, typer.Option(help="Seconds to listen.", min=0.1)]
+_CALM = {"online", "offline", "revoked"}
+_ROOM = 8  # lines of the screen that are not the table's rows
+
+
+def watch(
+    home: Home,
+    seconds: Annotated[float, typer.Option(help="Stop after so many; 0 for never.", min=0)] = 0,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2)] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the fleet live: sums, roll-outs, and the devices, those in trouble first. With --json, a line each time."""
+    from agent.fleet.rollout_store import RolloutStore
+
+    with _listening(home) as (opened, controller, view):
+        store = RolloutStore(opened.place)
+        end_s = time.monotonic() + seconds if seconds else float("inf")
+        live = Live(console=console, auto_refresh=False)
+        with contextlib.nullcontext() if as_json else live, contextlib.suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(max(0.0, min(every, end_s - time.monotonic())))
+                looked = _look(view, store)
+                if as_json:
+                    typer.echo(json.dumps(looked))
+                else:
+                    live.update(_screen(looked, view.rows(), controller), refresh=True)
+                if time.monotonic() >= end_s:
+                    break
+        store.close()
+
+
+def show(
+    home: Home,
+    device: Annotated[str, typer.Argument(help="Its id.")],
+    listen: Listen = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show one device: what is registered, its last state and measurements, its roll-outs and keys."""
+    from agent.errors import ConfigError, TransferError
+
+    with _listening(home, device) as (opened, controller, view):
+        record = opened.registry.device(device)
+        if record is None:
+            message = f"device {device}: not registered"
+            raise ConfigError(message, code="fleet.unknown_device")
+        with contextlib.suppress(TransferError):  # then it has never spoken
+            controller.inbox.wait_state(device, lambda _: True, listen)
+        told = _device(opened, controller, view.row(record))
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    sheet = Table("", device)
+    for name, value in told.items():
+        sheet.add_row(name, value if isinstance(value, str) else json.dumps(value))
+    console.print(sheet)
+
+
+def audit(
+    home: Home,
+    device: Annotated[str, typer.Option(help="Of one device.")] = "",
+    hours: Annotated[float, typer.Option(help="Of the last hours; 0 for all.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="Newest lines at most.", min=1)] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what happened: enrolments, certificates, model keys, roll-outs, in the order of time."""
+    from agent.fleet.history import history
+    from agent.fleet.home import open_home
+    from agent.host.clock import wall_ms
+
+    since_ms = wall_ms() - int(hours * 3_600_000) if hours else 0
+    story = history(open_home(home).place, device, since_ms, limit)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in story]))
+        return
+    sheet = Table("when (UTC)", "device", "what", "")
+    for one in story:
+        when = datetime.fromtimestamp(one.at_ms / 1000, timezone.utc)
+        sheet.add_row(f"{when:%Y-%m-%d %H:%M:%S}", one.device, one.what, one.detail)
+    console.print(sheet)
+
+
+def export(
+    home: Home,
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    kind: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
+    listen: Listen = 15.0,
+    as_json: AsJson = False,
+) -> None:
+    """Listen for a while, and write the states and measurements that came as tables."""
+    from agent.cli.output import write_file
+    from agent.fleet.export import encode, table
+    from agent.schema.messages import State, Telemetry
+
+    encode({}, kind)  # a format that cannot be written is told before and not after listening
+    came: dict[type[Any], list[Any]] = {State: [], Telemetry: []}
+    with _listening(home) as (_, controller, _view):
+        # Retained states came before anybody could observe them.
+        came[State] += controller.inbox.states()
+        controller.inbox.observe(lambda _, message: came.get(type(message), []).append(message))
+        time.sleep(listen)
+    written = {}
+    for message, name in ((State, "states"), (Telemetry, "telemetry")):
+        target = out / f"{name}.{kind}"
+        write_file(target, encode(table(came[message], message), kind))
+        written[str(target)] = len(came[message])
+    if as_json:
+        typer.echo(json.dumps(written))
+        return
+    for path, rows in written.items():
+        console.print(f"{path}: {rows} rows")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to `vigil fleet`."""
+    for command in (watch, show, audit, export):
+        app.command()(command)
+
+
+@contextlib.contextmanager
+def _listening(home: Path, device: str = "+") -> Iterator[tuple[FleetHome, Controller, FleetView]]:
+    """Hear the fleet, or one device of it, under a name of our own until the block ends."""
+    from agent.fleet.access import WATCH
+    from agent.fleet.controller import Controller
+    from agent.fleet.fleet_view import FleetView
+    from agent.fleet.home import open_home
+
+    opened = open_home(home)
+    opened.appoint(WATCH)
+    controller = Controller(opened.broker(WATCH), None, devices=device, name=WATCH)
+    view = FleetView(opened.registry, controller.inbox)
+    controller.start()
+    try:
+        yield opened, controller, view
+    finally:
+        controller.stop()
+        opened.registry.close()
+
+
+def _look(view: FleetView, store: Any) -> dict[str, Any]:
+    from agent.fleet.fleet_view import summary
+    from agent.fleet.rollout_rules import Standing
+
+    running = store.rollouts(Standing.RUNNING) + store.rollouts(Standing.PAUSED)
+    rollouts = [
+        {"name": one.name, "standing": one.standing.value, "reason": one.reason} for one in running
+    ]
+    return {**summary(view.rows()), "rollouts": rollouts}
+
+
+def _screen(looked: dict[str, Any], rows: list[DeviceRow], controller: Controller) -> Group:
+    sums = ", ".join(f"{count} {name}" for name, count in looked["conditions"].items() if count)
+    head = f"{looked['devices']} devices: {sums or 'nobody yet'}"
+    if not controller.connected:
+        head += " - the broker is away, this is what was last heard"
+    waves = [
+        f"roll-out {one['name']}: {one['standing']}, {one['reason']}" for one in looked["rollouts"]
+    ]
+    sheet = Table("device", "groups", "", "release", "fps", "°C", "problem")
+    rows = sorted(rows, key=lambda row: (row.condition.value in _CALM, row.id))
+    shown = max(1, console.height - _ROOM - len(waves))
+    for row in rows[:shown]:
+        fps, heat = (
+            f"{value:.1f}" if value is not None else "" for value in (row.fps, row.temperature_c)
+        )
+        groups = ", ".join(row.groups)
+        release, problem = _plain(row.release), _plain(row.problem)
+        sheet.add_row(row.id, groups, row.condition.value, release, fps, heat, problem)
+    rest = [f"and {len(rows) - shown} more"] if len(rows) > shown else []
+    return Group(head, *waves, sheet, *rest)
+
+
+def _plain(text: str) -> str:
+    # Devices choose these texts; what a terminal would obey is not shown.
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _device(opened: FleetHome, controller: Controller, row: DeviceRow) -> dict[str, Any]:
+    import msgspec
+
+    from agent.fleet.rollout_store import RolloutStore
+
+    inbox = controller.inbox
+    store = RolloutStore(opened.place)
+    places = store.places(row.id, [one.name for one in store.rollouts()])
+    store.close()
+    told = {
+        "condition": row.condition.value,
+        "groups": list(row.groups),
+        "state": msgspec.to_builtins(inbox.state(row.id)),
+        "telemetry": msgspec.to_builtins(inbox.telemetry(row.id)),
+        "rollouts": [dict(place) for place in places],
+        "grants": [asdict(grant) for grant in opened.registry.grants(row.id, 10)],
+    }
+    return {name: value for name, value in told.items() if value not in (None, [])}
