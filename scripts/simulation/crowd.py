@@ -6,6 +6,7 @@ python scripts/simulation/crowd.py SETTINGS.json     a line on standard input: `
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import ssl
 import sys
@@ -13,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from light_device import Broker, LightDevice, Tally
+from fetching import Fetcher
+from light_device import Broker, LightDevice, Tally, end_on_fault
 
 
 async def run(settings: dict[str, Any]) -> None:
@@ -40,9 +42,12 @@ async def _start(
     tally: Tally,
     tasks: list[asyncio.Task[None]],
 ) -> None:
+    fetcher = Fetcher(settings["shop"]) if settings["shop"] else None
     for name in settings["names"]:
-        device = LightDevice(name, broker, settings["interval_s"], reporting, tally)
-        tasks.append(asyncio.create_task(device.run()))
+        device = LightDevice(name, broker, settings["interval_s"], reporting, tally, fetcher)
+        task = asyncio.create_task(device.run())
+        task.add_done_callback(end_on_fault)
+        tasks.append(task)
         await asyncio.sleep(1 / settings["joins_per_s"])
 
 
@@ -65,4 +70,5 @@ async def _lines() -> asyncio.StreamReader:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     asyncio.run(run(json.loads(Path(sys.argv[1]).read_text())))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import IO, Any, NoReturn, cast
 
+from fetching import Shop
 from typing_extensions import Self
 
 from agent.fleet.authority import CA_CERT
@@ -23,6 +27,7 @@ from agent.trust.keys import FileKey, load_private
 
 _HERE = Path(__file__).parent
 _START_S = 30.0
+_OTHER_FILES = 200  # of a broker beside its clients' connections
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -30,7 +35,7 @@ class Worker:
     """A process that is told one line and may answer with one."""
 
     def __init__(self, script: str, argument: str) -> None:
-        self._script = script
+        self._name = f"{script} {Path(argument).stem}"
         self._process = subprocess.Popen(
             [sys.executable, str(_HERE / f"{script}.py"), argument],
             stdin=subprocess.PIPE,
@@ -43,21 +48,34 @@ class Worker:
 
     def tell(self, line: str) -> None:
         """Say something that is not answered."""
-        self._stdin.write(f"{line}\n")
-        self._stdin.flush()
+        try:
+            self._stdin.write(f"{line}\n")
+            self._stdin.flush()
+        except BrokenPipeError:
+            self._ended()
 
     def ask(self, line: str = "report") -> dict[str, Any]:
         """Say something and return the answer."""
         self.tell(line)
         said = self._stdout.readline()
         if not said:
-            sys.exit(f"simulate_fleet: {self._script} ended, status {self._process.wait(10)}")
+            self._ended()
         answer: dict[str, Any] = json.loads(said)
         return answer
 
+    def check(self) -> None:
+        """End the run, and say how the process ended, if it did."""
+        check(self._name, self._process)
+
+    def _ended(self) -> NoReturn:
+        self._process.wait(10)
+        self.check()
+        raise AssertionError("a process that ended has a status")
+
     def end(self) -> None:
         """End the process."""
-        self._stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -80,6 +98,7 @@ class Stage:
         self._tls = tls
         self._port = _free_port()
         self._workers: list[Worker] = []
+        self.crowds: list[Worker] = []
         self._broker: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -91,6 +110,7 @@ class Stage:
             repository="../public",
         )
         home = create_home(self.folder / "home", config)
+        self.place = home.place
         self._certify(home)
         home.write_access()
         home.registry.close()
@@ -99,7 +119,7 @@ class Stage:
         self._settings = settings
         settings.write_text(f"user root\n{text}" if os.geteuid() == 0 else text)
         self.start_broker()
-        self.controller = self._worker("watched_controller", str(home.folder))
+        self.controller = self.worker("watched_controller", str(home.folder))
         return self
 
     def __exit__(
@@ -112,8 +132,10 @@ class Stage:
             worker.end()
         self.stop_broker()
 
-    def crowd(self, names: list[str], interval_s: float, joins_per_s: float) -> Worker:
-        """Start a process with these devices."""
+    def crowd(
+        self, names: list[str], interval_s: float, joins_per_s: float, shop: Shop | None
+    ) -> None:
+        """Start a process with these devices, which fetch from `shop` what they are told to deploy."""
         settings = self.folder / f"{names[0]}.json"
         document = {
             "host": "127.0.0.1",
@@ -122,18 +144,29 @@ class Stage:
             "names": names,
             "interval_s": interval_s,
             "joins_per_s": joins_per_s,
+            "shop": shop,
         }
         settings.write_text(json.dumps(document))
-        return self._worker("crowd", str(settings))
+        self.crowds.append(self.worker("crowd", str(settings)))
 
     def usage(self) -> dict[str, tuple[float, float]]:
-        """Return CPU seconds since their start and resident megabytes of controller and broker."""
-        pids = {"controller": self.controller.pid}
+        """Return CPU seconds since their start and resident megabytes of controller, broker and all devices."""
+        used = {"controller": usage_of(self.controller.pid)}
         if self._broker is not None:
-            pids["broker"] = self._broker.pid
-        return {name: _usage(pid) for name, pid in pids.items()}
+            used["broker"] = usage_of(self._broker.pid)
+        crowds = [usage_of(crowd.pid) for crowd in self.crowds]
+        used["devices"] = (sum(cpu_s for cpu_s, _ in crowds), sum(mb for _, mb in crowds))
+        return used
 
-    def _worker(self, script: str, argument: str) -> Worker:
+    def check(self) -> None:
+        """End the run if a process of it did, and say how: silence must not look like a slow fleet."""
+        for worker in self._workers:
+            worker.check()
+        if self._broker is not None:
+            check("mosquitto", self._broker)
+
+    def worker(self, script: str, argument: str) -> Worker:
+        """Start a process that ends with this block."""
         self._workers.append(Worker(script, argument))
         return self._workers[-1]
 
@@ -168,9 +201,39 @@ class Stage:
         if self._broker is not None:
             self._broker.terminate()
             self._broker.wait(30)
+            self._broker = None
 
 
-def _usage(pid: int) -> tuple[float, float]:
+def allow_files(devices: int) -> None:
+    """Let this process and all it starts open as many files as the system allows.
+
+    It is the broker that needs one for each device.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = devices + _OTHER_FILES
+    if most != resource.RLIM_INFINITY and most < needed:
+        sys.exit(
+            f"simulate_fleet: {devices} devices need {needed} open files in the broker, the system allows {most}: "
+            f"raise the hard limit (ulimit -Hn, LimitNOFILE) or simulate fewer"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def check(name: str, process: subprocess.Popen[Any]) -> None:
+    """End the run if `process` ended, and say how."""
+    status = process.poll()
+    if status is None:
+        return
+    told = f"status {status}"
+    if status < 0:
+        told = f"killed by {signal.Signals(-status).name}"
+    if status == -signal.SIGKILL:
+        told += ", by a person or for want of memory (see dmesg)"
+    sys.exit(f"simulate_fleet: {name} ended: {told}")
+
+
+def usage_of(pid: int) -> tuple[float, float]:
+    """Return CPU seconds since its start and resident megabytes of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     rss_mb = pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -37,6 +37,16 @@ def publish(topic: str, payload: bytes, number: int, *, retain: bool = False) ->
     return _packet(0x32 | retain, _text(topic) + struct.pack(">H", number) + payload)
 
 
+def mention(topic: str, payload: bytes) -> bytes:
+    """Return a PUBLISH at QoS 0."""
+    return _packet(0x30, _text(topic) + payload)
+
+
+def again(packet: bytes) -> bytes:
+    """Return a PUBLISH that was sent before, marked as such."""
+    return bytes([packet[0] | 0x08]) + packet[1:]
+
+
 def acknowledge(number: int) -> bytes:
     """Return a PUBACK."""
     return b"\x40\x02" + struct.pack(">H", number)
