@@ -14,15 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from address import Broker
 from fetching import Fetcher
-from light_device import Broker, LightDevice, Tally, end_on_fault
+from light_device import LightDevice
+from tally import Tally, end_on_fault
 
 
 async def run(settings: dict[str, Any]) -> None:
     """Start the devices, so many a second, and answer questions until standard input ends."""
     tally, reporting = Tally(), asyncio.Event()
     reporting.set()
-    broker = Broker(settings["host"], settings["port"], _contexts(settings["tls"]))
+    broker = Broker(settings["host"], settings["ports"], _contexts(settings["tls"]))
     tasks: list[asyncio.Task[None]] = []
     questions = await _lines()
     starter = asyncio.create_task(_start(settings, broker, reporting, tally, tasks))

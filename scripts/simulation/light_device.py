@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import random
-import socket
-import ssl
-import sys
-import traceback
-from asyncio import sslproto
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import wire
+from address import Broker
 from fetching import BlockChannel, Fetcher
+from tally import Tally, end_on_fault
 
 from agent.control.link.dialling import Ending, first_dial
+from agent.control.link.session import ASK_AGAIN_S
 from agent.errors import TransferError
 from agent.host.clock import wall_ms
 from agent.schema.document import to_json
@@ -29,44 +25,6 @@ from agent.schema.topics import DeviceTopics
 KEEPALIVE_S = 60
 # Longer than a real device's: here thousands wait for one processor, and that is not what is measured.
 _HANDSHAKE_S = 120.0
-
-# The buffer that asyncio keeps for each TLS connection, else a quarter of a megabyte.
-sslproto.SSLProtocol.max_size = 16 * 1024  # type: ignore[attr-defined]
-
-
-@dataclass
-class Tally:
-    """What a crowd of devices did."""
-
-    connected: int = 0
-    connections: int = 0
-    states: int = 0
-    measurements: int = 0
-    waiting: int = 0
-    commands: int = 0
-    installed: int = 0
-    failed: int = 0
-    https_bytes: int = 0
-    mqtt_bytes: int = 0
-    by_mqtt: int = 0
-
-
-def end_on_fault(task: asyncio.Task[None]) -> None:
-    """End the process, and with it the run: a device that fell silent by our fault reads like one the broker lost."""
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        traceback.print_exception(error)
-        sys.stderr.flush()
-        os._exit(1)
-
-
-@dataclass
-class Broker:
-    """Where the broker is, and how to show a certificate; `context` is None for plain text."""
-
-    host: str
-    port: int
-    context: Callable[[str], ssl.SSLContext | None]
 
 
 @dataclass
@@ -124,7 +82,7 @@ class LightDevice(asyncio.Protocol):
         self._gone.clear()
         self._reader = wire.Reader()
         # First the plain connection: while the broker is away, thousands dial who need read no certificate.
-        road = await self._dial()
+        road = await self.broker.dial()
         context = self.broker.context(self.name)
         transport, _ = await loop.create_connection(
             lambda: self,
@@ -141,18 +99,6 @@ class LightDevice(asyncio.Protocol):
                     self._write(wire.PING)
                 else:
                     transport.abort()
-
-    async def _dial(self) -> socket.socket:
-        road = socket.socket()
-        road.settimeout(0)
-        road.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        address = (self.broker.host, self.broker.port)
-        try:
-            await asyncio.get_running_loop().sock_connect(road, address)
-        except BaseException:
-            road.close()
-            raise
-        return road
 
     async def _report(self) -> None:
         await asyncio.sleep(self.interval_s * random.random())  # noqa: S311 - no secret
@@ -188,6 +134,10 @@ class LightDevice(asyncio.Protocol):
             elif packet.kind == wire.PUBACK:
                 number = int.from_bytes(packet.body[:2], "big")
                 self.tally.waiting -= self._unacknowledged.pop(number, None) is not None
+            elif packet.kind == wire.SUBACK:
+                if wire.REFUSED in packet.body[2:]:
+                    self.tally.refused += 1
+                    asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._subscribe)
             elif packet.kind == wire.PUBLISH:
                 topic, number, payload = wire.read_publish(packet)
                 if number:
@@ -202,14 +152,18 @@ class LightDevice(asyncio.Protocol):
         self._welcomed_s = asyncio.get_running_loop().time()
         self.tally.connected += 1
         self.tally.connections += 1
-        for topic in (self._topics.command, self._topics.leaf("blk/rsp")):
-            self._write(wire.subscribe(topic, self._number()))
+        self._subscribe()
         if self._blocks is not None:
             self._blocks.generation += 1
         for packet in self._unacknowledged.values():
             self._write(wire.again(packet))
         self._say(self._topics.state, self._state(), retain=True)
         self.tally.states += 1
+
+    def _subscribe(self) -> None:
+        if self._accepted:
+            for topic, qos in ((self._topics.command, 1), (self._topics.leaf("blk/rsp"), 0)):
+                self._write(wire.subscribe(topic, self._number(), qos))
 
     def _obey(self, envelope: bytes) -> None:
         body = json.loads(base64.b64decode(json.loads(envelope)["payload"]))

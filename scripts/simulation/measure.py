@@ -8,17 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from fetching import Shop
+from figures import Result, costs_of, percentiles
 from plot import draw
 from securesystemslib.signer import CryptoSigner
 from shelf import Shelf
@@ -28,51 +27,6 @@ from agent.fleet.operators import CommandDesk, Order
 
 _CROWD = 2500  # devices in one process
 _ANSWER_S = 30.0
-
-
-@dataclass
-class Cost:
-    """A process's part of one core, percent, and its memory."""
-
-    cpu_percent: float
-    rss_mb: float
-
-
-@dataclass
-class Result:
-    """One fleet's figures.
-
-    Attributes:
-        joined_s: From the first device's start until the controller saw all of them.
-        messages_per_s: What devices sent, states and measurements.
-        lost: Measurements that devices sent and the controller never saw; none may be missing after storms either.
-        answered_ms: From sending a command to the device's last reply: p50, p95, p99, greatest.
-        storm_s: From the broker's restart until the controller saw every device again; 0 where none was made.
-        simulator: All light devices together: where they need more than is left, the figures are theirs.
-        rollout: See `shelf.Campaign.figures`, with the cost of each process.
-        late: What did not happen in time, with what was missing.
-        load: Of this machine, the mean over a minute, at the start and at the end.
-    """
-
-    devices: int
-    interval_s: float
-    tls: bool
-    joined_s: float = 0.0
-    messages_per_s: float = 0.0
-    answered_ms: dict[str, float] = field(default_factory=dict)
-    commands: int = 0
-    unanswered: int = 0
-    controller: Cost | None = None
-    broker: Cost | None = None
-    simulator: Cost | None = None
-    storm_s: float = 0.0
-    storm: dict[str, Cost] = field(default_factory=dict)
-    sent: int = 0
-    lost: int = 0
-    repeated: int = 0
-    rollout: dict[str, Any] = field(default_factory=dict)
-    late: list[str] = field(default_factory=list)
-    load: list[float] = field(default_factory=lambda: [os.getloadavg()[0]])
 
 
 def main() -> None:
@@ -96,7 +50,11 @@ def main() -> None:
         "--mqtt-percent", type=int, default=2, help="of the devices reach no web server"
     )
     parser.add_argument("--plaintext", action="store_true")
+    parser.add_argument(
+        "--nats", action="store_true", help="three nodes of NATS, in plain text; one is killed"
+    )
     options = parser.parse_args()
+    options.plaintext |= options.nats
     options.out.mkdir(parents=True, exist_ok=True)
     sizes = [int(size) for size in options.sizes.split(",")]
     allow_files(max(sizes))
@@ -119,10 +77,11 @@ def _write(results: list[Result], options: argparse.Namespace) -> None:
 
 def measure(size: int, options: argparse.Namespace) -> Result:
     """Return the figures of one fleet of `size` devices."""
-    result = Result(size, options.interval, tls=not options.plaintext)
+    broker = "nats" if options.nats else "mosquitto"
+    result = Result(size, options.interval, broker, tls=not options.plaintext)
     with (
         tempfile.TemporaryDirectory(prefix="vigil-fleet-") as folder,
-        Stage(Path(folder), size, tls=not options.plaintext) as stage,
+        Stage(Path(folder), size, tls=not options.plaintext, nats=options.nats) as stage,
     ):
         run = Run(stage, options, result)
         shelf = Shelf(stage, options.rollout_mb) if options.rollout_mb else None
@@ -165,7 +124,7 @@ class Run:
         result.commands = _command(stage, options.commands_per_s, options.seconds)
         took_s = time.monotonic() - started_s
         result.messages_per_s = round((_said(stage) - sent) / took_s, 1)
-        costs = _costs(before, stage.usage(), took_s)
+        costs = costs_of(before, stage.usage(), took_s)
         result.controller, result.broker = costs["controller"], costs["broker"]
         result.simulator = costs["devices"]
         self._await(
@@ -174,7 +133,7 @@ class Run:
             _ANSWER_S,
         )
         told = stage.controller.ask()
-        result.unanswered, result.answered_ms = told["unanswered"], _percentiles(told["taken_ms"])
+        result.unanswered, result.answered_ms = told["unanswered"], percentiles(told["taken_ms"])
 
     def roll_out(self, shelf: Shelf) -> None:
         """Have the controller bring the release to everybody, wave by wave."""
@@ -182,22 +141,27 @@ class Run:
         before, started_s = stage.usage() | shelf.usage(), time.monotonic()
         self._await(campaign.missing, "devices without the release", self._options.rollout_patience)
         took_s = time.monotonic() - started_s
-        costs = _costs(before, stage.usage() | shelf.usage(), took_s)
+        costs = costs_of(before, stage.usage() | shelf.usage(), took_s)
         self._result.rollout = {
             **campaign.figures(took_s),
             "cost": {name: asdict(cost) for name, cost in costs.items()},
         }
 
     def storm(self) -> None:
-        """Take the broker away under everybody, and wait until all are back."""
+        """Take the broker away under everybody, or kill a node of it, and wait until all are back."""
         stage, result = self._stage, self._result
         before, started_s = stage.usage(), time.monotonic()
-        stage.stop_broker()
-        stage.controller.ask("mark")
-        stage.start_broker()
+        stage.disturb(lambda: stage.controller.ask("mark"))
+        result.away_s = round(time.monotonic() - started_s, 2)
+        self._await(
+            lambda: len(stage.names) - sum(crowd.ask()["connected"] for crowd in stage.crowds),
+            "devices that were not connected again",
+            self._options.patience,
+        )
+        result.connected_s = round(time.monotonic() - started_s, 2)
         self._await_all("back")
         result.storm_s = round(time.monotonic() - started_s, 2)
-        costs = _costs(before, stage.usage(), result.storm_s)
+        costs = costs_of(before, stage.usage(), result.storm_s)
         result.storm = {name: costs[name] for name in ("controller", "devices")}
 
     def count(self) -> None:
@@ -216,6 +180,7 @@ class Run:
             "measurements that did not come",
             _ANSWER_S,
         )
+        result.refused = sum(crowd.ask()["refused"] for crowd in stage.crowds)
         told = stage.controller.ask()
         result.lost, result.repeated = result.sent - told["measurements"], told["repeated"]
 
@@ -264,25 +229,6 @@ def _command(stage: Stage, per_s: float, seconds: float) -> int:
 def _said(stage: Stage) -> int:
     told = [crowd.ask() for crowd in stage.crowds]
     return sum(one["states"] + one["measurements"] for one in told)
-
-
-def _costs(
-    before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]], took_s: float
-) -> dict[str, Cost]:
-    """Return each process's cost between two looks; one that was started in between counts from its start."""
-    costs = {}
-    for name, (cpu_s, rss_mb) in after.items():
-        used_s = cpu_s - before[name][0] if cpu_s >= before[name][0] else cpu_s
-        costs[name] = Cost(round(100 * used_s / took_s, 1), round(rss_mb, 1))
-    return costs
-
-
-def _percentiles(taken_ms: list[float]) -> dict[str, float]:
-    if len(taken_ms) < 2:  # noqa: PLR2004 - quantiles need two
-        return {}
-    cuts = statistics.quantiles(taken_ms, n=100, method="inclusive")
-    named = {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(taken_ms)}
-    return {name: round(value, 1) for name, value in named.items()}
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from brokers import usage_of
 from fetching import File, Shop
 from securesystemslib.signer import CryptoSigner
-from stage import Stage, usage_of
+from stage import Stage
 
 from agent.fleet.authority import CA_CERT
 from agent.fleet.home import BROKER

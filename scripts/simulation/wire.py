@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP = 2, 3, 4, 9, 13
 PING, GOODBYE = b"\xc0\x00", b"\xe0\x00"
+REFUSED = 0x80  # in a SUBACK
 _CONNECT, _SUBSCRIBE = 0x10, 0x82
 _WILL_QOS_1_RETAINED = 0x04 | 0x08 | 0x20
 
@@ -52,9 +53,9 @@ def acknowledge(number: int) -> bytes:
     return b"\x40\x02" + struct.pack(">H", number)
 
 
-def subscribe(topic: str, number: int) -> bytes:
-    """Return a SUBSCRIBE at QoS 1."""
-    return _packet(_SUBSCRIBE, struct.pack(">H", number) + _text(topic) + b"\x01")
+def subscribe(topic: str, number: int, qos: int) -> bytes:
+    """Return a SUBSCRIBE."""
+    return _packet(_SUBSCRIBE, struct.pack(">H", number) + _text(topic) + bytes([qos]))
 
 
 def read_publish(packet: Packet) -> tuple[str, int, bytes]:
