@@ -142,8 +142,11 @@ class Run:
         self._await(campaign.missing, "devices without the release", self._options.rollout_patience)
         took_s = time.monotonic() - started_s
         costs = costs_of(before, stage.usage() | shelf.usage(), took_s)
+        figures = campaign.figures(took_s)
+        if figures["standing"] == "halted":
+            self._late(f"the roll-out halted: {figures['reason']}")
         self._result.rollout = {
-            **campaign.figures(took_s),
+            **figures,
             "cost": {name: asdict(cost) for name, cost in costs.items()},
         }
 
@@ -198,17 +201,17 @@ class Run:
         while left := missing():
             self._stage.check()
             if time.monotonic() - began_s > patience_s:
-                told = f"after {patience_s:.0f} s: {left} {what}"
-                self._result.late.append(told)
-                print(f"{self._result.devices} devices: {told}", file=sys.stderr, flush=True)
+                self._late(f"after {patience_s:.0f} s: {left} {what}")
                 return
             time.sleep(0.1)
-        took_s = time.monotonic() - began_s
-        print(
-            f"{self._result.devices} devices: no {what}, {took_s:.1f} s",
-            file=sys.stderr,
-            flush=True,
-        )
+        self._say(f"waited {time.monotonic() - began_s:.1f} s for {what}")
+
+    def _late(self, what: str) -> None:
+        self._result.late.append(what)
+        self._say(what)
+
+    def _say(self, what: str) -> None:
+        print(f"{self._result.devices} devices: {what}", file=sys.stderr, flush=True)
 
 
 def _command(stage: Stage, per_s: float, seconds: float) -> int:
