@@ -47,7 +47,7 @@ def enroll(
 
     if (bundle is None) == (ticket is None):
         raise typer.BadParameter("give one of --bundle and --ticket")
-    options = _options(key_option or [])
+    options = key_options(key_option or [])
     try:
         place = bundle or _fetch(str(ticket), folder)
         joined = _join(place, folder, (key_store, options), offline=offline)
@@ -96,7 +96,8 @@ def _join(bundle: Path, folder: Path, store: tuple[str, dict[str, str]], *, offl
     return True
 
 
-def _options(given: list[str]) -> dict[str, str]:
+def key_options(given: list[str]) -> dict[str, str]:
+    """Return options given as NAME=VALUE by their names."""
     pairs = [text.partition("=") for text in given]
     wrong = [name for name, equals, _ in pairs if not equals or not name]
     if wrong:

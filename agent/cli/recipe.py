@@ -1,6 +1,6 @@
 """`vigil release build --recipe`: from sources to a draft that can be sealed, step by step, none of them done twice.
 
-For every variant: export, quantise, gate, obfuscate; then golden boxes and drift baseline of all. What a step made is a file in
+For every variant: prune, distil, export, quantise, gate, obfuscate; then golden boxes and drift baseline of all. What a step made is a file in
 the work folder, named after the digest of what it was made from.
 """
 
@@ -18,21 +18,24 @@ from rich.console import Console
 from agent.cli.baseline import baseline_of
 from agent.cli.gate import report
 from agent.cli.golden import golden_pictures, look
+from agent.cli.optimise import show_steps
 from agent.cli.output import write_file
 from agent.cli.variants import Made, Workbench
 from agent.errors import PackageError
+from agent.release.attest import DATASET
 from agent.release.cache import Cache
 from agent.release.draft_file import DRAFT_SCHEMA, DraftFile, GoldenFile, VariantFile
 from agent.release.gate import reasons_against
 from agent.release.recipe import Recipe, load_recipe
 from agent.schema.document import to_json, to_yaml
-from agent.schema.values import FamilyName, Precision, TaskName
+from agent.schema.values import FamilyName, TaskName
 
 if TYPE_CHECKING:
     from agent.vision.gallery import Picture
 
 DRAFT_FILE = "draft.yaml"
 WORK_FOLDER = ".vigil-build"
+STEPS_FILE = "steps.json"
 
 
 def make_draft(path: Path, work: Path | None = None) -> Path:
@@ -48,15 +51,16 @@ def make_draft(path: Path, work: Path | None = None) -> Path:
     """
     recipe = load_recipe(path)
     folder = path.resolve().parent
-    return _Build(recipe, folder, (work or folder / WORK_FOLDER).resolve()).draft()
+    return _Build(path, recipe, (work or folder / WORK_FOLDER).resolve()).draft()
 
 
 class _Build:
-    """One recipe, carried out: paths of the recipe begin in `folder`, what is made lies in `work`."""
+    """The recipe at `path`, carried out: its paths begin in its folder, what is made lies in `work`."""
 
-    def __init__(self, recipe: Recipe, folder: Path, work: Path) -> None:
+    def __init__(self, path: Path, recipe: Recipe, work: Path) -> None:
+        self._path = path
         self._recipe = recipe
-        self._folder = folder
+        self._folder = path.resolve().parent
         self._work = work
         self._cache = Cache(work, _tell)
 
@@ -64,6 +68,8 @@ class _Build:
         """Make everything; return the path of the draft."""
         bench = Workbench(self._recipe, self._folder, self._cache, lambda: self._pictures)
         made = [bench.make(wanted) for wanted in self._recipe.variants]
+        if steps := [found for one in made for found in bench.steps(one)]:
+            show_steps(steps, self._work / STEPS_FILE)
         against = {one.wanted.id: reasons_against(one.evidence, one.budget) for one in made}
         report([one.evidence for one in made], {name: why for name, why in against.items() if why})
         draft = self._draft([bench.hide(one) for one in made])
@@ -111,7 +117,19 @@ class _Build:
             limits=recipe.limits,
             probation=recipe.probation,
             provenance=recipe.provenance,
+            materials=self._materials(),
         )
+
+    def _materials(self) -> dict[str, str]:
+        """Return the digests of what everything was made from and judged on, by name."""
+        recipe = self._recipe
+        named = {"recipe": self._path.name, DATASET: recipe.validation.dataset}
+        named["validation pictures"] = recipe.validation.images
+        if recipe.calibration is not None and any(one.quantise for one in recipe.variants):
+            named["calibration pictures"] = recipe.calibration.source
+        for one in recipe.variants:
+            named |= {f"source {name}": name for name in (one.source, one.reference) if name}
+        return {name: self._cache.digest(self._folder / file) for name, file in named.items()}
 
     def _variant(self, made: Made) -> VariantFile:
         wanted, facts = made.wanted, made.facts
@@ -119,7 +137,7 @@ class _Build:
             id=wanted.id,
             model=self._relative(made.file),
             backend=wanted.backend,
-            precision=Precision.INT8 if wanted.quantise else wanted.precision,
+            precision=wanted.shipped_precision,
             family=FamilyName(facts.family),
             input=facts.input,
             accuracy=made.evidence.accuracy,

@@ -15,6 +15,7 @@ from agent.cli.build import build, recipe_schema
 from agent.cli.gate import gate
 from agent.cli.golden import golden
 from agent.cli.obfuscate import obfuscate
+from agent.cli.optimise import distil, prune
 from agent.cli.quantise import quantise
 from agent.cli.verify import verify
 
@@ -41,6 +42,8 @@ app.command("gate")(gate)
 app.command("build")(build)
 app.command("schema")(recipe_schema)
 app.command("obfuscate")(obfuscate)
+app.command("prune")(prune)
+app.command("distil")(distil)
 app.command("quantise")(quantise)
 app.command("verify")(verify)
 
@@ -55,11 +58,25 @@ def keygen(
     ],
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     keys: KeysFolder = Path("keys"),
+    token: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--token",
+            help="Make it in a PKCS#11 token: module=…, token=…, pin_file=…, key=LABEL; repeatable.",
+        ),
+    ] = None,
 ) -> None:
-    """Make a person's key pair for a role."""
-    from agent.release.signers import generate
+    """Make a person's key pair for a role, in a file or in a token that it never leaves."""
+    from agent.cli.enroll import key_options
+    from agent.release.signers import generate, generate_in_token
+    from agent.schema.keystore import located
+    from agent.trust.stores.choice import signer_token
 
-    signer = generate(keys / role, name)
+    if token is None:
+        signer: Signer = generate(keys / role, name)
+    else:
+        config = signer_token({"key": f"{role}-{name}", **key_options(token)})
+        signer = generate_in_token(keys / role, name, located(config, Path.cwd()))
     console.print(f"{keys / role / name}.key  keep it private")
     console.print(f"{keys / role / name}.pub  key id {signer.public_key.keyid[:12]}")
 

@@ -18,6 +18,8 @@ from msgspec.structs import replace
 
 from agent.errors import ConfigError, PackageError, StorageError
 from agent.host.disk import REAL_DISK, Disk
+from agent.release.attest import Making, Part, provenance, sbom
+from agent.release.attest_format import PROVENANCE_FILE, SBOM_FILE
 from agent.release.golden import encode_golden
 from agent.schema.document import Malformed, parse_json, to_json
 from agent.schema.drift import DriftBaseline
@@ -76,6 +78,7 @@ class ReleaseDraft:
         golden: Golden set with boxes for every variant.
         cipher: How its files are sealed.
         limits: When a trial on the golden set passes; its payload is filled in here.
+        materials: SHA-256 of what the models were made from and judged on, by name.
     """
 
     name: str
@@ -91,6 +94,7 @@ class ReleaseDraft:
     probation: ProbationSpec = DEVICE_DEFAULTS
     drift_baseline: DriftBaseline = NO_BASELINE
     provenance: dict[str, str] = field(default_factory=dict)
+    materials: dict[str, str] = field(default_factory=dict)
 
     @property
     def release_id(self) -> str:
@@ -143,19 +147,32 @@ def build_release(
 
 
 def _seal_all(folder: Path, draft: ReleaseDraft, dek: bytes, disk: Disk) -> bytes:
-    """Write the sealed files into `folder` and return the manifest that names them."""
+    """Write the sealed files and the documents into `folder` and return the manifest that names them."""
 
-    def sealed(file: str, plaintext: bytes) -> SealedFile:
+    def sealed(file: str, plaintext: bytes) -> tuple[SealedFile, str]:
         salt = salt_of(dek, draft.release_id, file, plaintext)
         blob = seal(plaintext, dek, draft.release_id, draft.cipher, salt)
-        disk.write_atomic(folder / file, blob)
-        return SealedFile(file=file, size=len(blob), sha256=hashlib.sha256(blob).hexdigest())
+        return _written(folder / file, blob, disk), hashlib.sha256(plaintext).hexdigest()
 
-    variants = [
-        _variant(part, sealed(f"{part.id}.sealed", disk.read(part.model, _MODEL_LIMIT)))
-        for part in draft.variants
+    variants, parts = [], []
+    for one in draft.variants:
+        payload, plain = sealed(f"{one.id}.sealed", disk.read(one.model, _MODEL_LIMIT))
+        variants.append(_variant(one, payload))
+        runs_on = f"{one.backend.value} {one.precision.value}"
+        parts.append(Part(one.id, plain, payload, one.task.value, one.accuracy, runs_on))
+    golden, plain = sealed(GOLDEN_FILE, encode_golden(draft.golden))
+    parts.append(Part("golden", plain, golden))
+    making = Making(draft.release_id, draft.counter, parts, draft.materials)
+    documents = [
+        _written(folder / file, data, disk)
+        for file, data in ((SBOM_FILE, sbom(making)), (PROVENANCE_FILE, provenance(making)))
     ]
-    return _manifest_bytes(draft, variants, sealed(GOLDEN_FILE, encode_golden(draft.golden)))
+    return _manifest_bytes(draft, variants, golden, documents)
+
+
+def _written(path: Path, data: bytes, disk: Disk) -> SealedFile:
+    disk.write_atomic(path, data)
+    return SealedFile(file=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def _variant(part: VariantDraft, payload: SealedFile) -> Variant:
@@ -177,7 +194,9 @@ def _variant(part: VariantDraft, payload: SealedFile) -> Variant:
     )
 
 
-def _manifest_bytes(draft: ReleaseDraft, variants: list[Variant], golden: SealedFile) -> bytes:
+def _manifest_bytes(
+    draft: ReleaseDraft, variants: list[Variant], golden: SealedFile, documents: list[SealedFile]
+) -> bytes:
     data = to_json(
         Manifest(
             schema=MANIFEST_SCHEMA,
@@ -192,6 +211,7 @@ def _manifest_bytes(draft: ReleaseDraft, variants: list[Variant], golden: Sealed
             probation=draft.probation,
             drift_baseline=draft.drift_baseline,
             provenance=draft.provenance,
+            documents=documents,
         )
     )
     try:

@@ -13,6 +13,7 @@ variants:
 cipher: auto   # or aes-256-gcm, chacha20-poly1305
 golden: {images: [a.jpg, b.jpg], expected: boxes.json, confidence: 0.25, iou: 0.6, stages: stages.json}
 drift_baseline: baseline.json      # optional
+materials: {validation: 9f86d081…}  # optional: SHA-256 of what models were made from and judged on, for SBOM and provenance
 ```
 `boxes.json` has, by variant id, for each image its boxes `[label, score, x_min, y_min, x_max, y_max]`;
 `stages` (optional) has what led to them. `vigil release golden` writes both, `vigil release baseline` the drift baseline.
@@ -43,6 +44,7 @@ from agent.schema.values import (
     Positive,
     PositiveFloat,
     Precision,
+    Sha256,
     Struct,
     TaskName,
     Version,
@@ -122,6 +124,7 @@ class DraftFile(Struct, rename={"device_class": "class"}):
     probation: ProbationSpec = ProbationSpec()
     drift_baseline: str = ""
     provenance: dict[str, str] = msgspec.field(default_factory=dict)
+    materials: dict[str, Sha256] = msgspec.field(default_factory=dict)
 
 
 def read_draft(path: Path, disk: Disk = REAL_DISK) -> DraftFile:
@@ -175,6 +178,7 @@ def load_draft(path: Path, disk: Disk = REAL_DISK) -> ReleaseDraft:
         probation=draft.probation,
         drift_baseline=_baseline(draft, folder, disk),
         provenance=draft.provenance,
+        materials=draft.materials,
     )
 
 

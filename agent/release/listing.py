@@ -10,6 +10,7 @@ from tuf.api.metadata import TargetFile, Targets
 
 from agent.errors import PackageError
 from agent.host.disk import Disk
+from agent.release.attest import require_agreement
 from agent.schema.blocks import BLOCK_BYTES
 from agent.schema.document import Malformed, parse_json
 from agent.schema.manifest import MANIFEST_FILE, Manifest, ReleaseRef, SealedFile
@@ -50,18 +51,25 @@ def release_targets(folder: Path, disk: Disk) -> tuple[Manifest, dict[str, bytes
         The manifest, and every file's bytes by target path.
 
     Raises:
-        PackageError: A sealed file is not the one the manifest names.
+        PackageError: A file is not the one the manifest names, or SBOM or provenance are about others.
         StorageError: A file cannot be read.
     """
     manifest = read_manifest(folder, disk)
     base = f"models/{manifest.release_id}"
     files = {f"{base}/{MANIFEST_FILE}": disk.read(folder / MANIFEST_FILE, _MANIFEST_LIMIT)}
-    payloads = [variant.payload for variant in manifest.variants] + [manifest.golden.payload]
-    for payload in payloads:
+    payloads = sealed_files(manifest)
+    for payload in (*payloads, *manifest.documents):
         data = disk.read(folder / payload.file, FILE_LIMIT)
         require_payload(str(folder / payload.file), payload, data)
         files[f"{base}/{payload.file}"] = data
+    documents = {one.file: files[f"{base}/{one.file}"] for one in manifest.documents}
+    require_agreement({one.file: one.sha256 for one in payloads}, documents)
     return manifest, files
+
+
+def sealed_files(manifest: Manifest) -> list[SealedFile]:
+    """Return the sealed files that a manifest names."""
+    return [*(variant.payload for variant in manifest.variants), manifest.golden.payload]
 
 
 def refuse_old(targets: Targets, custom: dict[str, Any]) -> None:

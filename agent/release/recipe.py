@@ -29,6 +29,7 @@ from agent.errors import ConfigError
 from agent.host.disk import REAL_DISK, Disk
 from agent.release.draft_file import CipherName, LimitsFile
 from agent.release.gate import Budget
+from agent.release.optimise.settings import Distillation, Pruning, Training
 from agent.schema.document import config_from_yaml
 from agent.schema.manifest import ProbationSpec
 from agent.schema.values import (
@@ -102,7 +103,10 @@ class RecipeVariant(Struct):
         backend: Runtime on the device; told by the file unless it is a checkpoint or for TensorRT.
         precision: What the file computes in; of a checkpoint, what it is exported to.
         size: Side of the square input that a checkpoint is exported with, pixels.
+        prune: Take channels out of a checkpoint.
+        distil: Train a checkpoint beside a teacher, after it was pruned where it is.
         quantise: Make static INT8 of it, within the budget; for ONNX.
+        half: Make FP16 of it, with inputs and outputs in float32; for ONNX.
         reference: The file that it is judged against; its own source unless given.
         family: How outputs are decoded, where the file does not say.
         budget: What it may lose; the recipe's unless given.
@@ -114,12 +118,21 @@ class RecipeVariant(Struct):
     backend: BackendName = BackendName.ONNXRUNTIME
     precision: Precision = Precision.FP32
     size: Positive | None = None
+    prune: Pruning | None = None
+    distil: Distillation | None = None
     quantise: bool = False
+    half: bool = False
     reference: str = ""
     family: FamilyName | None = None
     budget: Budget | None = None
     latency_ms: dict[str, PositiveFloat] = msgspec.field(default_factory=dict)
     needs: dict[str, bool] = msgspec.field(default_factory=dict)
+
+    @property
+    def shipped_precision(self) -> Precision:
+        """What the released file computes in."""
+        made = Precision.FP16 if self.half else self.precision
+        return Precision.INT8 if self.quantise else made
 
     @property
     def is_checkpoint(self) -> bool:
@@ -132,6 +145,7 @@ class Recipe(Struct, rename={"device_class": "class"}):
 
     Attributes:
         labels: Class names by class id, where the files do not say.
+        training: How pruned and distilled networks are trained.
         obfuscation: Null releases models as they are.
     """
 
@@ -145,6 +159,7 @@ class Recipe(Struct, rename={"device_class": "class"}):
     variants: list[RecipeVariant]
     labels: list[str] = msgspec.field(default_factory=list)
     calibration: Calibration | None = None
+    training: Training | None = None
     drift: DriftPictures | None = None
     obfuscation: Obfuscation | None = Obfuscation()
     budget: Budget = Budget()
@@ -206,6 +221,14 @@ def _variant_faults(variant: RecipeVariant, recipe: Recipe) -> Iterator[tuple[st
         yield "size", "expected the side of the input to export with, found none"
     if variant.size is not None and not variant.is_checkpoint:
         yield "size", f"expected none, for {variant.source} has a size of its own"
+    yield from _training_faults(variant, recipe)
+    if variant.half and (variant.quantise or variant.backend is not BackendName.ONNXRUNTIME):
+        yield (
+            "half",
+            "expected false where quantise is true and for other backends than onnxruntime",
+        )
+    if variant.half and variant.precision is not Precision.FP32:
+        yield "precision", f"expected fp32 of what is halved, found {variant.precision.value}"
     if not variant.quantise:
         return
     if variant.backend is BackendName.LITERT:
@@ -216,6 +239,23 @@ def _variant_faults(variant: RecipeVariant, recipe: Recipe) -> Iterator[tuple[st
         yield "precision", f"expected fp32 of what is quantised, found {variant.precision.value}"
 
 
+def _training_faults(variant: RecipeVariant, recipe: Recipe) -> Iterator[tuple[str, str]]:
+    plan, distil = variant.prune, variant.distil
+    for name, asked in (("prune", plan), ("distil", distil)):
+        if asked is not None and not variant.is_checkpoint:
+            yield name, f"expected a checkpoint ({CHECKPOINT}) as source, found {variant.source!r}"
+        if asked is not None and asked.epochs and recipe.training is None:
+            yield name, "expected $.training beside it, found none"
+    if distil is None:
+        return
+    if not distil.classes + distil.boxes + distil.features:
+        yield "distil", "expected a weight above 0, found none"
+    if not distil.teacher and plan is None:
+        yield "distil.teacher", "expected a checkpoint, for nothing is pruned, found none"
+    if distil.teacher and not distil.teacher.endswith(CHECKPOINT):
+        yield "distil.teacher", f"expected a checkpoint ({CHECKPOINT}), found {distil.teacher!r}"
+
+
 def _files(recipe: Recipe) -> list[tuple[str, str]]:
     """Return place and path of every file that a recipe names."""
     named = [
@@ -223,6 +263,7 @@ def _files(recipe: Recipe) -> list[tuple[str, str]]:
         ("$.validation.images", recipe.validation.images),
         ("$.golden.clip", recipe.golden.clip),
         ("$.calibration.source", recipe.calibration.source if recipe.calibration else ""),
+        ("$.training.data", recipe.training.data if recipe.training else ""),
     ]
     named += [(f"$.golden.images[{n}]", name) for n, name in enumerate(recipe.golden.images)]
     drift = recipe.drift.sources if recipe.drift else []
@@ -230,4 +271,6 @@ def _files(recipe: Recipe) -> list[tuple[str, str]]:
     for index, variant in enumerate(recipe.variants):
         named.append((f"$.variants[{index}].source", variant.source))
         named.append((f"$.variants[{index}].reference", variant.reference))
+        teacher = variant.distil.teacher if variant.distil else ""
+        named.append((f"$.variants[{index}].distil.teacher", teacher))
     return [(place, name) for place, name in named if name]

@@ -14,6 +14,7 @@ from typing import Any
 
 from tuf.api.metadata import Metadata, Role, Root, Targets
 
+from agent.release.attest_format import PROVENANCE_FILE, Statement
 from agent.schema.document import trusted_json
 from agent.schema.manifest import MANIFEST_FILE, Manifest
 from agent.schema.messages import Policy
@@ -107,6 +108,8 @@ def _listed(
             yield from _policy(trusted_json(data, Policy, path))
         elif path.startswith(_MODELS_FOLDER) and path.endswith(f"/{MANIFEST_FILE}"):
             yield from _release(trusted_json(data, Manifest, path))
+        elif path.endswith(f"/{PROVENANCE_FILE}"):
+            yield from _made_from(trusted_json(data, Statement, path))
 
 
 def _release(manifest: Manifest) -> Iterator[str]:
@@ -117,6 +120,13 @@ def _release(manifest: Manifest) -> Iterator[str]:
     for one in manifest.variants:
         size = f"{one.input.width}x{one.input.height}"
         yield f"  {one.id}: {one.backend.value} {one.precision.value} {size}, mAP50-95 {one.accuracy:.4f}"
+
+
+def _made_from(statement: Statement) -> Iterator[str]:
+    made = statement.predicate
+    for one in made.build_definition.resolved_dependencies:
+        yield f"  from {one.name}: sha256 {one.digest.get('sha256', '')}"
+    yield f"  by {', '.join(f'{n} {v}' for n, v in made.run_details.builder.version.items())}"
 
 
 def _policy(policy: Policy) -> Iterator[str]:

@@ -1,8 +1,11 @@
-"""Signer keys: Ed25519, one PEM file each, in a folder per role.
+"""Signer keys: Ed25519 in PEM files, or P-256 in a PKCS#11 token; in a folder per role.
 
-A folder holds `<name>.key` (PKCS#8, mode 0600) and `<name>.pub` (public key, PEM). The private file stays
-with its owner; the public one is all that others need. Role folders have the names of the TUF roles they
-sign for, see `agent.release.charter`.
+A folder holds `<name>.key` (mode 0600) and `<name>.pub` (public key, PEM). The private file stays with its owner; the public one is
+all that others need. It is PKCS#8, or says in which token the key is, as the `key:` of a device does:
+
+    {store: pkcs11, module: /usr/lib/libykcs11.so, token: ada, pin_file: ada.pin, key: release-ada}
+
+Role folders have the names of the TUF roles they sign for, see `agent.release.charter`.
 """
 
 from __future__ import annotations
@@ -10,15 +13,21 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 
 from agent.errors import ConfigError, KeyUnavailableError, StorageError
 from agent.host.disk import REAL_DISK, Disk
+from agent.release.token_signer import TokenSigner
+from agent.schema.document import config_from_yaml, to_yaml
+from agent.schema.keystore import Pkcs11KeyConfig, located
 
 _PEM_LIMIT = 16 * 1024
+_PEM_START = b"-----BEGIN"
 
 
 def generate(folder: Path, name: str, disk: Disk = REAL_DISK) -> CryptoSigner:
@@ -28,22 +37,42 @@ def generate(folder: Path, name: str, disk: Disk = REAL_DISK) -> CryptoSigner:
         ConfigError: A key of that name is there already; keys are never overwritten.
         StorageError: The folder cannot be written.
     """
-    private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
-    if disk.exists(private_path) or disk.exists(public_path):
-        raise ConfigError(f"{private_path}: the key exists already", hint="choose another name")
+    private_path, public_path = _new_paths(folder, name, disk)
     key = Ed25519PrivateKey.generate()
-    disk.make_dirs(folder)
     disk.write_atomic(private_path, _private_pem(key))
     disk.write_atomic(public_path, public_pem(key.public_key()).encode(), mode=0o644)
     return CryptoSigner(key)
 
 
-def load_signer(path: Path, disk: Disk = REAL_DISK) -> CryptoSigner:
-    """Load the private key at `path`.
+def generate_in_token(
+    folder: Path, name: str, config: Pkcs11KeyConfig, disk: Disk = REAL_DISK
+) -> TokenSigner:
+    """Create the key pair `name` in a token, or take the one of that label; return its signer.
+
+    Args:
+        folder: Where `<name>.key`, which says where the key is, and `<name>.pub` go.
+        name: Whose key it is.
+        config: The token, with absolute paths.
+        disk: Where to write.
 
     Raises:
-        ConfigError: Others may read the file, or it is no Ed25519 key.
-        KeyUnavailableError: The file cannot be read.
+        ConfigError: A key of that name is there already, or the PIN's file is exposed.
+        KeyUnavailableError: The token cannot be used: not there, wrong PIN, a key of another type.
+        StorageError: The folder cannot be written.
+    """
+    private_path, public_path = _new_paths(folder, name, disk)
+    signer = TokenSigner.create(config)
+    disk.write_atomic(private_path, to_yaml(msgspec.to_builtins(config)).encode())
+    disk.write_atomic(public_path, public_pem(signer.crypto_key).encode(), mode=0o644)
+    return signer
+
+
+def load_signer(path: Path, disk: Disk = REAL_DISK) -> Signer:
+    """Load the private key at `path`, or find the token that it names.
+
+    Raises:
+        ConfigError: Others may read the file, or it is neither an Ed25519 key nor names a token.
+        KeyUnavailableError: The file cannot be read, or the token not be used.
     """
     try:
         data = disk.read(path, _PEM_LIMIT)
@@ -53,10 +82,13 @@ def load_signer(path: Path, disk: Disk = REAL_DISK) -> CryptoSigner:
     if mode & 0o077:
         hint = f"chmod 600 {path}, and replace the key if somebody may have read it"
         raise ConfigError(f"{path}: expected mode 0600, found {mode:04o}", hint=hint)
-    return CryptoSigner(_private_key(data, path))
+    if data.startswith(_PEM_START):
+        return CryptoSigner(_private_key(data, path))
+    config = config_from_yaml(data.decode(errors="replace"), Pkcs11KeyConfig, str(path))
+    return TokenSigner(located(config, path.resolve().parent))
 
 
-def load_signers(folder: Path, disk: Disk = REAL_DISK) -> dict[str, CryptoSigner]:
+def load_signers(folder: Path, disk: Disk = REAL_DISK) -> dict[str, Signer]:
     """Load every private key of `folder`, by name.
 
     Raises:
@@ -73,14 +105,15 @@ def load_public(path: Path, disk: Disk = REAL_DISK) -> SSlibKey:
     """Load the public key at `path`.
 
     Raises:
-        ConfigError: It is no Ed25519 public key in PEM.
+        ConfigError: It is no public key of Ed25519 or P-256 in PEM.
     """
     try:
         key = serialization.load_pem_public_key(disk.read(path, _PEM_LIMIT))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path}: expected a public key in PEM, found {error}") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"{path}: expected an Ed25519 key, found {type(key).__name__}")
+    on_p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    if not (on_p256 or isinstance(key, Ed25519PublicKey)):
+        raise ConfigError(f"{path}: expected an Ed25519 or P-256 key, found {type(key).__name__}")
     return SSlibKey.from_crypto(key)
 
 
@@ -97,10 +130,19 @@ def load_publics(folder: Path, disk: Disk = REAL_DISK) -> dict[str, SSlibKey]:
     return {path.stem: load_public(path, disk) for path in paths}
 
 
-def public_pem(key: Ed25519PublicKey) -> str:
+def public_pem(key: Ed25519PublicKey | ec.EllipticCurvePublicKey) -> str:
     """Return a public key as PEM, the form in which a command policy lists it."""
     encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_bytes(encoding, form).decode()
+
+
+def _new_paths(folder: Path, name: str, disk: Disk) -> tuple[Path, Path]:
+    """Return where a new key pair goes; keys are never overwritten."""
+    private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
+    if disk.exists(private_path) or disk.exists(public_path):
+        raise ConfigError(f"{private_path}: the key exists already", hint="choose another name")
+    disk.make_dirs(folder)
+    return private_path, public_path
 
 
 def _private_pem(key: Ed25519PrivateKey) -> bytes:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from agent.errors import PackageError, TrustError, VigilError
 from agent.host.disk import REAL_DISK, Disk
-from agent.release.listing import FILE_LIMIT, read_manifest, require_payload
+from agent.release.attest import require_agreement
+from agent.release.listing import FILE_LIMIT, read_manifest, require_payload, sealed_files
 from agent.schema.document import Malformed, parse_msgpack
 from agent.schema.manifest import MANIFEST_FILE, GoldenSet, Manifest, SealedFile, Variant
 from agent.schema.values import BackendName, Counter, Struct
@@ -123,6 +124,7 @@ class Inspector:
                     continue
                 opened += 1
                 check(plaintext)
+        self._documents(place, manifest, read)
         for where in shut if opened else []:
             with self.at(where):
                 message = "sealed with another key than the rest of its release"
@@ -135,6 +137,18 @@ class Inspector:
                 opened=opened,
             )
         )
+
+    def _documents(
+        self, place: str, manifest: Manifest, read: Callable[[SealedFile], bytes]
+    ) -> None:
+        """Look at SBOM and provenance: as the manifest names them, and about its files."""
+        sealed = {one.file: one.sha256 for one in sealed_files(manifest)}
+        for one in manifest.documents:
+            where = f"{place}/{one.file}"
+            with self.at(where):
+                data = read(one)
+                require_payload(where, one, data)
+                require_agreement(sealed, {one.file: data})
 
     def _open(self, blob: bytes, release_id: str) -> bytes | None:
         """Return what is sealed, None where no key fits."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -91,6 +91,7 @@ class PluginKeyConfig(Struct, tag="plugin", tag_field="store"):
 
 TokenConfig = Pkcs11KeyConfig | Tpm2KeyConfig
 KeyConfig = FileKeyConfig | CredentialKeyConfig | Pkcs11KeyConfig | Tpm2KeyConfig | PluginKeyConfig
+_Located = TypeVar("_Located", bound=KeyConfig)
 
 
 def key_config(value: str | KeyConfig) -> KeyConfig:
@@ -103,7 +104,7 @@ def store_name(config: KeyConfig) -> str:
     return config.name if isinstance(config, PluginKeyConfig) else str(config.__struct_config__.tag)
 
 
-def located(config: KeyConfig, folder: Path) -> KeyConfig:
+def located(config: _Located, folder: Path) -> _Located:
     """Return `config` with every path absolute, relative ones taken from `folder`."""
     found = {name: getattr(config, name, "") for name in _PATHS}
     changed = {

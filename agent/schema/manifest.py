@@ -131,6 +131,7 @@ class Manifest(Struct):
         release_counter: Rises with every release of the class; the device's floor compares it.
         min_agent: Oldest agent version that can run it.
         drift_baseline: What its pictures and results look like where it was made; empty in older releases.
+        documents: Plain files beside it for people, named as sealed ones are: SBOM and provenance. Devices do not fetch them.
         release_id: Binds sealed files to this release: `<class>/<name>/<version>`.
     """
 
@@ -146,6 +147,7 @@ class Manifest(Struct):
     probation: ProbationSpec = ProbationSpec()
     drift_baseline: DriftBaseline = DriftBaseline()
     provenance: dict[str, str] = {}
+    documents: list[SealedFile] = []
 
     @property
     def release_id(self) -> str:

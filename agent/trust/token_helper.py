@@ -25,6 +25,7 @@ from agent.schema.keystore import store_name
 from agent.trust.token_messages import (
     Answer,
     Create,
+    CreateSigner,
     Exchange,
     Exists,
     Promote,
@@ -33,6 +34,7 @@ from agent.trust.token_messages import (
     ReadCounter,
     Request,
     Setup,
+    Sign,
     failed,
 )
 
@@ -62,13 +64,19 @@ class Token(Protocol):
 
 
 class CountingToken(Token, Protocol):
-    """A token that also counts, upwards only."""
+    """A token that also counts, upwards only, and signs; what it cannot do it refuses."""
 
     def read_counter(self) -> int:
         """Return the counter, 0 before it was ever raised."""
 
     def raise_counter(self, value: int) -> int:
         """Raise the counter towards `value`; return what it is now."""
+
+    def create_signer(self) -> bytes:
+        """Make the key for signatures, or find the one that is there; return its public point."""
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the ECDSA signature r ‖ s, 64 bytes, of a SHA-256 digest."""
 
 
 def answer(token: CountingToken, request: Request) -> Answer:
@@ -84,11 +92,14 @@ def answer(token: CountingToken, request: Request) -> Answer:
 def _ask(token: CountingToken, request: Request) -> bytes | int | None:
     if isinstance(request, Exchange):
         return token.exchange(request.point)
+    if isinstance(request, Sign):
+        return token.sign(request.digest)
     if isinstance(request, RaiseCounter):
         return token.raise_counter(request.value)
     plain: dict[type, Callable[[], bytes | int | None]] = {
         Exists: token.exists,
         Create: token.create,
+        CreateSigner: token.create_signer,
         Public: token.public,
         Promote: token.promote,
         ReadCounter: token.read_counter,

@@ -28,6 +28,16 @@ class Public(Struct, tag=True):
     """`data` is the public point."""
 
 
+class CreateSigner(Struct, tag=True):
+    """Make the key for signatures, or find the one that is there; `data` is its public point."""
+
+
+class Sign(Struct, tag=True):
+    """`data` is the signature r ‖ s, 64 bytes, of a SHA-256 digest."""
+
+    digest: bytes
+
+
 class Exchange(Struct, tag=True):
     """`data` is the shared secret with `point`."""
 
@@ -48,7 +58,18 @@ class RaiseCounter(Struct, tag=True):
     value: Counter
 
 
-Request = Setup | Exists | Create | Public | Exchange | Promote | ReadCounter | RaiseCounter
+Request = (
+    Setup
+    | Exists
+    | Create
+    | CreateSigner
+    | Public
+    | Exchange
+    | Sign
+    | Promote
+    | ReadCounter
+    | RaiseCounter
+)
 
 
 class Failure(Struct):

@@ -102,3 +102,26 @@ def _png(figure: Any) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="png")
     return data.getvalue()
+
+
+def steps_plot(
+    names: Sequence[str], accuracy: Sequence[float], costs: dict[str, Sequence[float]]
+) -> bytes:
+    """Return accuracy and costs after each step as PNG: costs as shares of the first, which is not 0.
+
+    Args:
+        names: Of the steps, in their order.
+        accuracy: mAP50-95 of each.
+        costs: By what is counted, one number a step.
+    """
+    figure, axes = _figure(9, 6)
+    places = np.arange(len(names))
+    width = 0.8 / len(costs)
+    for number, (what, values) in enumerate(costs.items()):
+        shares = np.asarray(values, np.float64) / values[0]
+        axes.bar(places + (number + 0.5) * width - 0.4, shares, width, label=what)
+    axes.plot(places, accuracy, "o-", color="black", label="mAP50-95")
+    axes.set(ylabel="share of the source; mAP50-95", ylim=(0, None))
+    axes.set_xticks(places, names)
+    axes.legend(loc="upper right")
+    return _png(figure)

@@ -16,6 +16,7 @@ from agent.host.memfd import read_memfd
 from agent.release.build import build_release, salt_of
 from agent.release.draft_file import CipherName, cipher_of
 from agent.release.golden import golden_set
+from agent.release.listing import sealed_files
 from agent.release.signers import generate, load_public, load_signer, load_signers
 from agent.schema.document import parse_json
 from agent.schema.manifest import GoldenSet, Manifest
@@ -78,7 +79,7 @@ def test_the_manifest_names_every_file_as_it_lies_there(workshop: Any, tmp_path:
     path = build_release(tmp_path / "out", workshop.draft(), DEK)
     manifest = parse_json(path.read_bytes(), Manifest)
     assert manifest.release_id == RELEASE
-    payloads = [*(variant.payload for variant in manifest.variants), manifest.golden.payload]
+    payloads = [*sealed_files(manifest), *manifest.documents]
     for payload in payloads:
         data = (path.parent / payload.file).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (payload.size, payload.sha256)

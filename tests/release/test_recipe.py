@@ -30,6 +30,9 @@ INT8 = {
     "quantise": True,
     "budget": {"max_drop": 0.08, "max_class_drop": 0.2, "min_match": 0.7},
 }
+CUT = {"id": "cut", "source": "a.pt", "size": 320, "memory_mb": 256, "prune": {"ratio": 0.3}}
+LEARN = {"data": "truth.json"}
+RECIPE_CLASSES = {"bolt", "nut", "washer", "gear", "bracket"}
 RECIPE: dict[str, Any] = {
     "schema": 1,
     "name": "parts",
@@ -93,6 +96,19 @@ def test_a_recipe_becomes_a_sealed_release(built: Site) -> None:
     assert (built.folder / "out.key").stat().st_size == 32
 
 
+def test_what_each_step_gained_and_lost_is_kept(built: Site) -> None:
+    told = json.loads((built.folder / ".vigil-build/steps.json").read_bytes())["steps"]
+    assert [(one["of"], one["step"]) for one in told] == [
+        ("onnx-int8-320", "source"),
+        ("onnx-int8-320", "int8"),
+    ]
+    source, int8 = told
+    assert int8["size_bytes"] < 0.75 * source["size_bytes"]
+    assert int8["macs"] == source["macs"] > 0
+    assert int8["worst_class"] in RECIPE_CLASSES
+    assert (built.folder / ".vigil-build/steps-onnx-int8-320.png").exists()
+
+
 def test_what_ships_says_nothing_about_itself(built: Site) -> None:
     draft = yaml.safe_load((built.folder / ".vigil-build/draft.yaml").read_text())
     for variant in draft["variants"]:
@@ -103,8 +119,9 @@ def test_what_ships_says_nothing_about_itself(built: Site) -> None:
 
 def test_a_second_run_makes_nothing_and_the_same_key_gives_the_same_bytes(built: Site) -> None:
     told = built.build("again", "--key", built.folder / "out.key")
-    steps = [line.strip() for line in told.splitlines() if line.startswith("  ")]
-    assert len(steps) == 8
+    lines = (line for line in told.splitlines() if line.startswith("  "))
+    steps = [line.strip() for line in lines if "Before and after" not in line]
+    assert len(steps) == 10
     assert all(line.endswith(": known") for line in steps)
     first, second = (
         {path.name: path.read_bytes() for path in (built.folder / name).iterdir()}
@@ -148,8 +165,17 @@ def test_a_variant_over_its_budget_makes_no_release(site: Site) -> None:
         ({"variants": [FP32 | {"size": 320}]}, r"\$\.variants\[0\]\.size: expected none"),
         ({"variants": [INT8], "calibration": None}, r"quantise: expected \$\.calibration"),
         ({"variants": [INT8 | {"precision": "int8"}]}, r"precision: expected fp32 .* found int8"),
+        ({"variants": [INT8 | {"half": True}]}, r"half: expected false where quantise is true"),
+        ({"variants": [FP32 | {"half": True, "precision": "fp16"}]}, r"precision: expected fp32"),
         ({"variants": [FP32 | {"memory_mb": 0}]}, r"\$\.variants\[\.\.\.\]\.memory_mb|memory_mb"),
         ({"bugdet": {}}, r"bugdet"),
+        ({"variants": [FP32 | {"prune": {"ratio": 0.3, "epochs": 0}}]}, r"prune: expected a checkpoint"),
+        ({"variants": [FP32 | {"prune": {"ratio": 1.0}}]}, r"ratio|< 1\.0"),
+        ({"variants": [CUT]}, r"\[0\]\.prune: expected \$\.training"),
+        ({"training": LEARN, "variants": [CUT | {"prune": None, "distil": {}}]}, r"distil\.teacher: expected a checkpoint, for nothing"),
+        ({"training": LEARN, "variants": [CUT | {"distil": {"teacher": "a.onnx"}}]}, r"distil\.teacher: .* \(\.pt\), found 'a\.onnx'"),
+        ({"training": LEARN, "variants": [CUT | {"distil": {"classes": 0.0, "boxes": 0.0, "features": 0.0}}]}, r"weight above 0"),
+        ({"variants": [CUT], "training": {"data": "no.yaml"}}, r"\$\.training\.data: .* none at"),
         ({"validation": {"dataset": "truth.json"}}, r"images.*\$\.validation|\$\.validation"),
     ],
 )  # fmt: skip

@@ -200,7 +200,7 @@ def test_a_wrong_key_is_named(workshop: Any, tmp_path: Path, key: Path) -> None:
 
 
 def reseal(folder: Path, name: str, plaintext: bytes, dek: bytes = DEK) -> None:
-    """Put other content into a release's file, and let the manifest name it."""
+    """Put other content into a release's file, and let the manifest name it, and no documents, which are about the old one."""
     path = folder / "manifest.json"
     text = path.read_text()
     before = (folder / name).read_bytes()
@@ -208,7 +208,8 @@ def reseal(folder: Path, name: str, plaintext: bytes, dek: bytes = DEK) -> None:
     (folder / name).write_bytes(after)
     for old, new in ((digest(before), digest(after)), (f":{len(before)}", f":{len(after)}")):
         text = text.replace(old, new)
-    path.write_text(text)
+    manifest = msgspec.json.decode(text, type=Manifest)
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, documents=[])))
 
 
 def digest(data: bytes) -> str:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +25,7 @@ from agent.schema.keystore import (
     Tpm2KeyConfig,
 )
 
+_Config = TypeVar("_Config", bound=KeyConfig)
 AUTO = "auto"
 _KINDS: dict[str, type[KeyConfig]] = {
     "tpm2": Tpm2KeyConfig,
@@ -69,12 +71,25 @@ def choose_store(name: str, options: Mapping[str, str], facts: StoreFacts) -> Ke
     if name not in _KINDS:
         expected = ", ".join((AUTO, *_KINDS))
         raise ConfigError(f"key store: expected one of {expected}, found {name!r}")
+    return _config(name, _KINDS[name], options)
+
+
+def signer_token(options: Mapping[str, str]) -> Pkcs11KeyConfig:
+    """Return the token of a signer's key.
+
+    Raises:
+        ConfigError: An option is missing, unknown or malformed.
+    """
+    return _config("pkcs11", Pkcs11KeyConfig, options)
+
+
+def _config(name: str, kind: type[_Config], options: Mapping[str, str]) -> _Config:
     try:
-        return msgspec.convert({"store": name, **options}, _KINDS[name], strict=False)
+        return msgspec.convert({"store": name, **options}, kind, strict=False)
     except msgspec.ValidationError as error:
-        fields = ", ".join(_KINDS[name].__struct_fields__)
         message = f"key store {name}: {error}"
-        raise ConfigError(message, hint=f"its options are {fields}") from error
+        hint = f"its options are {', '.join(kind.__struct_fields__)}"
+        raise ConfigError(message, hint=hint) from error
 
 
 def _best(options: Mapping[str, str], facts: StoreFacts) -> str:

@@ -1,6 +1,7 @@
 """A key pair in a PKCS#11 token, as the token helper sees it. Loads the vendor's library: helper only.
 
-ECDH1_DERIVE (PKCS#11 v2.40, section 2.3.18) with the null KDF gives the x coordinate that HPKE wants.
+ECDH1_DERIVE (PKCS#11 v2.40, section 2.3.18) with the null KDF gives the x coordinate that HPKE wants. A signer's key signs
+by ECDSA (section 2.3.6), which every token has; a key does one of both.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SUCCESSOR = ".next"
 _OCTET_STRING = b"\x04\x41"  # DER: 65 bytes follow
 _SECRET_BITS = 256
+_CURVE = encode_named_curve_parameters("secp256r1")
 
 # Name of the library's exception to stable code and what to do.
 _FAULTS = {
@@ -36,7 +38,15 @@ _FAULTS = {
     "PinLenRange": ("key.pin_wrong", "correct the PIN file; the PIN is not tried again before"),
     "PinLocked": ("key.pin_locked", "unlock the token with its SO PIN"),
     "PinExpired": ("key.pin_locked", "set a new PIN"),
-    "NoSuchKey": ("key.missing", "enrol this device, or correct `key.key`"),
+    "NoSuchKey": (
+        "key.missing",
+        "make the key: enrol this device, or vigil release keygen; or correct its label `key`",
+    ),
+    "KeyFunctionNotPermitted": (
+        "key.other_type",
+        "keys of devices do not sign; make one: vigil release keygen",
+    ),
+    "KeyTypeInconsistent": ("key.other_type", "expected an EC key on P-256"),
 }
 
 
@@ -64,13 +74,34 @@ class Pkcs11Token:
         """Make a key pair that never leaves the token, or find the one that is there."""
         if not self.exists():
             with self._faults(), self._writing() as session:
-                _generate(session, self._config.key)
+                _generate(session, self._config.key, MechanismFlag.DERIVE)
         return self.public()
+
+    def create_signer(self) -> bytes:
+        """Make a key pair that signs and never leaves the token, or find the one that is there."""
+        if not self.exists():
+            with self._faults():
+                self._refuse_other_type(ObjectClass.PRIVATE_KEY)
+                with self._writing() as session:
+                    _generate(session, self._config.key, MechanismFlag.SIGN | MechanismFlag.VERIFY)
+        with self._faults():
+            self._signing_key()
+        return self.public()
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the ECDSA signature r ‖ s, 64 bytes, of a SHA-256 digest."""
+        with self._faults():
+            return bytes(self._signing_key().sign(digest, mechanism=Mechanism.ECDSA))
 
     def public(self) -> bytes:
         """Return the public point, 65 bytes."""
         with self._faults():
-            point = bytes(self._one(ObjectClass.PUBLIC_KEY)[Attribute.EC_POINT])
+            found = self._one(ObjectClass.PUBLIC_KEY)
+            point, curve = bytes(found[Attribute.EC_POINT]), bytes(found[Attribute.EC_PARAMS])
+        if curve != _CURVE:
+            raise self._error(
+                "KeyTypeInconsistent", f"key {self._config.key!r} is on another curve"
+            )
         return point.removeprefix(_OCTET_STRING) if len(point) > len(_OCTET_STRING) + 64 else point
 
     def exchange(self, point: bytes) -> bytes:
@@ -133,10 +164,22 @@ class Pkcs11Token:
         label = self._config.key
         found = self._objects(kind, label) or self._objects(kind, label + SUCCESSOR)
         if not found:
+            self._refuse_other_type(kind)
             raise NoSuchKey(f"no key {label!r}")
         if len(found) > 1:
             raise MultipleObjectsReturned(f"{len(found)} keys {label!r}")
         return found[0]
+
+    def _signing_key(self) -> Any:
+        key = self._one(ObjectClass.PRIVATE_KEY)
+        if not key[Attribute.SIGN]:
+            raise self._error("KeyFunctionNotPermitted", f"key {self._config.key!r} may not sign")
+        return key
+
+    def _refuse_other_type(self, kind: ObjectClass) -> None:
+        label = self._config.key
+        if list(self._session.get_objects({Attribute.CLASS: kind, Attribute.LABEL: label})):
+            raise self._error("KeyTypeInconsistent", f"key {label!r} is of another type")
 
     def _objects(self, kind: ObjectClass, label: str) -> list[Any]:
         template = {Attribute.CLASS: kind, Attribute.LABEL: label, Attribute.KEY_TYPE: KeyType.EC}
@@ -167,13 +210,13 @@ class Pkcs11Token:
         return KeyUnavailableError(message, code=code, hint=hint)
 
 
-def _generate(session: Any, label: str) -> None:
-    curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
+def _generate(session: Any, label: str, capabilities: MechanismFlag) -> None:
+    curve = {Attribute.EC_PARAMS: _CURVE}
     parameters = session.create_domain_parameters(KeyType.EC, curve, local=True)
     parameters.generate_keypair(
         store=True,
         label=label,
         id=label.encode(),
-        capabilities=MechanismFlag.DERIVE,
+        capabilities=capabilities,
         private_template={Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False},
     )

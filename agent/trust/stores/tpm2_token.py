@@ -122,6 +122,15 @@ class Tpm2Token:
             secret = self._tpm.ecdh_zgen(key, peer, session1=session)
         return bytes(secret.point.x).rjust(_FIELD_BYTES, b"\0")
 
+    def create_signer(self) -> bytes:
+        """Refuse: signers' keys are in PKCS#11 tokens or files."""
+        raise ConfigError(f"TPM {self._config.tcti}: has no keys that sign", code="key.other_type")
+
+    def sign(self, digest: bytes) -> bytes:
+        """Refuse: see `create_signer`."""
+        del digest
+        return self.create_signer()
+
     def promote(self) -> None:
         """Put the successor's wrapped form in the key's place."""
         successor = self._blob.with_name(self._blob.name + SUCCESSOR)
