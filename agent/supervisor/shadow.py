@@ -175,8 +175,7 @@ class Shadow:
 
     def step(self) -> None:
         """Compare one frame, if one is due; give way to an update in any case."""
-        record = self.book.open
-        is_updating = self._ports.is_updating()
+        record, is_updating = self.book.open, self._ports.is_updating()
         if record is None or is_updating:
             self._dismiss()
         if record is None:

@@ -83,7 +83,8 @@ def refused(device: UpdateDevice, folder: Path, offer: Callable[[], str], code: 
     assert device.floor.counter == 1
     ledger, page = Ledger(folder / "ledger.db"), SimpleNamespace(updates=SimpleNamespace(add=id))
     streams: Any = None  # only events and moves go there
-    Announcer(streams, ledger, lambda: page).update(device.last)  # type: ignore[arg-type,return-value]
+    own: Any = SimpleNamespace(ledger=ledger)
+    Announcer(streams, own, lambda: page).update(device.last)  # type: ignore[arg-type,return-value]
     outcome = "failed" if code.startswith("transfer.") else "refused"  # a bad road may be retried
     assert [row.text for row in ledger.rows()] == [f"{device.last.path} {outcome} {code}"]
     ledger.verify()
