@@ -147,9 +147,9 @@ def test_a_month_is_told_with_its_gaps_its_drift_and_its_updates(
             world.start()
             continue
         drift = replace(steady, state="drifted", cause="blur") if number == 29 else steady
-        world.hours(23, drift=[drift])
+        world.hours(4, drift=[drift])
         world.days.event(event(number))
-        world.now_s += HOUR_S
+        world.now_s += 20 * HOUR_S
         report = UpdateReport(
             release="r", path=f"models/a/b/{number}.0/manifest.json", outcome=Outcome.COMMITTED
         )
