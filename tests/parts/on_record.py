@@ -27,7 +27,8 @@ def audited(device: UpdateDevice, folder: Path) -> Iterator[Ledger]:
     ledger = Ledger(folder / "ledger.db")
     page: Any = SimpleNamespace(updates=SimpleNamespace(add=id))
     streams: Any = None  # ends of updates do not go there
-    watch = UpdateWatch(Announcer(streams, ledger, lambda: page).update)
+    own: Any = SimpleNamespace(ledger=ledger)
+    watch = UpdateWatch(Announcer(streams, own, lambda: page).update)
     watch.observe(device.updater.record, None)
     device.watch = watch.observe
     yield ledger
