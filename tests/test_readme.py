@@ -25,7 +25,7 @@ ARCHITECTURE = ROOT / "docs/architecture.md"
 UNITS = sorted(ROOT.glob("systemd/vigil*.*[!d]"))
 DROP_INS = sorted(ROOT.glob("systemd/*.d/*.conf"))
 _CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
-_VIGIL = re.compile(r"(?:^|[\s(/])vigil ((?:[^\n;|&)]|\\\n)+)", re.MULTILINE)
+_VIGIL = re.compile(r"(?:^|[\s(/])vigil ((?:\\\n|[^\n;|&)])+)", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
 
 

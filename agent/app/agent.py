@@ -84,7 +84,7 @@ class Agent:
         self._outbox = Outbox(device.folder / "outbox.db", config.telemetry.outbox)
         self._streams = Streams(self._topics, self._outbox, self._links.control)
         self._events = EventStore(device.folder / "events", config.events.store, device.disk)
-        self._announce = Announcer(self._streams, device.ledger, lambda: self._page.console)
+        self._announce = Announcer(self._streams, device, lambda: self._page.console)
         self._keeper = EventKeeper(self._events, self._announce.event, self._streams.zone)
         self._worker_watch = WorkerWatch(self._meters)
         self._update_watch = UpdateWatch(self._announce.update)

@@ -1,4 +1,4 @@
-"""Tells what happened to whoever is to know of it: the broker, the page, the audit record."""
+"""Tells what happened to whoever is to know of it: the broker, the page, the audit record, the day."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.app.device import Device
 from agent.console.server import Console
 from agent.schema.drift import DriftNotice
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import UpdateReport
 from agent.telemetry.streams import Streams
-from agent.trust.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -22,25 +22,26 @@ class Announcer:
     """Every method from any thread; `console` is asked for when there is something to say."""
 
     streams: Streams
-    ledger: Ledger
+    device: Device
     console: Callable[[], Console]
 
     def event(self, event: Event) -> None:
         """Tell of an object."""
         self.streams.event(event)
         self.console().events.add(event)
+        self.device.days.event(event)
 
     def update(self, report: UpdateReport) -> None:
         """Tell how an update ended; after a restart, the last one is told again."""
         self.console().updates.add(report)
         text = f"{report.path} {report.outcome.value} {report.code}"
-        self.ledger.record_once("update", text, report.at_ms)
+        self.device.ledger.record_once("update", text, report.at_ms)
 
     def move(self, move: GovernorMove) -> None:
         """Tell of a step of the governor."""
         self.streams.governor_move(move)
         self.console().moves.add(move)
-        self.ledger.record("governor", f"{move.origin} -> {move.rung}: {move.cause}")
+        self.device.ledger.record("governor", f"{move.origin} -> {move.rung}: {move.cause}")
 
     def drift(self, notice: DriftNotice) -> None:
         """Tell that a camera drifted, or another cause of it, or that it is over."""
@@ -49,4 +50,4 @@ class Announcer:
         log.warning("camera %s", text)
         self.streams.drift(notice)
         self.console().drifts.add(notice)
-        self.ledger.record("drift", text)
+        self.device.ledger.record("drift", text)

@@ -23,6 +23,8 @@ from agent.schema.ipc import GoldenFinished
 from agent.schema.keystore import key_config
 from agent.schema.manifest import Manifest
 from agent.schema.profile import BoardFacts, Choice, DeviceProfile
+from agent.telemetry.days import FOLDER as DAYS
+from agent.telemetry.days import Days
 from agent.trust.floor import Floor
 from agent.trust.ledger import Ledger
 from agent.trust.rotation import spare_key
@@ -40,6 +42,7 @@ class Device:
         trust_root: The TUF root metadata the device was provisioned with.
         keys: Where the device key lives.
         engines: TensorRT engines that were built here.
+        days: What each day came to.
         folder: The state folder; everything durable is below it.
     """
 
@@ -54,6 +57,7 @@ class Device:
     measurements: Measurements
     floor: Floor
     ledger: Ledger
+    days: Days
     folder: Path
     disk: Disk
 
@@ -73,7 +77,8 @@ class Device:
         return Path(self.config.runtime_dir)
 
     def close(self) -> None:
-        """Close what stays open while the agent runs."""
+        """Close what stays open while the agent runs, and keep what the day came to."""
+        self.days.save()
         self.ledger.close()
 
     def choose(self, manifest: Manifest) -> Choice:
@@ -136,6 +141,7 @@ def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:
         measurements=Measurements(folder, disk),
         floor=Floor(folder / "floor", disk, floor_counter(keys)),
         ledger=Ledger(folder / "commands.db"),
+        days=Days(folder / DAYS, disk),
         folder=folder,
         disk=disk,
     )

@@ -28,11 +28,15 @@ def make_reporter(
 ) -> Reporter:
     """Return what sends state, measurements and the outbox."""
     device = standing.device
+
+    def counted() -> Telemetry:
+        return device.days.measured(telemetry())
+
     return Reporter(
         topics,
         standing.link,
         outbox,
-        Sources(standing.state, telemetry),
+        Sources(standing.state, counted),
         device.interval_s,
         deltas=Deltas() if device.config.telemetry.deltas else None,
     )

@@ -19,6 +19,7 @@ from agent.control.errands import Errands
 from agent.control.replies import Replier, arguments
 from agent.errors import CommandError, ModelError, StorageError
 from agent.governor.governor import Governor
+from agent.governor.sensing import Board
 from agent.host.pressure import memory_pressure
 from agent.host.sensors import temperature_c
 from agent.models.store import InstalledRelease
@@ -29,7 +30,7 @@ from agent.schema.messages import CommandBody
 from agent.schema.shadow import ShadowRecord, StartShadowArgs
 from agent.supervisor import Conversation, Shadow, Supervisor
 from agent.supervisor.comparison import report_of
-from agent.supervisor.shadow import UPDATE, Means, Ports
+from agent.supervisor.shadow import Means, Ports
 from agent.update.endings import is_over
 from agent.update.installer import Updater
 from agent.update.metered import Meter
@@ -56,6 +57,7 @@ def make_shadow(device: Device, around: Neighbours) -> Shadow:
         serving=lambda: around.supervisor.release,
         grab=around.supervisor.grab,
         open=lambda record: _load(device, record),
+        is_updating=lambda: not is_over(around.updater.record) or around.supervisor.is_trying,
         rest=lambda: _reason_to_rest(device, around),
         pin=device.store.pin,
         on_differing=around.examples.differing,
@@ -69,18 +71,30 @@ def _load(device: Device, record: ShadowRecord) -> InstalledRelease:
 
 
 def _reason_to_rest(device: Device, around: Neighbours) -> str:
-    limits = device.config.governor
-    hottest_c = (limits.max_temperature_c or device.profile.limits.temperature_c) - _COOLER_C
-    now_c, rung, pressure = temperature_c(), around.governor.report(), memory_pressure()
-    if not is_over(around.updater.record) or around.supervisor.is_trying:
-        return UPDATE
-    if now_c is not None and now_c >= hottest_c:
+    if around.supervisor.pipeline != "running":
+        return "no model runs"
+    config, rung = device.config.governor, around.governor.report()
+    limit_c = config.max_temperature_c or device.profile.limits.temperature_c
+    board = Board(temperature_c=temperature_c(), memory_pressure=memory_pressure())
+    return lack_of_room(board, rung.index if rung else 0, limit_c, config.max_memory_pressure)
+
+
+def lack_of_room(board: Board, rung: int, limit_c: float, limit_pressure: float) -> str:
+    """Return why the board has no room for a candidate: `hot`, `busy`, `memory`, or empty.
+
+    Args:
+        board: What it says of itself; what it does not say is no reason.
+        rung: Index of the governor's rung, 0 the best.
+        limit_c: The governor's greatest temperature, degrees Celsius.
+        limit_pressure: Its greatest memory pressure, percent.
+    """
+    if board.temperature_c is not None and board.temperature_c >= limit_c - _COOLER_C:
         return "hot"
-    if rung is not None and rung.index > 0:
+    if rung > 0:
         return "busy"
-    if pressure is not None and pressure >= limits.max_memory_pressure:
+    if board.memory_pressure is not None and board.memory_pressure >= limit_pressure:
         return "memory"
-    return "" if around.supervisor.pipeline == "running" else "no model runs"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from agent.cli import (
     profile,
     provision,
     release,
+    report,
     run,
     status,
 )
@@ -43,6 +44,7 @@ app.command("eval")(eval.evaluate)
 app.command("bench")(bench.bench)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("report")(report.report)
 app.command("asyncapi")(asyncapi.asyncapi)
 app.command("enroll")(enroll.enroll)
 app.add_typer(profile.app)

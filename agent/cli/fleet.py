@@ -14,10 +14,9 @@ from rich.table import Table
 
 from agent.cli import fleet_examples, fleet_look, fleet_rollout, fleet_serve
 from agent.cli.fleet_commands import add_to
-from agent.cli.fleet_rollout import AsJson
+from agent.cli.output import AsJson, tell
 
 if TYPE_CHECKING:
-    from agent.fleet.home import FleetHome
     from agent.fleet.registry import DeviceRecord
 
 app = typer.Typer(
@@ -46,6 +45,7 @@ def init(  # noqa: PLR0913, PLR0917 - one option each
     database: Annotated[
         str, typer.Option(help="URL of a PostgreSQL database; a file in HOME without.")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Make a fleet: authority, certificates, registry and mosquitto's configuration."""
     from agent.fleet.home import FLEET_SCHEMA, FleetConfig, create_home
@@ -61,18 +61,24 @@ def init(  # noqa: PLR0913, PLR0917 - one option each
         database=database,
     )
     create_home(home, config).registry.close()
-    console.print(f"{home}: made; keep {home}/ca from everybody else")
-    console.print(f"start the broker as this user: mosquitto -c {home}/broker/mosquitto.conf")
+    settings = f"{home}/broker/mosquitto.conf"
+    tell(
+        {"home": str(home), "broker_settings": settings},
+        f"{home}: made; keep {home}/ca from everybody else",
+        f"start the broker as this user: mosquitto -c {settings}",
+        as_json=as_json,
+    )
 
 
 @app.command("enrol-token")
-def enrol_token(
+def enrol_token(  # noqa: PLR0913, PLR0917 - one option each
     home: Home,
     device: Annotated[str, typer.Argument(help="Id of the new device.")],
     device_class: Annotated[str, typer.Option("--class", help="Its class.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to make and carry to the device.")],
     group: Annotated[list[str], typer.Option(help="A group of it; repeatable.")] = [],  # noqa: B006
     hours: Annotated[float, typer.Option(help="How long the token is good.", min=0.1)] = 168.0,
+    as_json: AsJson = False,
 ) -> None:
     """Invite a device: make the bundle that `vigil enroll` takes, with a one-time token."""
     from agent.cli.fleet_serve import site_of
@@ -84,16 +90,19 @@ def enrol_token(
     invitation = Invitation(device, device_class, tuple(group))
     life = timedelta(hours=hours)
     invite(out, opened.registry, opened.authority, invitation, site_of(opened), life=life)
-    console.print(f"{out}: carry it to the device and run `vigil enroll --bundle` there")
-    if opened.config.enrol_port:
-        console.print(
-            f"or only {out}/ticket, for `vigil enroll --ticket`; it is as good as a password"
-        )
+    lines = [f"{out}: carry it to the device and run `vigil enroll --bundle` there"]
+    ticket = f"{out}/ticket" if opened.config.enrol_port else None
+    if ticket:
+        lines.append(f"or only {ticket}, for `vigil enroll --ticket`; it is as good as a password")
+    document = {"device": device, "class": device_class, "bundle": str(out), "ticket": ticket}
+    tell(document, *lines, as_json=as_json)
 
 
 @app.command()
 def admit(
-    home: Home, bundle: Annotated[Path, typer.Argument(help="Bundle from the device.")]
+    home: Home,
+    bundle: Annotated[Path, typer.Argument(help="Bundle from the device.")],
+    as_json: AsJson = False,
 ) -> None:
     """Admit a device whose bundle came back with its request."""
     from agent.fleet import enrolment
@@ -101,8 +110,13 @@ def admit(
 
     opened = open_home(home)
     record = enrolment.admit(bundle, opened.registry, opened.authority, life=opened.life)
-    console.print(f"{record.id}: admitted to class {record.device_class}; carry {bundle} back")
-    _tell_brokers(opened)
+    told = opened.write_access()
+    tell(
+        {**_told(record), "broker_told": told},
+        f"{record.id}: admitted to class {record.device_class}; carry {bundle} back",
+        *_untold(told),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -136,14 +150,19 @@ def _told(record: DeviceRecord) -> dict[str, Any]:
 
 
 @app.command()
-def revoke(home: Home, device: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+def revoke(
+    home: Home,
+    device: Annotated[str, typer.Argument(help="Its id.")],
+    as_json: AsJson = False,
+) -> None:
     """Refuse a device's next model key and all its certificates: it may do nothing more on the broker."""
     from agent.fleet.home import open_home
 
     opened = open_home(home)
     opened.registry.revoke(device)
-    console.print(f"{device}: revoked")
-    _tell_brokers(opened)
+    told = opened.write_access()
+    document = {"device": device, "revoked": True, "broker_told": told}
+    tell(document, f"{device}: revoked", *_untold(told), as_json=as_json)
 
 
 @app.command()
@@ -171,13 +190,14 @@ def add_key(
     home: Home,
     release: Annotated[str, typer.Argument(help="<class>/<name>/<version>.")],
     file: Annotated[Path, typer.Argument(help="The key file that `vigil release build` wrote.")],
+    as_json: AsJson = False,
 ) -> None:
     """Give the controller a release's key, to be wrapped for each device that asks."""
     from agent.fleet.home import open_home
     from agent.release.build import read_key
 
     open_home(home).registry.put_release_key(release, read_key(file))
-    console.print(f"{release}: key kept")
+    tell({"release": release}, f"{release}: key kept", as_json=as_json)
 
 
 add_to(app)
@@ -191,6 +211,7 @@ def _print_json(document: object) -> None:
     typer.echo(json.dumps(document))
 
 
-def _tell_brokers(opened: FleetHome) -> None:
-    if not opened.write_access():
-        console.print("no broker runs here as this user: have it read its files again (SIGHUP)")
+def _untold(told: bool) -> list[str]:
+    return (
+        [] if told else ["no broker runs here as this user: have it read its files again (SIGHUP)"]
+    )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+from agent.cli.output import AsJson, mention, tell, write_file
 
 if TYPE_CHECKING:
     from agent.fleet.controller import Controller
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from agent.fleet.operators import Order, SignedCommand
     from agent.schema.manifest import ReleaseRef
     from agent.schema.messages import Reply
-
-console = Console(highlight=False)
 
 Home = Annotated[Path, typer.Argument(help="The controller's folder.")]
 Audience = Annotated[str, typer.Argument(help="d/<device> or g/<group>.")]
@@ -44,13 +43,15 @@ def send(  # noqa: PLR0913, PLR0917 - one option each
     counters: Counters = COUNTERS,
     wait: Wait = 30.0,
     save: Save = None,
+    as_json: AsJson = False,
 ) -> None:
     """Sign a command with the keys of its approvers, send it and wait for the outcome."""
     from agent.fleet.home import open_home
     from agent.fleet.operators import Order
 
     order = Order(cmd, _json_object(args), audience)
-    _relay(open_home(home), _sign(order, issuer, key, policy_version, counters), wait, save)
+    command = _sign(order, issuer, key, policy_version, counters)
+    _relay(open_home(home), command, wait, save, as_json=as_json)
 
 
 def deploy(  # noqa: PLR0913, PLR0917 - one option each
@@ -62,6 +63,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - one option each
     policy_version: PolicyVersion = 0,
     counters: Counters = COUNTERS,
     wait: Wait = 900.0,
+    as_json: AsJson = False,
 ) -> None:
     """Order devices to install a published release and wait for the outcome."""
     from agent.fleet.home import open_home
@@ -69,7 +71,8 @@ def deploy(  # noqa: PLR0913, PLR0917 - one option each
 
     opened = open_home(home)
     order = deploy_order(published_release(opened, release), audience)
-    _relay(opened, _sign(order, issuer, key, policy_version, counters), wait, None)
+    command = _sign(order, issuer, key, policy_version, counters)
+    _relay(opened, command, wait, None, as_json=as_json)
 
 
 def rotate_keys(  # noqa: PLR0913, PLR0917 - one option each
@@ -80,6 +83,7 @@ def rotate_keys(  # noqa: PLR0913, PLR0917 - one option each
     policy_version: PolicyVersion = 0,
     counters: Counters = COUNTERS,
     wait: Wait = 60.0,
+    as_json: AsJson = False,
 ) -> None:
     """Give a device a new key for its models; its present one vouches for it."""
     from agent.fleet import rotation
@@ -88,11 +92,12 @@ def rotate_keys(  # noqa: PLR0913, PLR0917 - one option each
     opened = open_home(home)
     asked = rotation.begin(opened.registry, device)
     order = rotation.order_prepare(asked)
-    replies = _exchange(opened, _sign(order, issuer, key, policy_version, counters), wait)
+    command = _sign(order, issuer, key, policy_version, counters)
+    replies = _exchange(opened, command, wait, as_json=as_json)
     rotation.finish(opened.registry, asked, replies[-1])
-    console.print(f"{device}: its new key is registered")
-    order = rotation.order_adopt(device)
-    _relay(opened, _sign(order, issuer, key, policy_version, counters), wait, None)
+    mention(f"{device}: its new key is registered", as_json=as_json)
+    command = _sign(rotation.order_adopt(device), issuer, key, policy_version, counters)
+    _relay(opened, command, wait, None, as_json=as_json)
 
 
 def sign(  # noqa: PLR0913, PLR0917 - one option each
@@ -107,9 +112,9 @@ def sign(  # noqa: PLR0913, PLR0917 - one option each
     hours: Annotated[
         float, typer.Option(help="How long it may be approved and sent.", min=0.1, max=24.0)
     ] = 12.0,
+    as_json: AsJson = False,
 ) -> None:
     """Make a command that others are still to approve: a file to carry from person to person."""
-    from agent.cli.output import write_file
     from agent.fleet.operators import CommandDesk, Order
     from agent.release.signers import load_signer
 
@@ -118,25 +123,29 @@ def sign(  # noqa: PLR0913, PLR0917 - one option each
     desk = CommandDesk(counters.expanduser())
     command = desk.issue(order, issuer, signers, policy_version, int(hours * 3600))
     write_file(out, command.envelope)
-    console.print(f"{out}: command {command.id}; let others approve it, then relay it")
+    tell(
+        {"file": str(out), "command": command.id},
+        f"{out}: command {command.id}; let others approve it, then relay it",
+        as_json=as_json,
+    )
 
 
 def approve(
     file: Annotated[Path, typer.Argument(help="The command's file.")],
     key: Annotated[Path, typer.Option(help="Your private key.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read what a command would do, and add your signature to its file."""
-    from agent.cli.output import write_file
     from agent.fleet.operators import approve_command, describe
     from agent.release.signers import load_signer
 
     command = _read(file)
-    console.print(describe(command), markup=False)
+    mention(describe(command), as_json=as_json)
     if not yes:
-        typer.confirm("Sign it?", abort=True)
+        typer.confirm("Sign it?", abort=True, err=as_json)
     write_file(file, approve_command(command, load_signer(key)).envelope)
-    console.print(f"{file}: signed")
+    tell({"file": str(file), "command": command.id}, f"{file}: signed", as_json=as_json)
 
 
 def relay(
@@ -144,11 +153,12 @@ def relay(
     file: Annotated[Path, typer.Argument(help="The command's file.")],
     wait: Wait = 30.0,
     save: Save = None,
+    as_json: AsJson = False,
 ) -> None:
     """Send a command that was signed and approved as a file, and wait for the outcome."""
     from agent.fleet.home import open_home
 
-    _relay(open_home(home), _read(file), wait, save)
+    _relay(open_home(home), _read(file), wait, save, as_json=as_json)
 
 
 def published_release(opened: FleetHome, release: str) -> ReleaseRef:
@@ -192,12 +202,16 @@ def _sign(
     return CommandDesk(counters.expanduser()).issue(order, issuer, signers, policy_version)
 
 
-def _relay(opened: FleetHome, command: SignedCommand, wait_s: float, save: Path | None) -> None:
-    replies = _exchange(opened, command, wait_s)
-    _tell(replies[-1], save, replies)
+def _relay(
+    opened: FleetHome, command: SignedCommand, wait_s: float, save: Path | None, *, as_json: bool
+) -> None:
+    replies = _exchange(opened, command, wait_s, as_json=as_json)
+    _tell(replies[-1], save, replies, as_json=as_json)
 
 
-def _exchange(opened: FleetHome, command: SignedCommand, wait_s: float) -> list[Reply]:
+def _exchange(
+    opened: FleetHome, command: SignedCommand, wait_s: float, *, as_json: bool
+) -> list[Reply]:
     """Send a command and return all that the device which ended it replied, the outcome last.
 
     Raises:
@@ -214,36 +228,46 @@ def _exchange(opened: FleetHome, command: SignedCommand, wait_s: float) -> list[
     controller = Controller(opened.broker(DESK), services=None, devices=heard)
     controller.start()
     try:
-        _hear_from(controller, command.audience)
+        _hear_from(controller, command.audience, as_json=as_json)
         reply = controller.ask(command, wait_s)
     finally:
         controller.stop()
     replies = [one for one in controller.inbox.replies(command.id) if one.device == reply.device]
     if reply.status is ReplyStatus.FAILED:
-        _tell(reply, None, replies)
+        _tell(reply, None, replies, as_json=as_json)
         raise CommandError(f"{reply.device}: {reply.cmd}: {reply.message}", code=reply.code)
     return replies
 
 
-def _tell(reply: Reply, save: Path | None, replies: Sequence[Reply]) -> None:
-    from agent.cli.output import write_file
+def _tell(reply: Reply, save: Path | None, replies: Sequence[Reply], *, as_json: bool) -> None:
     from agent.fleet.attachments import put_together
 
     data = {name: value for name, value in reply.data.items() if name != "attachment"}
-    console.print(f"{reply.device}: {reply.cmd} {reply.status.value} {data or ''}", markup=False)
+    document = {
+        "device": reply.device,
+        "command": reply.id,
+        "cmd": reply.cmd,
+        "status": reply.status.value,
+        "code": reply.code,
+        "data": data,
+        "file": None,
+    }
+    # At once: what the device did is to be known also where its file cannot be kept.
+    mention(f"{reply.device}: {reply.cmd} {reply.status.value} {data or ''}", as_json=as_json)
+    lines = list[str]()
     parts = [one.data["attachment"] for one in replies if "attachment" in one.data]
-    if not parts:
-        return
-    if save is None:
-        console.print(f"{parts[0].get('name')}: give --save FOLDER to keep it")
-        return
-    name, content = put_together(parts)
-    target = save / f"{reply.device}-{name}"
-    write_file(target, content)
-    console.print(f"{target}: written")
+    if parts and save is None:
+        lines = [f"{parts[0].get('name')}: give --save FOLDER to keep it"]
+    elif save is not None and parts:
+        name, content = put_together(parts)
+        target = save / f"{reply.device}-{name}"
+        write_file(target, content)
+        document["file"] = str(target)
+        lines = [f"{target}: written"]
+    tell(document, *lines, as_json=as_json)
 
 
-def _hear_from(controller: Controller, audience: str) -> None:
+def _hear_from(controller: Controller, audience: str, *, as_json: bool) -> None:
     """Wait a little for a device that has just been started: the broker keeps nothing for one it never saw."""
     from agent.errors import TransferError
 
@@ -255,7 +279,8 @@ def _hear_from(controller: Controller, audience: str) -> None:
             device, lambda state: not state.online or state.policy_ver > 0, _HEARD_WITHIN_S
         )
     except TransferError:
-        console.print(f"{device}: not heard of yet, or without a policy; sending all the same")
+        told = f"{device}: not heard of yet, or without a policy; sending all the same"
+        mention(told, as_json=as_json)
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from agent.cli.fleet_rollout import AsJson
+from agent.cli.output import AsJson, write_file
 
 if TYPE_CHECKING:
     from agent.fleet.controller import Controller
@@ -115,7 +115,6 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Listen for a while, and write the states and measurements that came as tables."""
-    from agent.cli.output import write_file
     from agent.fleet.export import encode, table
     from agent.schema.messages import State, Telemetry
 

@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cli.fleet_commands import COUNTERS, Counters, Home, Issuer, Keys, PolicyVersion
+from agent.cli.fleet_rollout_tables import device_table, overview, told_of
+from agent.cli.output import AsJson, mention, tell, write_file
 
 if TYPE_CHECKING:
     from agent.fleet.home import FleetHome
     from agent.fleet.rollout_plan import Plan
-    from agent.fleet.rollout_store import Rollout, RolloutStore, Row
+    from agent.fleet.rollout_store import RolloutStore
     from agent.schema.manifest import ReleaseRef
 
 app = typer.Typer(
@@ -26,7 +28,6 @@ console = Console(highlight=False)
 PlanFile = Annotated[Path, typer.Argument(help="The plan (YAML).")]
 Name = Annotated[str, typer.Argument(help="The plan's name.")]
 Commands = Annotated[Path, typer.Option(help="Folder of the signed commands.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Percent = Annotated[int, typer.Option(min=0, max=100)]
 
 
@@ -43,6 +44,7 @@ def sign(  # noqa: PLR0913, PLR0917 - one option each
     ] = 24.0,
     policy_version: PolicyVersion = 0,
     counters: Counters = COUNTERS,
+    as_json: AsJson = False,
 ) -> None:
     """Sign a deploy command for every device of a plan, or of one wave."""
     from agent.errors import ConfigError
@@ -60,7 +62,11 @@ def sign(  # noqa: PLR0913, PLR0917 - one option each
     approval = Approval(issuer, signers, policy_version, int(hours * 3600))
     desk = CommandDesk(counters.expanduser())
     sign_commands(out, desk, _published(opened, read), devices, approval)
-    console.print(f"{out}: {len(devices)} commands signed; let others approve them")
+    tell(
+        {"commands": str(out), "devices": devices},
+        f"{out}: {len(devices)} commands signed; let others approve them",
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -68,6 +74,7 @@ def approve(
     commands: Annotated[Path, typer.Argument(help="Folder of the signed commands.")],
     key: Annotated[Path, typer.Option(help="Your private key.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read what a folder of commands would do, and add your signature to each."""
     from agent.fleet.operators import describe
@@ -76,11 +83,15 @@ def approve(
 
     found = read_commands(commands)
     for command in found.values():
-        console.print(describe(command), markup=False)
+        mention(describe(command), as_json=as_json)
     if not yes:
-        typer.confirm(f"Sign all {len(found)}?", abort=True)
+        typer.confirm(f"Sign all {len(found)}?", abort=True, err=as_json)
     approve_commands(found, load_signer(key))
-    console.print(f"{commands}: {len(found)} commands signed")
+    tell(
+        {"commands": str(commands), "signed": len(found)},
+        f"{commands}: {len(found)} commands signed",
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -111,7 +122,7 @@ def simulate(
 
 
 @app.command()
-def start(home: Home, plan: PlanFile, commands: Commands) -> None:
+def start(home: Home, plan: PlanFile, commands: Commands, as_json: AsJson = False) -> None:
     """Begin a roll-out; `vigil fleet serve` carries it out."""
     from agent.fleet.rollout_rules import Standing
     from agent.fleet.rollout_store import Rollout
@@ -125,11 +136,15 @@ def start(home: Home, plan: PlanFile, commands: Commands) -> None:
         read.name, read, release.path, release.sha256, Standing.RUNNING, "begins", now_ms
     )
     _store(home).create(rollout, waves, given)
-    console.print(f"{read.name}: begun for {len(waves)} devices, {len(given)} commands at hand")
+    tell(
+        {"name": read.name, "devices": len(waves), "commands": len(given)},
+        f"{read.name}: begun for {len(waves)} devices, {len(given)} commands at hand",
+        as_json=as_json,
+    )
 
 
 @app.command()
-def add(home: Home, name: Name, commands: Commands) -> None:
+def add(home: Home, name: Name, commands: Commands, as_json: AsJson = False) -> None:
     """Give a roll-out further commands, for its next wave or in the place of expired ones."""
     from agent.host.clock import wall_ms
 
@@ -137,7 +152,12 @@ def add(home: Home, name: Name, commands: Commands) -> None:
     rollout = store.rollout(name)
     devices = [row.device for row in store.devices(name)]
     given = _commands(commands, rollout.path, rollout.sha256, devices, wall_ms())
-    console.print(f"{name}: {store.add_commands(name, given)} devices have a new command")
+    added = store.add_commands(name, given)
+    tell(
+        {"name": name, "commands": added},
+        f"{name}: {added} devices have a new command",
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -150,47 +170,49 @@ def status(
     store = _store(home)
     chosen = [store.rollout(name)] if name else store.rollouts()
     if as_json:
-        told = [_told(one, store.devices(one.name)) for one in chosen]
+        told = [told_of(one, store.devices(one.name)) for one in chosen]
         typer.echo(json.dumps(told[0] if name else told))
         return
-    console.print(_overview(store, chosen))
+    console.print(overview(store, chosen))
     if name:
-        console.print(_device_table(store.devices(name)))
+        console.print(device_table(store.devices(name)))
 
 
 @app.command()
 def report(
-    home: Home, name: Name, out: Annotated[Path, typer.Option(help="HTML file to write.")]
+    home: Home,
+    name: Name,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write a roll-out's report with its curves: one HTML file that needs nothing else."""
-    from agent.cli.output import write_file
     from agent.fleet.rollout_report import report
 
     store = _store(home)
     page = report(store.rollout(name), store.devices(name))
     write_file(out, page.encode())
-    console.print(f"{out}: written")
+    tell({"name": name, "file": str(out)}, f"{out}: written", as_json=as_json)
 
 
 @app.command()
-def pause(home: Home, name: Name) -> None:
+def pause(home: Home, name: Name, as_json: AsJson = False) -> None:
     """Ask no further device until `resume`; those at work go on."""
-    _order(home, name, "pause")
+    _order(home, name, "pause", as_json=as_json)
 
 
 @app.command()
-def resume(home: Home, name: Name) -> None:
+def resume(home: Home, name: Name, as_json: AsJson = False) -> None:
     """Go on with a paused roll-out."""
-    _order(home, name, "resume")
+    _order(home, name, "resume", as_json=as_json)
 
 
 @app.command()
-def abort(home: Home, name: Name) -> None:
+def abort(home: Home, name: Name, as_json: AsJson = False) -> None:
     """End a roll-out: no further device is asked; those at work go on."""
-    _order(home, name, "abort")
+    _order(home, name, "abort", as_json=as_json)
 
 
-def _order(home: Path, name: str, order: str) -> None:
+def _order(home: Path, name: str, order: str, *, as_json: bool) -> None:
     from agent.errors import InUseError
     from agent.fleet.rollout_rules import moved
 
@@ -199,7 +221,7 @@ def _order(home: Path, name: str, order: str) -> None:
     after = moved(before, order)
     if not store.move(name, before, after, f"{order} ordered by a person"):
         raise InUseError(f"roll-out {name}: it changed at the same moment", hint="look, and repeat")
-    console.print(f"{name}: {after.value}")
+    tell({"name": name, "standing": after.value}, f"{name}: {after.value}", as_json=as_json)
 
 
 def _open(home: Path) -> FleetHome:
@@ -245,42 +267,3 @@ def _commands(
     from agent.fleet.rollout_commands import for_devices, read_commands
 
     return for_devices(read_commands(folder), path, sha256, devices, now_ms // 1000)
-
-
-def _overview(store: RolloutStore, chosen: list[Rollout]) -> Table:
-    table = Table("roll-out", "release", "", "waves", "have it", "failed", "devices", "why")
-    for one in chosen:
-        rows = store.devices(one.name)
-        steps = [row.step.value for row in rows]
-        asked = max((row.wave + 1 for row in rows if row.sends), default=0)
-        table.add_row(
-            one.name,
-            one.plan.release,
-            one.standing.value,
-            f"{asked}/{len(one.plan.waves)}",
-            str(steps.count("committed")),
-            str(steps.count("failed")),
-            str(len(rows)),
-            one.reason,
-        )
-    return table
-
-
-def _device_table(rows: list[Row]) -> Table:
-    table = Table("device", "wave", "", "why")
-    for row in rows:
-        table.add_row(row.device, str(row.wave + 1), row.step.value, row.code)
-    return table
-
-
-def _told(rollout: Rollout, rows: list[Row]) -> dict[str, Any]:
-    return {
-        "name": rollout.name,
-        "release": rollout.plan.release,
-        "standing": rollout.standing.value,
-        "reason": rollout.reason,
-        "devices": [
-            {"device": row.device, "wave": row.wave + 1, "step": row.step.value, "code": row.code}
-            for row in rows
-        ],
-    }

@@ -1,15 +1,37 @@
-"""What a command leaves behind: JSON documents and pictures, whole or not at all."""
+"""What a command says and leaves behind: JSON documents and pictures, whole or not at all."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Console
 
 from agent.host.disk import REAL_DISK
 
 STDOUT = Path("-")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_out, _err = (
+    Console(highlight=False, markup=False),
+    Console(highlight=False, markup=False, stderr=True),
+)
+
+
+def tell(document: dict[str, Any], *lines: str, as_json: bool) -> None:
+    """Print what a command did: one JSON object on one line, or lines for people."""
+    if as_json:
+        typer.echo(json.dumps(document))
+        return
+    for line in lines:
+        _out.print(line)
+
+
+def mention(line: str, *, as_json: bool) -> None:
+    """Print what a person should read meanwhile, beside the JSON where that is what is printed."""
+    (_err if as_json else _out).print(line)
 
 
 def write_json(document: msgspec.Struct, target: Path) -> None:

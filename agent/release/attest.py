@@ -102,7 +102,7 @@ def tools() -> dict[str, str]:
 
 def sbom(making: Making) -> bytes:
     """Return the SBOM: CycloneDX 1.6, JSON."""
-    _, name, version = making.release_id.split("/")
+    _, name, version = making.release_id.split("/", 2)  # the manifest is what refuses a wrong one
     programs = [Component(type="application", name=n, version=v) for n, v in tools().items()]
     components = [_component(part, version, making.materials) for part in making.parts]
     components += [

@@ -5,7 +5,7 @@ Rules
   priority. The running one gives its newest picture with the boxes that it found in it, as for a snapshot.
 - One frame at a time; after it the candidate rests so long that its share of a core stays within the order's.
 - No frame is compared while the device has reason to rest (hot, busy, an update): it is counted as skipped. For an
-  update the candidate's memory is given back, too.
+  update the candidate's memory is given back, too, and at once, however long it is until the next frame.
 - It ends by frames, by time, when it is told to, or when another release runs. What was found is kept over restarts and
   a run goes on after one; a power cut costs the last minutes of counting.
 """
@@ -56,7 +56,8 @@ class Ports:
         serving: The release whose results are being reported.
         grab: The running model's newest picture of a camera, at most so wide, at a JPEG quality, with its boxes.
         open: The candidate that a record names, from this disk; raises `VigilError`.
-        rest: Why no frame may be compared now; empty when one may.
+        is_updating: Whether an update or its trial is under way. Asked ten times a second: it must cost nothing.
+        rest: Why else no frame may be compared now; empty when one may.
         pin: Keeps one release on the disk, besides those that run and ran before.
         on_differing: Told of every picture in which the models differ.
     """
@@ -64,6 +65,7 @@ class Ports:
     serving: Callable[[], InstalledRelease | None]
     grab: Callable[[str, int, int], tuple[FrameGrabbed, bytes]]
     open: Callable[[ShadowRecord], InstalledRelease]
+    is_updating: Callable[[], bool]
     rest: Callable[[], str]
     pin: Callable[[ReleaseRef | None], None]
     on_differing: Callable[[FrameGrabbed, bytes], None]
@@ -172,25 +174,24 @@ class Shadow:
             self.book.save()
 
     def step(self) -> None:
-        """Compare one frame, if one is due."""
-        record = self.book.open
-        if record is None:
+        """Compare one frame, if one is due; give way to an update in any case."""
+        record, is_updating = self.book.open, self._ports.is_updating()
+        if record is None or is_updating:
             self._dismiss()
-        elif end := self._reason_to_end(record):
+        if record is None:
+            return
+        if end := self._reason_to_end(record):
             self._end(end)
         elif monotonic_ns() >= self._due_ns:
-            self._rest_or_compare(record)
+            self._rest_or_compare(record, UPDATE if is_updating else self._ports.rest())
 
     # one frame ----------------------------------------------------------------------------------------
 
-    def _rest_or_compare(self, record: ShadowRecord) -> None:
-        reason = self._ports.rest()
+    def _rest_or_compare(self, record: ShadowRecord, reason: str) -> None:
         running = self._ports.serving()
         if running is None or running.variant.id != record.running.variant:
             reason = reason or "another variant runs"
         if reason:
-            if reason == UPDATE:
-                self._dismiss()
             self._due_ns = monotonic_ns() + int(max(_REST_S, record.args.every_s) * 1e9)
             self.book.change(lambda now: skip(now, reason))
             return

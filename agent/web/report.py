@@ -9,6 +9,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
@@ -18,7 +19,7 @@ th:first-child,td:first-child{text-align:left}figure{margin:1rem 0}figcaption{co
 svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#1b1f24}
 """
 _WIDTH, _ROW, _LABEL, _VALUE = 640, 24, 160, 60
-_PLOT, _LEFT, _LOW = 160, 56, 20
+_PLOT, _LEFT, _LOW, _EDGE = 160, 56, 20, 10
 COLOURS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#57606a")
 
 
@@ -29,6 +30,15 @@ class Frames:
     colour: str
     boxes: Sequence[tuple[str, Sequence[float]]]
     dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points (x, y) by rising x, in one colour; a y of None interrupts the line."""
+
+    name: str
+    points: Sequence[tuple[float, float | None]]
+    colour: str
 
 
 def page(title: str, sections: Iterable[str]) -> str:
@@ -68,6 +78,55 @@ def bars(caption: str, shares: Mapping[str, float]) -> str:
             f'<text x="{_LABEL + width + 6:.1f}" y="{y + 16}">{share:.1%}</text>',
         ]
     return _figure(caption, _WIDTH, max(1, len(shares)) * _ROW, drawn)
+
+
+def lines(
+    caption: str, curves: Sequence[Curve], ends: tuple[str, str], most: float | None = None
+) -> str:
+    """Return a chart of curves over the same x, upwards from zero.
+
+    Args:
+        caption: What is drawn, with its unit.
+        curves: At least one with a point.
+        ends: Names of the least and the greatest x.
+        most: Value at the top; the greatest y without.
+    """
+    places = [x for curve in curves for x, _ in curve.points]
+    heights = [y for curve in curves for _, y in curve.points if y is not None]
+    start, span = min(places), (max(places) - min(places)) or 1
+    top, ground = (max(heights, default=0) if most is None else most) or 1, _EDGE + _PLOT
+    right = _WIDTH - _EDGE
+
+    def place(x: float, y: float) -> str:
+        across = _LEFT + (x - start) / span * (right - _LEFT)
+        return f"{across:.1f},{ground - y / top * _PLOT:.1f}"
+
+    drawn = [f'<path d="M{_LEFT} {_EDGE}V{ground}H{right}" fill="none" stroke="#8c959f"/>']
+    for value in (0, top / 2, top):
+        y = ground - value / top * _PLOT + 4
+        drawn.append(f'<text x="{_LEFT - 6}" y="{y:.1f}" text-anchor="end">{value:.4g}</text>')
+    for text, x, anchor in zip(ends, (_LEFT, right), ("start", "end"), strict=True):
+        at = f'x="{x}" y="{ground + _LOW - 4}" text-anchor="{anchor}"'
+        drawn.append(f"<text {at}>{escape(text)}</text>")
+    for curve in curves:
+        # The round cap makes a point of a line that is only one.
+        pen = f'fill="none" stroke="{curve.colour}" stroke-width="2" stroke-linecap="round"'
+        for known, part in groupby(curve.points, lambda point: point[1] is not None):
+            if known:
+                steps = [place(x, y) for x, y in part if y is not None]
+                steps += steps if len(steps) == 1 else []
+                drawn.append(f'<polyline points="{" ".join(steps)}" {pen}/>')
+    figure = _figure(caption, _WIDTH, ground + _LOW, drawn)
+    return figure + legend({curve.name: curve.colour for curve in curves})
+
+
+def legend(colours: Mapping[str, str]) -> str:
+    """Return which colour stands for which name."""
+    marks = (
+        f'<span style="color:{colour}">&#9632;</span> {escape(name)}'
+        for name, colour in colours.items()
+    )
+    return f"<p>{' &nbsp; '.join(marks)}</p>"
 
 
 def picture(caption: str, jpeg: bytes, size: tuple[int, int], frames: Iterable[Frames]) -> str:

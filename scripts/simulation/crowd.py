@@ -6,6 +6,7 @@ python scripts/simulation/crowd.py SETTINGS.json     a line on standard input: `
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import ssl
 import sys
@@ -13,14 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from light_device import Broker, LightDevice, Tally
+from address import Broker
+from fetching import Fetcher
+from light_device import LightDevice
+from tally import Tally, end_on_fault
 
 
 async def run(settings: dict[str, Any]) -> None:
     """Start the devices, so many a second, and answer questions until standard input ends."""
     tally, reporting = Tally(), asyncio.Event()
     reporting.set()
-    broker = Broker(settings["host"], settings["port"], _contexts(settings["tls"]))
+    broker = Broker(settings["host"], settings["ports"], _contexts(settings["tls"]))
     tasks: list[asyncio.Task[None]] = []
     questions = await _lines()
     starter = asyncio.create_task(_start(settings, broker, reporting, tally, tasks))
@@ -40,9 +44,12 @@ async def _start(
     tally: Tally,
     tasks: list[asyncio.Task[None]],
 ) -> None:
+    fetcher = Fetcher(settings["shop"]) if settings["shop"] else None
     for name in settings["names"]:
-        device = LightDevice(name, broker, settings["interval_s"], reporting, tally)
-        tasks.append(asyncio.create_task(device.run()))
+        device = LightDevice(name, broker, settings["interval_s"], reporting, tally, fetcher)
+        task = asyncio.create_task(device.run())
+        task.add_done_callback(end_on_fault)
+        tasks.append(task)
         await asyncio.sleep(1 / settings["joins_per_s"])
 
 
@@ -65,4 +72,5 @@ async def _lines() -> asyncio.StreamReader:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     asyncio.run(run(json.loads(Path(sys.argv[1]).read_text())))

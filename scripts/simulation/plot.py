@@ -15,15 +15,14 @@ def draw(results: list[dict[str, Any]], target: Path) -> None:
     """Write a picture (PNG) with four curves."""
     sizes = [result["devices"] for result in results]
     figure, ((cpu, memory), (answers, storm)) = plt.subplots(2, 2, figsize=(10, 7))
-    for name in ("controller", "broker"):
+    for name in ("controller", "broker", "simulator"):
         cpu.plot(sizes, [result[name]["cpu_percent"] for result in results], "o-", label=name)
         memory.plot(sizes, [result[name]["rss_mb"] for result in results], "o-", label=name)
     for point in ("p50", "p99"):
         times = [result["answered_ms"].get(point, float("nan")) for result in results]
         answers.plot(sizes, times, "o-", label=point)
-    storm.plot(
-        sizes, [result["storm_s"] for result in results], "o-", label="after a broker restart"
-    )
+    back = [result["storm_s"] or float("nan") for result in results]
+    storm.plot(sizes, back, "o-", label="after a broker restart")
     storm.plot(sizes, [result["joined_s"] for result in results], "o-", label="from nothing")
     titles = {
         cpu: ("CPU, percent of a core", "%"),

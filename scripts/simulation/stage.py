@@ -1,18 +1,19 @@
-"""What a simulated fleet stands on: certificates, a real mosquitto, the controller, and processes full of devices."""
+"""What a simulated fleet stands on: certificates, a real broker, the controller, and processes full of devices."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import shutil
-import socket
+import resource
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import IO, Any, NoReturn, cast
 
+from brokers import Broker, Mosquitto, Nats, check, free_port, usage_of
+from fetching import Shop
 from typing_extensions import Self
 
 from agent.fleet.authority import CA_CERT
@@ -22,17 +23,16 @@ from agent.trust.identity import certificate_request
 from agent.trust.keys import FileKey, load_private
 
 _HERE = Path(__file__).parent
-_START_S = 30.0
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_OTHER_FILES = 200  # of a broker beside its clients' connections
 
 
 class Worker:
     """A process that is told one line and may answer with one."""
 
-    def __init__(self, script: str, argument: str) -> None:
-        self._script = script
+    def __init__(self, script: str, *arguments: str) -> None:
+        self._name = f"{script} {Path(arguments[0]).stem}"
         self._process = subprocess.Popen(
-            [sys.executable, str(_HERE / f"{script}.py"), argument],
+            [sys.executable, str(_HERE / f"{script}.py"), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -43,21 +43,34 @@ class Worker:
 
     def tell(self, line: str) -> None:
         """Say something that is not answered."""
-        self._stdin.write(f"{line}\n")
-        self._stdin.flush()
+        try:
+            self._stdin.write(f"{line}\n")
+            self._stdin.flush()
+        except BrokenPipeError:
+            self._ended()
 
     def ask(self, line: str = "report") -> dict[str, Any]:
         """Say something and return the answer."""
         self.tell(line)
         said = self._stdout.readline()
         if not said:
-            sys.exit(f"simulate_fleet: {self._script} ended, status {self._process.wait(10)}")
+            self._ended()
         answer: dict[str, Any] = json.loads(said)
         return answer
 
+    def check(self) -> None:
+        """End the run, and say how the process ended, if it did."""
+        check(self._name, self._process)
+
+    def _ended(self) -> NoReturn:
+        self._process.wait(10)
+        self.check()
+        raise AssertionError("a process that ended has a status")
+
     def end(self) -> None:
         """End the process."""
-        self._stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -72,15 +85,17 @@ class Stage:
         folder: Empty.
         size: Number of devices.
         tls: Certificates for everybody; else plain text, where nobody is checked.
+        nats: Three nodes of NATS in the place of mosquitto; only without `tls`.
     """
 
-    def __init__(self, folder: Path, size: int, *, tls: bool) -> None:
+    def __init__(self, folder: Path, size: int, *, tls: bool, nats: bool = False) -> None:
         self.folder = folder
         self.names = [f"sim-{number:05}" for number in range(size)]
         self._tls = tls
-        self._port = _free_port()
+        self._nats = Nats(folder / "nats") if nats else None
+        self._port = self._nats.ports[0] if self._nats is not None else free_port()
         self._workers: list[Worker] = []
-        self._broker: subprocess.Popen[bytes] | None = None
+        self.crowds: list[Worker] = []
 
     def __enter__(self) -> Self:
         (self.folder / "public").mkdir()
@@ -91,15 +106,15 @@ class Stage:
             repository="../public",
         )
         home = create_home(self.folder / "home", config)
+        self.place = home.place
         self._certify(home)
         home.write_access()
         home.registry.close()
         settings = home.folder / BROKER / "mosquitto.conf"
-        text = settings.read_text()
-        self._settings = settings
-        settings.write_text(f"user root\n{text}" if os.geteuid() == 0 else text)
-        self.start_broker()
-        self.controller = self._worker("watched_controller", str(home.folder))
+        self._broker: Broker = self._nats or Mosquitto(settings, self._port, tls=self._tls)
+        self._broker.start()
+        plain = () if self._tls else ("plain",)
+        self.controller = self.worker("watched_controller", str(home.folder), *plain)
         return self
 
     def __exit__(
@@ -110,31 +125,47 @@ class Stage:
     ) -> None:
         for worker in reversed(self._workers):
             worker.end()
-        self.stop_broker()
+        self._broker.stop()
 
-    def crowd(self, names: list[str], interval_s: float, joins_per_s: float) -> Worker:
-        """Start a process with these devices."""
+    def crowd(
+        self, names: list[str], interval_s: float, joins_per_s: float, shop: Shop | None
+    ) -> None:
+        """Start a process with these devices, which fetch from `shop` what they are told to deploy."""
         settings = self.folder / f"{names[0]}.json"
         document = {
             "host": "127.0.0.1",
-            "port": self._port,
+            "ports": self._broker.ports,
             "tls": str(self.folder) if self._tls else None,
             "names": names,
             "interval_s": interval_s,
             "joins_per_s": joins_per_s,
+            "shop": shop,
         }
         settings.write_text(json.dumps(document))
-        return self._worker("crowd", str(settings))
+        self.crowds.append(self.worker("crowd", str(settings)))
 
     def usage(self) -> dict[str, tuple[float, float]]:
-        """Return CPU seconds since their start and resident megabytes of controller and broker."""
-        pids = {"controller": self.controller.pid}
-        if self._broker is not None:
-            pids["broker"] = self._broker.pid
-        return {name: _usage(pid) for name, pid in pids.items()}
+        """Return CPU seconds since their start and resident megabytes of controller, broker and all devices."""
+        used = {"controller": usage_of(self.controller.pid), "broker": self._broker.usage()}
+        crowds = [usage_of(crowd.pid) for crowd in self.crowds]
+        used["devices"] = (sum(cpu_s for cpu_s, _ in crowds), sum(mb for _, mb in crowds))
+        return used
 
-    def _worker(self, script: str, argument: str) -> Worker:
-        self._workers.append(Worker(script, argument))
+    def check(self) -> None:
+        """End the run if a process of it did, and say how: silence must not look like a slow fleet."""
+        for worker in self._workers:
+            worker.check()
+        self._broker.check()
+
+    def disturb(self, meanwhile: Callable[[], object]) -> None:
+        """Take the broker away under everybody, do something, and bring it back; of NATS, kill one node."""
+        self._broker.take_away()
+        meanwhile()
+        self._broker.bring_back()
+
+    def worker(self, script: str, *arguments: str) -> Worker:
+        """Start a process that ends with this block."""
+        self._workers.append(Worker(script, *arguments))
         return self._workers[-1]
 
     def _certify(self, home: FleetHome) -> None:
@@ -149,40 +180,17 @@ class Stage:
             records.append(DeviceRecord(name, "gate", (), key.public_bytes, issued.serial))
         home.registry.put_devices(records)
 
-    def start_broker(self) -> None:
-        """Start the broker and wait until it listens."""
-        program = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-        if program is None:
-            sys.exit("simulate_fleet: mosquitto is not installed")
-        self._broker = subprocess.Popen(
-            [program, "-c", str(self._settings)], stderr=subprocess.DEVNULL
+
+def allow_files(devices: int) -> None:
+    """Let this process and all it starts open as many files as the system allows.
+
+    It is the broker that needs one for each device.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = devices + _OTHER_FILES
+    if most != resource.RLIM_INFINITY and most < needed:
+        sys.exit(
+            f"simulate_fleet: {devices} devices need {needed} open files in the broker, the system allows {most}: "
+            f"raise the hard limit (ulimit -Hn, LimitNOFILE) or simulate fewer"
         )
-        deadline_s = time.monotonic() + _START_S
-        while not _listens(self._port):
-            if time.monotonic() > deadline_s or self._broker.poll() is not None:
-                sys.exit(f"simulate_fleet: mosquitto does not start with {self._settings}")
-            time.sleep(0.05)
-
-    def stop_broker(self) -> None:
-        """Take the broker away under everybody."""
-        if self._broker is not None:
-            self._broker.terminate()
-            self._broker.wait(30)
-
-
-def _usage(pid: int) -> tuple[float, float]:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    rss_mb = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return (int(fields[11]) + int(fields[12])) * _TICK_S, rss_mb
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,6 +1,6 @@
 """The real controller in a process of its own, which counts what it hears and times the commands it is told to send.
 
-python scripts/simulation/watched_controller.py HOME     lines on standard input:
+python scripts/simulation/watched_controller.py HOME [plain]     `plain` for a broker without TLS; lines on standard input:
 `report`, `mark` to count devices anew, or `command DEVICE ENVELOPE ID`
 """
 
@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from agent.fleet.access import CONTROLLER
 from agent.fleet.blocks import BlockServer
@@ -76,10 +78,10 @@ def main() -> None:
     home = open_home(Path(sys.argv[1]))
     renewals = RenewalService(home.registry, home.authority, home.life)
     services = Services(KeyService(home.registry), BlockServer(home.repository), renewals)
-    controller, witness = (
-        Controller(home.broker(CONTROLLER), services, session=home.session()),
-        Witness(),
-    )
+    broker = home.broker(CONTROLLER)
+    if "plain" in sys.argv:
+        broker = replace(broker, tls=None, allow_plaintext=True)
+    controller, witness = Controller(broker, services, session=home.session()), Witness()
     controller.inbox.observe(witness.hear)
     controller.start()
     with carrying_out(home.place, controller):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP = 2, 3, 4, 9, 13
 PING, GOODBYE = b"\xc0\x00", b"\xe0\x00"
+REFUSED = 0x80  # in a SUBACK
 _CONNECT, _SUBSCRIBE = 0x10, 0x82
 _WILL_QOS_1_RETAINED = 0x04 | 0x08 | 0x20
 
@@ -37,14 +38,24 @@ def publish(topic: str, payload: bytes, number: int, *, retain: bool = False) ->
     return _packet(0x32 | retain, _text(topic) + struct.pack(">H", number) + payload)
 
 
+def mention(topic: str, payload: bytes) -> bytes:
+    """Return a PUBLISH at QoS 0."""
+    return _packet(0x30, _text(topic) + payload)
+
+
+def again(packet: bytes) -> bytes:
+    """Return a PUBLISH that was sent before, marked as such."""
+    return bytes([packet[0] | 0x08]) + packet[1:]
+
+
 def acknowledge(number: int) -> bytes:
     """Return a PUBACK."""
     return b"\x40\x02" + struct.pack(">H", number)
 
 
-def subscribe(topic: str, number: int) -> bytes:
-    """Return a SUBSCRIBE at QoS 1."""
-    return _packet(_SUBSCRIBE, struct.pack(">H", number) + _text(topic) + b"\x01")
+def subscribe(topic: str, number: int, qos: int) -> bytes:
+    """Return a SUBSCRIBE."""
+    return _packet(_SUBSCRIBE, struct.pack(">H", number) + _text(topic) + bytes([qos]))
 
 
 def read_publish(packet: Packet) -> tuple[str, int, bytes]:

@@ -107,7 +107,9 @@ def test_an_authentic_command_that_cannot_be_done_fails_with_its_reason(
     assert [row.kind for row in device.ledger.rows()] == ["admitted", "failed"]
 
 
-def test_a_retained_command_is_ignored(mosquitto: Broker, tmp_path: Path) -> None:
+def test_a_retained_command_is_ignored(
+    mosquitto: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     observer = Observer(mosquitto.port)
     observer.publish(TOPICS.command, PEOPLE.command(PEOPLE.oli), retain=True)
     device = Device(mosquitto, tmp_path)
@@ -117,6 +119,8 @@ def test_a_retained_command_is_ignored(mosquitto: Broker, tmp_path: Path) -> Non
     observer.publish(TOPICS.command, signed(body, PEOPLE.oli))
     end(observer, body["id"])
     assert [one.id for one in device.ran] == [body["id"]]
+    assert [row.kind for row in device.ledger.rows()] == ["admitted", "succeeded"]
+    assert f"{TOPICS.command}: retained command ignored" in caplog.text
     device.stop()
     observer.close()
 

@@ -231,6 +231,20 @@ def test_worker_and_agent_are_restarted_when_told(site: Site) -> None:
     device.start()
     assert site.end_of(command).status is OK
 
+    # What the first life came to was kept at its end.
+    page = site.folder / "month.html"
+    told = device.cli("report", "--out", str(page))
+    assert told.returncode == 0, told.stderr
+    for part in (device.name, "agent starts</td><td>1<", "Inference, ms"):
+        assert part in page.read_text(), part
+
+
+def test_a_report_of_days_that_nobody_kept_says_so(site: Site) -> None:
+    page = site.folder / "none.html"
+    told = site.device("unborn").cli("report", "--out", str(page))
+    assert (told.returncode, "storage.missing" in told.stderr, page.exists()) == (1, True, False)
+    assert "Traceback" not in told.stderr
+
 
 def test_rollback_goes_to_the_release_before(site: Site) -> None:
     device = site.serving("regretful")

@@ -249,8 +249,11 @@ def relay_what_two_people_signed(vigil: Vigil, device: Device, options: str) -> 
     relayed: list[bytes] = []
     answering = threading.Thread(target=answer_with_a_file, args=(device, relayed))
     answering.start()
-    assert "diagnostics succeeded" in vigil("fleet relay home order.json --save files")
+    said = vigil("fleet relay home order.json --save files --json")
     answering.join(WAIT_S)
+    told = json.loads(said.splitlines()[-1])
+    assert (told["device"], told["cmd"], told["status"]) == ("cam-1", "diagnostics", "succeeded")
+    assert told["file"] == "files/cam-1-bundle.bin"
     assert relayed == [Path("order.json").read_bytes()]
     assert Path("files/cam-1-bundle.bin").read_bytes() == BUNDLE
 

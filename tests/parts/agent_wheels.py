@@ -16,11 +16,11 @@ from agent import __version__
 _ROOT = Path(__file__).parents[2]
 Edits = Mapping[str, tuple[str, str]]
 # Its worker cannot open a camera, and it reads the configuration in another schema.
-_GUARD = '        if self._pipeline is not None:\n            raise CommandError("cameras are open'
+_OPENING = "        detector, loaded = self._model()\n        scene = Scene("
 BLIND: Edits = {
     "agent/vision/worker.py": (
-        _GUARD,
-        f'        raise CommandError("this version is blind")\n{_GUARD}',
+        _OPENING,
+        f'        raise CommandError("this version is blind")\n{_OPENING}',
     ),
     "agent/schema/config.py": ("CONFIG_SCHEMA = 1", "CONFIG_SCHEMA = 2"),
     "agent/schema/config_versions.py": (

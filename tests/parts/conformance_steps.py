@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import MetaFile
+from tuf.api.metadata import MetaFile, Snapshot
 
 from tests.parts.signed_repository import SignedRepository, in_days, signed
 
@@ -159,6 +159,16 @@ def older_snapshot(repository: SignedRepository) -> None:
 def older_targets(repository: SignedRepository) -> None:
     repository.targets.version -= 2
     repository.publish()
+
+
+def snapshot_in_place_of_the_timestamp(repository: SignedRepository) -> None:
+    """A snapshot that is right as a timestamp in everything but its type."""
+    twin = Snapshot(
+        repository.timestamp.version + 1,
+        expires=in_days(1),
+        meta={"snapshot.json": repository.timestamp.snapshot_meta},
+    )
+    repository.files["metadata/timestamp.json"] = signed(twin, repository.signers["timestamp"])
 
 
 def fast_forward(role: str) -> Step:

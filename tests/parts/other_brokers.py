@@ -21,22 +21,29 @@ _START_S = 60.0
 
 
 class NatsCluster:
-    """Three nodes with JetStream; clients use the MQTT gateway of the first."""
+    """Three nodes with JetStream, each with an MQTT gateway; `port` is the first one's.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Is made.
+        replicas: On how many nodes sessions and messages are kept; the server decides when 0.
+    """
+
+    def __init__(self, folder: Path, replicas: int = 0) -> None:
         self.folder = folder
         names = ("n1", "n2", "n3")
         clients, routes, gateways = ([free_port() for _ in names] for _ in range(3))
+        self.ports = gateways
         self.port = gateways[0]
-        self._nodes: list[subprocess.Popen[bytes]] = []
+        self.nodes: list[subprocess.Popen[bytes]] = []
         folder.mkdir(parents=True)
+        kept = f", stream_replicas: {replicas}" if replicas else ""
         peers = ", ".join(f"nats://{HOST}:{port}" for port in routes)
         for name, client, route, gateway in zip(names, clients, routes, gateways, strict=True):
             (folder / f"{name}.conf").write_text(
                 f"server_name: {name}\nlisten: {HOST}:{client}\n"
                 f'jetstream {{ store_dir: "{folder / name}" }}\n'
                 f"cluster {{ name: vigil, listen: {HOST}:{route}, routes: [{peers}] }}\n"
-                f"mqtt {{ listen: {HOST}:{gateway} }}\n"
+                f"mqtt {{ listen: {HOST}:{gateway}{kept} }}\n"
             )
 
     def start(self) -> None:
@@ -45,18 +52,18 @@ class NatsCluster:
         for configuration in sorted(self.folder.glob("*.conf")):
             with configuration.with_suffix(".log").open("wb") as log:
                 command = [NATS, "-c", str(configuration)]
-                self._nodes.append(subprocess.Popen(command, stderr=log))
+                self.nodes.append(subprocess.Popen(command, stderr=log))
         wait_open(self.port)
 
     def kill_one(self) -> None:
-        """End a node that no client is connected to with SIGKILL."""
-        node = self._nodes.pop()
+        """End the last node with SIGKILL."""
+        node = self.nodes.pop()
         node.kill()
         node.wait(10)
 
     def stop(self) -> None:
         """End all nodes."""
-        for node in self._nodes:
+        for node in self.nodes:
             node.kill()
             node.wait(10)
 

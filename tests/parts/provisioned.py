@@ -143,7 +143,7 @@ _QUICK = """\
 telemetry: {interval_s: 1.0}
 update:
   trial_timeout_s: 30.0
-  probation: {seconds: 0.5, frames: 5, max_p95_ms: 5000.0}
+  probation: {seconds: 1.0, frames: 5, max_p95_ms: 5000.0}
   agent: {health_s: 1.0, deadline_s: 20.0, ready_s: 60.0, silence_s: 60.0}
 """
 

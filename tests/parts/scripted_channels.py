@@ -101,6 +101,7 @@ class KeyChannel:
         deks: Key of each release id.
         public_bytes: The device's registered public key.
         status: Answer with this status instead of a grant.
+        change: Applied to every grant that is given.
         is_silent: Answer nothing.
     """
 
@@ -110,6 +111,7 @@ class KeyChannel:
     deks: dict[str, bytes] = field(default_factory=dict)
     clock: FakeClock = field(default_factory=FakeClock)
     status: int = 200
+    change: Callable[[bytes], bytes] = bytes
     is_silent: bool = False
     generation: int = 1
     requests: list[KeyRequest] = field(default_factory=list)
@@ -132,4 +134,4 @@ class KeyChannel:
             return KeyReply(v=1, id=request.id, status=self.status)
         dek = self.deks[request.release]
         grant = wrap(dek, self.public_bytes, request.release, self.device_class, self.device)
-        return KeyReply(v=1, id=request.id, status=200, grant=grant)
+        return KeyReply(v=1, id=request.id, status=200, grant=self.change(grant))

@@ -41,6 +41,8 @@ from tests.parts.signed_repository import MadeRelease, SignedRepository
 if TYPE_CHECKING:
     from agent.release.repository import Repository
     from agent.schema.manifest import Manifest, ReleaseRef
+    from agent.trust.hybrid import AnyDeviceKey
+    from agent.update.bookkeeper import Observer
     from agent.update.record import UpdateRecord
 
 GOOD = Health(frames=1000, errors=0, p95_ms=20.0, restarts=0, seconds=1000.0)
@@ -157,17 +159,19 @@ class UpdateDevice:
         fallback_variants: int = 0,
         meter: Meter | None = None,
         now_s: Callable[[], float] = time.time,
+        key: AnyDeviceKey | None = None,
     ) -> None:
         self.disk = disk
         self.host = ScriptedHost()
         self.seen: list[UpdateRecord] = []
         self.progress: list[Progress] = []
+        self.watch: Observer = lambda _record, _progress: None
         self.key_channel = KeyChannel(device_key().public_bytes)
         disk.make_dirs(folder / "journal")
         (folder / "metadata").mkdir(exist_ok=True)
         self.store = ModelStore(folder / "models", disk)
         self.floor = Floor(folder / "journal" / "floor", disk)
-        self.opener = Opener(device_key(), "cam-1", "pi5")
+        self.opener = Opener(key or device_key(), "cam-1", "pi5")
         self.trust = TrustClient(
             folder / "metadata", repository.root_bytes, self.floor, "pi5", now_s
         )
@@ -195,6 +199,7 @@ class UpdateDevice:
         return self._limits
 
     def _observe(self, record: UpdateRecord, progress: Progress | None) -> None:
+        self.watch(record, progress)
         if progress:
             self.progress.append(progress)
         else:

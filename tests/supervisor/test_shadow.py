@@ -13,8 +13,10 @@ import cv2
 import msgspec
 import pytest
 
+from agent.app.shadow import lack_of_room
 from agent.app.shadow_page import shadow_page
 from agent.errors import CommandError
+from agent.governor.sensing import Board
 from agent.models.store import InstalledRelease
 from agent.schema.config import CameraConfig
 from agent.schema.ipc import FrameGrabbed
@@ -46,7 +48,7 @@ class Desk:
     folder: Path
     cameras: list[CameraConfig]
     candidate: InstalledRelease = AGREES
-    rest: str = ""
+    updating: bool = False
     pinned: ReleaseRef | None = None
     differing: list[str] = field(default_factory=list)
 
@@ -56,7 +58,8 @@ class Desk:
             serving=lambda: self.supervisor.release,
             grab=self.supervisor.grab,
             open=lambda _record: self.candidate,
-            rest=lambda: self.rest,
+            is_updating=lambda: self.updating,
+            rest=lambda: "",
             pin=self._pin,
             on_differing=self._differ,
         )
@@ -171,18 +174,21 @@ def test_it_goes_on_after_a_restart_and_keeps_what_was_counted(desk: Desk) -> No
     assert (report.frames, report.whole.both) == (6, 6)
 
 
-def test_it_gives_way_and_for_an_update_its_memory_back_and_says_so(desk: Desk) -> None:
-    order = msgspec.structs.replace(QUICK, frames=100)
+def test_an_update_has_the_candidates_memory_at_once_and_is_counted(desk: Desk) -> None:
+    order = msgspec.structs.replace(QUICK, every_s=3600)
     others = set(children(os.getpid()))
     with desk.life() as shadow:
         shadow.start(order, AGREES)
         until(lambda: (shadow.progress or order).frames > 0, 60, "a frame")
         (worker,) = set(children(os.getpid())) - others
         mine = os.getpriority(os.PRIO_PROCESS, 0)
-        assert os.getpriority(os.PRIO_PROCESS, worker) == mine + 1
-        desk.rest = UPDATE
+        assert os.getpriority(os.PRIO_PROCESS, worker) == min(mine + 1, 19)  # the lowest there is
+        desk.updating = True  # the next frame is due in an hour
+        until(lambda: set(children(os.getpid())) == others, 60, "the candidate's end")
+        assert shadow.progress is not None
+        assert shadow.progress.skipped == {}
+        shadow._due_ns = 0
         until(lambda: shadow.progress and shadow.progress.skipped.get(UPDATE), 60, "a rest")
-        assert set(children(os.getpid())) == others
         with pytest.raises(CommandError) as caught:
             shadow.require_free()
         assert caught.value.code == "shadow.busy"
@@ -190,6 +196,22 @@ def test_it_gives_way_and_for_an_update_its_memory_back_and_says_so(desk: Desk) 
         with pytest.raises(CommandError) as caught:
             shadow.stop()
         assert caught.value.code == "shadow.none"
+
+
+@pytest.mark.parametrize(
+    ("board", "rung", "reason"),
+    [
+        (Board(), 0, ""),
+        (Board(temperature_c=74.9, memory_pressure=9.9), 0, ""),
+        (Board(temperature_c=75.0, memory_pressure=10.0), 1, "hot"),
+        (Board(temperature_c=74.9, memory_pressure=10.0), 1, "busy"),
+        (Board(temperature_c=74.9, memory_pressure=10.0), 0, "memory"),
+    ],
+)
+def test_a_candidate_rests_before_the_governor_would_have_to(
+    board: Board, rung: int, reason: str
+) -> None:
+    assert lack_of_room(board, rung, limit_c=80.0, limit_pressure=10.0) == reason
 
 
 def test_it_ends_by_time_and_a_model_is_not_compared_with_itself(desk: Desk) -> None:

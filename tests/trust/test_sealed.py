@@ -53,7 +53,7 @@ def refused(blob: bytes, dek: bytes = DEK, release: str = RELEASE) -> str:
     before = descriptors()
     with pytest.raises(TrustError) as caught:
         open_sealed(blob, dek, release)
-    assert descriptors() == before
+    assert descriptors() <= before  # what an earlier test left to the collector may close meanwhile
     return caught.value.code
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.trust.ledger import Ledger
+from tests.parts.on_record import audited
 from tests.parts.signed_repository import SignedRepository, make_release
 from tests.parts.update_device import UpdateDevice
 
@@ -26,3 +29,9 @@ def device(tmp_path: Path, repository: SignedRepository) -> UpdateDevice:
     assert device.deploy(make_release(1)).code == "committed"
     device.seen.clear()
     return device
+
+
+@pytest.fixture
+def ledger(device: UpdateDevice, tmp_path: Path) -> Iterator[Ledger]:
+    with audited(device, tmp_path) as ledger:
+        yield ledger

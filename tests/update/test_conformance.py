@@ -12,6 +12,7 @@ from securesystemslib.signer import CryptoSigner
 
 from tests.parts.conformance_cases import CASES, Case
 from tests.parts.conformance_stand import ROLES, Stand
+from tests.parts.conformance_steps import snapshot_in_place_of_the_timestamp
 from tests.parts.signed_repository import SignedRepository, in_days, signed
 from tests.parts.web_server import WebServer
 
@@ -66,6 +67,14 @@ def test_on_a_first_refresh_nothing_behind_an_unsigned_role_is_trusted(
     stand.initialise()
     assert stand.refresh() == 1
     assert list(stand.versions) == list(ROLES[: max(ROLES.index(role), 1)])
+
+
+def test_on_a_first_refresh_nothing_is_kept_of_a_snapshot_in_place_of_the_timestamp(
+    stand: Stand, repository: SignedRepository
+) -> None:
+    snapshot_in_place_of_the_timestamp(repository)
+    stand.initialise()
+    assert (stand.refresh(), list(stand.versions)) == (1, ["root"])
 
 
 @pytest.mark.parametrize("fault", ["version gone", "unsigned", "garbage"])

@@ -10,6 +10,7 @@ from agent.errors import StorageError
 from agent.host.disk import PartFile, RealDisk
 from agent.schema.messages import Phase
 from agent.update.states import RESTING
+from tests.parts.on_record import assert_refused, audited
 from tests.parts.signed_repository import SignedRepository, make_release
 from tests.parts.update_device import UpdateDevice
 
@@ -123,7 +124,8 @@ def test_58_a_clock_at_2100_refuses_updates_and_the_model_serves_on(
     served(tmp_path, repository)
     far = UpdateDevice(tmp_path, repository, now_s=lambda: 4_102_444_800.0)
     assert far.start() == "1.1"
-    assert far.deploy(make_release(2)).code == "trust.expired"
+    with audited(far, tmp_path) as ledger:
+        assert_refused(far, ledger, lambda: far.deploy(make_release(2)).code, "trust.expired")
     assert (far.host.serving, far.floor.counter) == ("1.1", 1)
 
 
@@ -134,8 +136,9 @@ def test_58_a_clock_at_1970_changes_nothing_of_what_is_known(
     device.floor.raise_to(time_s=4_102_444_800)
     past = UpdateDevice(tmp_path, repository, now_s=lambda: 0.0)
     assert past.start() == "1.1"
-    assert past.deploy(make_release(2)).code == "trust.expired"
-    assert past.host.serving == "1.1"
+    with audited(past, tmp_path) as ledger:
+        assert_refused(past, ledger, lambda: past.deploy(make_release(2)).code, "trust.expired")
+    assert (past.host.serving, past.floor.counter) == ("1.1", 1)
 
 
 def test_20_a_block_of_another_release_at_the_right_offset_is_refused(

@@ -147,6 +147,10 @@ def silent(handler: Handler, data: bytes, _start: int) -> None:
             10, "transfer.range", id="a part of the rest",
         ),
         pytest.param(answer(206, DATA[10:]), 10, "transfer.range", id="no Content-Range"),
+        pytest.param(
+            answer(206, DATA[10:20], Content_Range=f"bytes 10-{len(DATA) - 1}/{len(DATA)}"),
+            10, "transfer.truncated", id="less than its range",
+        ),
         pytest.param(answer(416), 10, "transfer.refused", id="out of range"),
         pytest.param(answer(404), 0, "transfer.not_found", id="404"),
         pytest.param(answer(403), 0, "transfer.not_found", id="403 of an object store"),

@@ -14,6 +14,9 @@ from agent.errors import ConfigError, TransferError
 from agent.schema.update_config import RepositoryConfig
 from agent.update.sources.https import web_source
 from tests.parts.certificates import Authority, Credentials
+from tests.parts.on_record import assert_refused, audited
+from tests.parts.signed_repository import SignedRepository, make_release
+from tests.parts.update_device import UpdateDevice
 from tests.parts.web_server import WebServer
 
 
@@ -69,6 +72,20 @@ def test_36_a_server_with_an_expired_certificate_is_not_asked(authority: Authori
 def test_36_a_server_that_speaks_only_old_tls_is_not_asked(authority: Authority) -> None:
     with serving(authority.server(), ssl.TLSVersion.TLSv1_1) as server:
         refused(server, authority)
+
+
+def test_36_an_update_over_such_a_server_moves_nothing_and_leaves_a_row(
+    device: UpdateDevice, repository: SignedRepository, authority: Authority, tmp_path: Path
+) -> None:
+    with serving(authority.server("elsewhere")) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        road = web_source(RepositoryConfig(url=url, ca=str(authority.certificate)))
+        again = UpdateDevice(tmp_path, repository, sources=[road])
+        assert again.start() == "1.1"
+        with audited(again, tmp_path) as ledger:
+            assert_refused(
+                again, ledger, lambda: again.deploy(make_release(2)).code, "transfer.failed"
+            )
 
 
 def test_an_authority_that_is_no_certificate_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.schema.messages import Outcome
+from agent.trust.ledger import Ledger
+from tests.parts.on_record import assert_refused
 from tests.parts.signed_repository import MadeRelease, SignedRepository, make_release
 from tests.parts.update_device import UpdateDevice
 
@@ -21,7 +22,7 @@ from tests.parts.update_device import UpdateDevice
     ],
 )
 def test_sealed_files_are_authenticated_before_any_worker_sees_them(
-    device: UpdateDevice, repository: SignedRepository, attack: str, code: str
+    device: UpdateDevice, repository: SignedRepository, ledger: Ledger, attack: str, code: str
 ) -> None:
     release = make_release(5)
     if attack == "another release's payload":
@@ -35,12 +36,8 @@ def test_sealed_files_are_authenticated_before_any_worker_sees_them(
         device.key_channel.device = "cam-2"
     repository.add(release)
     repository.publish()
-    device.host.told.clear()
-    assert device.deploy(release).code == code
-    assert device.last.outcome is Outcome.REFUSED
-    assert device.current.version == "1.1"
-    assert device.host.told == []
-    assert device.floor.counter == 1
+    assert_refused(device, ledger, lambda: device.deploy(release).code, code)
+    assert (device.current.version, device.floor.counter) == ("1.1", 1)
 
 
 def _with_file(release: MadeRelease, name: str, files: dict[str, bytes]) -> MadeRelease:

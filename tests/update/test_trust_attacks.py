@@ -1,7 +1,7 @@
 """Attack list 1 to 15, 28 and 29: hostile metadata against the real client.
 
-Each attack ends with its code, the serving release and the floor's counter unchanged, and the device still
-takes the next honest release.
+Each attack ends with its code, the serving release and the floor's counter unchanged, and a row in the audit record;
+the device still takes the next honest release.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tuf.api.metadata import Delegations
 
 from agent.errors import StorageError, TransferError, TrustError
 from agent.schema.manifest import ReleaseRef
+from agent.trust.ledger import Ledger
 from tests.parts.metadata_attacks import (
     ATTACKS,
     Attack,
@@ -22,6 +23,7 @@ from tests.parts.metadata_attacks import (
     mixed_snapshot,
     timestamp_is,
 )
+from tests.parts.on_record import assert_refused
 from tests.parts.signed_repository import (
     SignedRepository,
     in_days,
@@ -32,15 +34,12 @@ from tests.parts.update_device import UpdateDevice
 
 @pytest.mark.parametrize(("attack", "code"), [pytest.param(a, c, id=n) for n, a, c in ATTACKS])
 def test_an_attack_is_named_and_changes_nothing(
-    device: UpdateDevice, repository: SignedRepository, attack: Attack, code: str
+    device: UpdateDevice, repository: SignedRepository, ledger: Ledger, attack: Attack, code: str
 ) -> None:
-    told = list(device.host.told)
     bait = attack(repository) or make_release(2)
-    assert device.deploy(bait).code == code
-    assert device.last.code == code  # what the audit row is written from
+    assert_refused(device, ledger, lambda: device.deploy(bait).code, code)
     assert device.current.version == "1.1"
     assert device.plaintext(device.current) == make_release(1).plaintext
-    assert device.host.told == told
     assert device.floor.counter == 1
 
 
