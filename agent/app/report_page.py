@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
 
+from agent.host.clock import utc
 from agent.schema.days import CameraDay, Day, Spread, StageDay
 from agent.trust.audit import AuditRow
 from agent.web.report import COLOURS, Curve, heading, lines, note, page, table
@@ -42,7 +43,7 @@ class Month:
     @property
     def dates(self) -> list[date]:
         """Every day of the time, whether it is kept or not."""
-        last = _time(self.now_ms).date()
+        last = utc(self.now_ms).date()
         return [last - timedelta(days=back) for back in range(self.length - 1, -1, -1)]
 
     def seconds(self, day: date) -> float:
@@ -183,7 +184,7 @@ def _objects(month: Month) -> Iterator[str]:
 
 def _record(month: Month) -> Iterator[str]:
     rows = _rows(month)
-    shown = [(f"{_time(row.at_ms):%Y-%m-%d %H:%M}", row.kind, row.text) for row in rows[-_ROWS:]]
+    shown = [(f"{utc(row.at_ms):%Y-%m-%d %H:%M}", row.kind, row.text) for row in rows[-_ROWS:]]
     yield table(("when (UTC)", "what", ""), shown or [("nothing", "", "")])
     if len(rows) > _ROWS:
         yield note(f"{len(rows) - _ROWS} earlier ones are in the audit record: vigil audit export")
@@ -194,7 +195,7 @@ def _rows(month: Month) -> list[AuditRow]:
     return [
         row
         for row in month.record
-        if row.kind in _TOLD and dates[0] <= _time(row.at_ms).date() <= dates[-1]
+        if row.kind in _TOLD and dates[0] <= utc(row.at_ms).date() <= dates[-1]
     ]
 
 
@@ -225,7 +226,3 @@ def _least(spread: Spread | None) -> float | None:
 
 def _most(spread: Spread | None) -> float | None:
     return spread.most if spread else None
-
-
-def _time(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, timezone.utc)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 
+from agent.host.clock import utc
 from agent.schema.shadow import ClassFinding, Latency, ShadowPicture, ShadowReport
 from agent.schema.values import Box
 from agent.web.report import COLOURS, Frames, bars, heading, note, page, picture, table
@@ -103,4 +103,4 @@ def _shown(one: ShadowPicture, labels: Sequence[str], jpeg: bytes) -> str:
 
 
 def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{utc(at_ms):%Y-%m-%d %H:%M:%S} UTC"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,8 @@ from rich.table import Table
 
 from agent.cli import fleet_examples, fleet_look, fleet_rollout, fleet_serve
 from agent.cli.fleet_commands import add_to
-from agent.cli.output import AsJson, tell
+from agent.cli.output import AsJson, print_json, tell
+from agent.host.clock import utc
 
 if TYPE_CHECKING:
     from agent.fleet.registry import DeviceRecord
@@ -126,11 +126,11 @@ def devices(home: Home, as_json: AsJson = False) -> None:
 
     records = open_home(home).registry.devices()
     if as_json:
-        _print_json([_told(record) for record in records])
+        print_json([_told(record) for record in records])
         return
     table = Table("device", "class", "groups", "enrolled", "certificate", "")
     for record in records:
-        day = datetime.fromtimestamp(record.enrolled_ms / 1000, timezone.utc)
+        day = utc(record.enrolled_ms)
         groups, note = ", ".join(record.groups), "revoked" if record.revoked else ""
         table.add_row(
             record.id, record.device_class, groups, f"{day:%Y-%m-%d}", record.serial[:12], note
@@ -176,11 +176,11 @@ def grants(
 
     rows = open_home(home).registry.grants(device)
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
     table = Table("when (UTC)", "release", "status", "reason")
     for row in rows:
-        when = datetime.fromtimestamp(row.at_ms / 1000, timezone.utc)
+        when = utc(row.at_ms)
         table.add_row(f"{when:%Y-%m-%d %H:%M:%S}", row.release, str(row.status), row.reason)
     console.print(table)
 
@@ -205,10 +205,6 @@ fleet_look.add_to(app)
 fleet_examples.add_to(app)
 app.command()(fleet_serve.serve)
 app.add_typer(fleet_rollout.app)
-
-
-def _print_json(document: object) -> None:
-    typer.echo(json.dumps(document))
 
 
 def _untold(told: bool) -> list[str]:

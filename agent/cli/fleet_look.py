@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from agent.cli.output import AsJson, write_file
+from agent.cli.output import AsJson, print_json, tell, write_file
 
 if TYPE_CHECKING:
     from agent.fleet.controller import Controller
@@ -49,7 +48,7 @@ def watch(
                 time.sleep(max(0.0, min(every, end_s - time.monotonic())))
                 looked = _look(view, store)
                 if as_json:
-                    typer.echo(json.dumps(looked))
+                    print_json(looked)
                 else:
                     live.update(_screen(looked, view.rows(), controller), refresh=True)
                 if time.monotonic() >= end_s:
@@ -75,7 +74,7 @@ def show(
             controller.inbox.wait_state(device, lambda _: True, listen)
         told = _device(opened, controller, view.row(record))
     if as_json:
-        typer.echo(json.dumps(told))
+        print_json(told)
         return
     sheet = Table("", device)
     for name, value in told.items():
@@ -93,16 +92,16 @@ def audit(
     """Tell what happened: enrolments, certificates, model keys, roll-outs, in the order of time."""
     from agent.fleet.history import history
     from agent.fleet.home import open_home
-    from agent.host.clock import wall_ms
+    from agent.host.clock import utc, wall_ms
 
     since_ms = wall_ms() - int(hours * 3_600_000) if hours else 0
     story = history(open_home(home).place, device, since_ms, limit)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in story]))
+        print_json([asdict(one) for one in story])
         return
     sheet = Table("when (UTC)", "device", "what", "")
     for one in story:
-        when = datetime.fromtimestamp(one.at_ms / 1000, timezone.utc)
+        when = utc(one.at_ms)
         sheet.add_row(f"{when:%Y-%m-%d %H:%M:%S}", one.device, one.what, one.detail)
     console.print(sheet)
 
@@ -130,11 +129,7 @@ def export(
         target = out / f"{name}.{kind}"
         write_file(target, encode(table(came[message], message), kind))
         written[str(target)] = len(came[message])
-    if as_json:
-        typer.echo(json.dumps(written))
-        return
-    for path, rows in written.items():
-        console.print(f"{path}: {rows} rows")
+    tell(written, *(f"{path}: {rows} rows" for path, rows in written.items()), as_json=as_json)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from agent.cli.fleet_commands import COUNTERS, Counters, Home, Issuer, Keys, PolicyVersion
 from agent.cli.fleet_rollout_tables import device_table, overview, told_of
-from agent.cli.output import AsJson, mention, tell, write_file
+from agent.cli.output import AsJson, mention, print_json, tell, write_file
 
 if TYPE_CHECKING:
     from agent.fleet.home import FleetHome
@@ -113,7 +112,7 @@ def simulate(
     waves = _waves(_open(home), read, plan)
     story = simulate(read, waves, Assumptions(takes, failing, offline), wall_ms())
     if as_json:
-        typer.echo(json.dumps([asdict(moment) for moment in story]))
+        print_json([asdict(moment) for moment in story])
         return
     table = Table("after", "wave", "", f"asked of {len(waves)}", "why")
     for one in story:
@@ -171,7 +170,7 @@ def status(
     chosen = [store.rollout(name)] if name else store.rollouts()
     if as_json:
         told = [told_of(one, store.devices(one.name)) for one in chosen]
-        typer.echo(json.dumps(told[0] if name else told))
+        print_json(told[0] if name else told)
         return
     console.print(overview(store, chosen))
     if name:

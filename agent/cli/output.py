@@ -23,10 +23,15 @@ _out, _err = (
 def tell(document: dict[str, Any], *lines: str, as_json: bool) -> None:
     """Print what a command did: one JSON object on one line, or lines for people."""
     if as_json:
-        typer.echo(json.dumps(document))
+        print_json(document)
         return
     for line in lines:
         _out.print(line)
+
+
+def print_json(document: Any) -> None:
+    """Print plain values as JSON on one line."""
+    typer.echo(json.dumps(document))
 
 
 def mention(line: str, *, as_json: bool) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 from html import escape
 
 from agent.fleet.rollout_store import Rollout, Row
 from agent.fleet.rollout_tally import Step
+from agent.host.clock import utc
 from agent.web.report import Curve, heading, legend, lines, page, table
 
 _WIDTH, _LEFT = 720, 56
@@ -25,7 +25,7 @@ _FAILED_SHOWN = 200
 
 def report(rollout: Rollout, rows: Sequence[Row]) -> str:
     """Return the page of a roll-out with these devices, as far as it has come."""
-    begun = datetime.fromtimestamp(rollout.started_ms / 1000, timezone.utc)
+    begun = utc(rollout.started_ms)
     standing = f"<b>{rollout.standing.value}</b>, {escape(rollout.reason)}"
     return page(
         f"Roll-out {rollout.name}",

@@ -22,11 +22,11 @@ import heapq
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from agent.errors import CommandError
 from agent.fleet.rollout_plan import WHOLE, Plan, share_of
 from agent.fleet.rollout_tally import Progress, Tally, WaveTally
+from agent.host.clock import utc
 
 
 class Standing(str, enum.Enum):
@@ -143,7 +143,7 @@ def _gate(plan: Plan, wave: WaveTally, now_ms: int) -> str:
 
 
 def _in_window(plan: Plan, now_ms: int) -> bool:
-    hour = datetime.fromtimestamp(now_ms / 1000, timezone.utc).hour
+    hour = utc(now_ms).hour
     return plan.window is None or plan.window.holds(hour)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,11 @@ _STA_UNSYNC = 0x40
 def wall_ms() -> int:
     """Return Unix time, milliseconds; may jump, and is wrong until the clock was set."""
     return time.time_ns() // 1_000_000
+
+
+def utc(at_ms: int) -> datetime:
+    """Return the date and time, UTC, of Unix milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000, timezone.utc)
 
 
 def monotonic_ns() -> int:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from agent.errors import StorageError
-from agent.host.clock import monotonic_ns, wall_ms
+from agent.host.clock import monotonic_ns, utc, wall_ms
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.days import CameraDay, Day, Spread, StageDay
 from agent.schema.document import Malformed, parse_json, to_json
@@ -42,7 +42,7 @@ _LIMIT = 1 << 20
 
 def date_of(at_ms: int) -> date:
     """Return the day, UTC, of Unix milliseconds."""
-    return datetime.fromtimestamp(at_ms / 1000, timezone.utc).date()
+    return utc(at_ms).date()
 
 
 class Days:
