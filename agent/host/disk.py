@@ -5,6 +5,7 @@ Rules
   fsync, rename, fsync of the folder.
 - Every `OSError` becomes a `StorageError` that names the path and says what to do.
 - A part file is never opened through a symbolic link.
+- What is no file (a device, a pipe) is never replaced by one: `/dev/null` would be an ordinary file for everybody.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _FAULTS = {
     errno.ENOSPC: ("storage.full", "free some space on this file system"),
@@ -28,14 +30,19 @@ _FAULTS = {
         "storage.read_only",
         "remount the file system writable; check it for errors first",
     ),
-    errno.EACCES: ("storage.denied", "give the agent's user access to this path"),
-    errno.EPERM: ("storage.denied", "give the agent's user access to this path"),
+    errno.EACCES: ("storage.denied", "give this user access to this path"),
+    errno.EPERM: ("storage.denied", "give this user access to this path"),
     errno.ELOOP: (
         "storage.denied",
         "remove the symbolic link; it is not followed on purpose",
     ),
-    errno.ENOENT: ("storage.missing", ""),
+    errno.ENOENT: ("storage.missing", "check the path"),
+    errno.EISDIR: ("storage.failed", "name a file, not a folder"),
+    errno.ENOTDIR: ("storage.failed", "a part of the path is a file: name a folder there"),
+    errno.EEXIST: ("storage.failed", "a part of the path is a file: name a folder there"),
+    errno.ENAMETOOLONG: ("storage.failed", "give it a shorter name"),
 }
+_DEVICES = Path("/dev")
 
 
 class PartFile(Protocol):
@@ -160,6 +167,7 @@ class RealDisk:
         temporary = path.with_name(f".{path.name}.tmp")
         try:
             with storage_errors(path):
+                _refuse_all_but_files(path)
                 # Left over only by a power cut; removing it first keeps O_EXCL meaningful.
                 temporary.unlink(missing_ok=True)
                 _write_new(temporary, data, mode)
@@ -235,6 +243,22 @@ def make_room(disk: Disk, folder: Path, budget_bytes: int) -> int:
     return used
 
 
+def require_writable(path: Path) -> None:
+    """Make sure that a file can be made at `path`, or in it where that is a folder, before long work; it leaves nothing.
+
+    Raises:
+        StorageError: It cannot, and why.
+    """
+    with storage_errors(path):
+        place = path.absolute()
+        if not place.is_dir():
+            _refuse_all_but_files(place)
+            place = next(one for one in place.parents if one.exists())
+        # An attempt is the only honest test: permissions, mounts and lists of access know no common question.
+        with tempfile.TemporaryFile(dir=place):
+            pass
+
+
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn an OSError about `path` into a StorageError that says what to do."""
@@ -244,6 +268,17 @@ def storage_errors(path: Path) -> Iterator[None]:
         code, hint = _FAULTS.get(error.errno or 0, ("storage.failed", "check the disk"))
         reason = error.strerror or type(error).__name__
         raise StorageError(f"{path}: {reason}", code=code, hint=hint) from error
+
+
+def _refuse_all_but_files(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        # What lies in /dev itself is no file either: /dev/stdout is a link to one.
+        if not stat.S_ISREG(mode) or path.parent.resolve() == _DEVICES:
+            message = f"{path}: a device or a pipe, which no file may replace"
+            raise StorageError(message, code="storage.failed", hint="name a file")
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:

@@ -40,6 +40,19 @@ def cpu_s(pid: int, root: Path = Path("/")) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def busy_s(root: Path = Path("/")) -> float | None:
+    """Return the seconds that all cores together were busy, other virtual machines' included; None where nobody counts.
+
+    The first line of proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal, and guests, who are users, too.
+    """
+    try:
+        line = (root / "proc/stat").read_text("ascii").partition("\n")[0]
+        ticks = [int(field) for field in line.split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    return (sum(ticks) - sum(ticks[3:5])) / os.sysconf("SC_CLK_TCK")
+
+
 def written_bytes(who: str = "self", root: Path = Path("/")) -> int | None:
     """Return what a process (its id, `self` or `thread-self`) had written to disks; None where nobody counts.
 

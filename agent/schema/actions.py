@@ -25,6 +25,12 @@ class CaptureArgs(Struct):
     interval_ms: Annotated[int, msgspec.Meta(ge=100, le=10_000)] = 1000
 
 
+class DailySummariesArgs(Struct):
+    """`daily-summaries`: of how many days, today among them."""
+
+    days: Annotated[int, msgspec.Meta(ge=1, le=400)] = 30
+
+
 class CollectExamplesArgs(Struct):
     """`collect-examples`: those up to `arrived`, the `last` of an earlier reply, are removed first."""
 

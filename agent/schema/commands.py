@@ -28,6 +28,9 @@ class CommandKind:
 COMMANDS: dict[str, CommandKind] = {
     "status": CommandKind(Role.VIEWER, 1, "tell the state"),
     "self-report": CommandKind(Role.VIEWER, 1, "measure and tell"),
+    "daily-summaries": CommandKind(
+        Role.VIEWER, 1, "send what was kept of the last days: figures, no pictures"
+    ),
     "snapshot": CommandKind(Role.OPERATOR, 1, "send a picture of a camera"),
     "logs": CommandKind(Role.OPERATOR, 1, "send the last log lines"),
     "diagnostics": CommandKind(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from agent.schema.values import Counter, Struct
+from agent.schema.values import Counter, Identifier, Struct
+
+DAYS_VERSION = 1
+NOTED = ("update", "drift", "proof")
 
 
 class Spread(Struct):
@@ -59,3 +62,29 @@ class Day(Struct):
     stages: dict[str, StageDay] = {}
     cameras: dict[str, CameraDay] = {}
     events: dict[str, Counter] = {}
+
+
+class Noted(Struct):
+    """One row of the audit record that a report tells: `kind` is one of `NOTED`."""
+
+    at_ms: Counter
+    kind: str
+    text: str
+
+
+class DayHistory(Struct):
+    """What a device kept of its last days, as it travels to the fleet.
+
+    Attributes:
+        at_ms: When it was put together, by the device's clock.
+        days: In their order; days of which nothing is kept are missing.
+        noted: Updates, drift and proofs, oldest first.
+        unread: Files that say nothing, with the reason.
+    """
+
+    v: int
+    device: Identifier
+    at_ms: Counter
+    days: list[Day]
+    noted: list[Noted] = []
+    unread: list[str] = []

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
 
 from agent.errors import ConfigError, TrustError
+from agent.schema.values import IDENTIFIER
 
 T = TypeVar("T")
 MAX_DEPTH = 32
+_LONGEST_FIELD = 64
 _PATH = re.compile(r" - at `(\$.*)`$")
-_MERGE = "tag:yaml.org,2002:merge"
+_UNKNOWN = re.compile(r"unknown field (\S+)")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-
-
-class _UniqueLoader(yaml.SafeLoader):
-    """The safe loader, which would let the last of two equal keys win, without that."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag != _MERGE and key.value in seen:
-                problem = f"key {key.value!r} twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep=deep)
+# How msgspec says what most names must be, and how people do.
+_IDENTIFIER = f"Expected str matching regex {IDENTIFIER!r}"
+_IN_WORDS = (
+    "expected small letters, digits, '.', '_' and '-', with a letter or digit first, 63 at most"
+)
+_making = threading.Lock()
+_made: set[Any] = set()
 
 
 class Malformed(ValueError):  # noqa: N818 - it describes a document, callers raise the error
@@ -49,6 +45,19 @@ class Malformed(ValueError):  # noqa: N818 - it describes a document, callers ra
         self.problem = problem
 
 
+def ready(kind: T) -> T:
+    """Return a type when several threads may decode it; `msgspec.convert` outside of this file wants its type from here.
+
+    What msgspec 0.22 has to know of a struct it finds out when it is first asked for, and shows it to all threads before
+    it is whole: another one that decodes the same struct, or one that holds it, reads a null pointer and ends the process.
+    """
+    if kind not in _made:
+        with _making:
+            msgspec.msgpack.Decoder(kind)
+            _made.add(kind)
+    return kind
+
+
 def parse_json(data: bytes, kind: type[T]) -> T:
     """Decode JSON `data` as the struct `kind`, refusing duplicate keys and deep nesting.
 
@@ -60,7 +69,8 @@ def parse_json(data: bytes, kind: type[T]) -> T:
     except Malformed:
         raise
     except (ValueError, RecursionError) as error:
-        raise Malformed("$", f"expected JSON, found {_first_line(error)}") from error
+        found = first_line(error) if data.strip() else "nothing"
+        raise Malformed("$", f"expected JSON, found {found}") from error
     return _convert(tree, kind)
 
 
@@ -75,7 +85,9 @@ def parse_yaml(text: str, kind: type[T]) -> T:
 
 def to_yaml(tree: dict[str, Any]) -> str:
     """Write a mapping as YAML, keys in their order."""
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    from agent.schema.yaml_tree import write_tree
+
+    return write_tree(tree)
 
 
 def parse_msgpack(data: bytes | memoryview, kind: Any) -> Any:
@@ -85,9 +97,9 @@ def parse_msgpack(data: bytes | memoryview, kind: Any) -> Any:
         Malformed: The bytes are not MessagePack or do not fit `kind`.
     """
     try:
-        return msgspec.msgpack.decode(data, type=kind)
+        return msgspec.msgpack.decode(data, type=ready(kind))
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise Malformed("$", _first_line(error)) from error
+        raise Malformed("$", first_line(error)) from error
 
 
 def to_json(value: object) -> bytes:
@@ -141,11 +153,10 @@ def trusted_json(data: bytes, kind: type[T], source: str) -> T:
 
 
 def _yaml_tree(text: str) -> Any:
-    try:
-        tree = yaml.load(text, _UniqueLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        raise Malformed(_yaml_place(error), f"expected YAML, found {_first_line(error)}") from error
-    return {} if tree is None else tree
+    # Only here: a worker never reads YAML and would keep its library.
+    from agent.schema.yaml_tree import read_tree
+
+    return read_tree(text)
 
 
 def _config_error(error: Malformed, source: str) -> ConfigError:
@@ -155,13 +166,36 @@ def _config_error(error: Malformed, source: str) -> ConfigError:
 def _convert(tree: Any, kind: type[T]) -> T:
     _limit_depth(tree)
     try:
-        return msgspec.convert(tree, kind)
+        return msgspec.convert(tree, ready(kind))
     except msgspec.ValidationError as error:
         text = str(error)
         match = _PATH.search(text)
         place = match.group(1) if match else "$"
-        problem = _PATH.sub("", text).replace("`", "")
+        problem = _PATH.sub("", text).replace("`", "").replace(_IDENTIFIER, _IN_WORDS)
+        unknown = _UNKNOWN.search(problem)
+        if unknown and len(unknown.group(1)) <= _LONGEST_FIELD:  # to compare takes the square of it
+            problem += _meant(kind, place, unknown.group(1))
         raise Malformed(place, f"{problem}{_found(tree, place)}") from error
+
+
+def _meant(kind: Any, place: str, name: str) -> str:
+    """Return `, did you mean …?` when a field at `place` is called nearly so, else nothing."""
+    from difflib import get_close_matches  # in the case of a fault alone
+
+    kinds = [msgspec.inspect.type_info(kind)]
+    for field, _ in _STEP.findall(place.replace("[...]", ".…")):  # a dictionary's values
+        kinds = [below for one in kinds for below in _below(one, field)]
+    known = {field.encode_name for one in kinds for field in getattr(one, "fields", ())}
+    close = get_close_matches(name, sorted(known), 1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _below(kind: Any, field: str) -> list[Any]:
+    """Return what may stand in a field of a type, or in its lists when `field` is empty."""
+    found = [one.type for one in getattr(kind, "fields", ()) if one.encode_name == field]
+    inner = getattr(kind, "value_type" if field else "item_type", None)
+    found += [inner] if inner else []
+    return [one for below in found for one in getattr(below, "types", (below,))]
 
 
 def _found(tree: Any, place: str) -> str:
@@ -196,10 +230,6 @@ def _no_constant(name: str) -> float:
     raise Malformed("$", f"expected a finite number, found {name}")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return how an error of a parser begins, at most 160 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
-
-
-def _yaml_place(error: BaseException) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return "$" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}"

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import msgspec
 
-from agent.schema.values import Counter, Fraction, Identifier, Positive, PositiveFloat, Struct
+from agent.schema.values import (
+    Counter,
+    Fraction,
+    Identifier,
+    Positive,
+    PositiveFloat,
+    Struct,
+    UnixMs,
+)
 
 BASELINE_VERSION = 1
 # Rows and columns of the grid that says where in the picture something is.
@@ -52,6 +60,7 @@ class FrameFigures(Struct):
         bright: Share of pixels with a grey level over 239.
         levels: Mean grey level of each cell of the grid, row by row.
         detail: Mean size of the Laplacian in each cell.
+        doubts: Number of boxes whose score is too low for an object, and 0.1 at least: what the network half believes.
         scores: Score of each object, best first.
         sizes: Square root of the share of the picture that each object's box covers.
         labels: Class id of each object.
@@ -67,6 +76,7 @@ class FrameFigures(Struct):
     bright: float
     levels: list[float]
     detail: list[float]
+    doubts: float = 0.0
     scores: list[float] = []
     sizes: list[float] = []
     labels: list[int] = []
@@ -151,7 +161,7 @@ class DriftNotice(Struct):
 
     v: int
     device: Identifier
-    at_ms: int
+    at_ms: UnixMs
     release: str
     variant: str
     report: DriftReport

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from agent.schema.values import Counter, Identifier, Struct
+from agent.schema.values import Counter, Identifier, Struct, UnixMs
 
 EventId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z._-]{1,120}$(?!\n)")]
 Corners = tuple[float, float, float, float]
@@ -22,7 +22,7 @@ MAX_CLIP_BYTES = 16 * 2**20
 class Before(Struct):
     """An object as its last event told it."""
 
-    at_ms: int
+    at_ms: UnixMs
     score: float
     top_score: float
     box: Corners
@@ -34,7 +34,7 @@ class Before(Struct):
 class SnapshotFacts(Struct):
     """The moment of an object's best picture: box and size in the camera's pixels."""
 
-    at_ms: int
+    at_ms: UnixMs
     score: float
     box: Corners
 
@@ -60,9 +60,9 @@ class Event(Struct):
     score: float
     top_score: float
     box: Corners
-    start_ms: int
-    at_ms: int
-    end_ms: int | None = None
+    start_ms: UnixMs
+    at_ms: UnixMs
+    end_ms: UnixMs | None = None
     release: str = ""
     width: Counter = 0
     height: Counter = 0
@@ -108,7 +108,7 @@ class ZoneEvent(Struct):
     event: EventId
     label: str
     score: float
-    at_ms: int
+    at_ms: UnixMs
     direction: str = ""
     dwell_ms: int | None = None
     speed_m_s: float | None = None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from agent.schema.values import Counter, Identifier, PositiveFloat, Struct
+from agent.schema.values import Counter, Identifier, PositiveFloat, Struct, UnixMs
 
 AUTOMATIC = "auto"
 RungName = Annotated[str, msgspec.Meta(min_length=1, max_length=96)]
@@ -44,7 +44,7 @@ class GovernorMove(Struct):
 
     v: int
     device: Identifier
-    at_ms: int
+    at_ms: UnixMs
     origin: str
     rung: str
     cause: str

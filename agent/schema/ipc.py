@@ -145,10 +145,9 @@ Request = (
 
 # worker -> control -----------------------------------------------------------------------------------
 class Ready(Message):
-    """First message of a worker: its runtimes by name and version."""
+    """First message of a worker."""
 
     pid: int
-    runtimes: dict[str, str]
 
 
 class Done(Message):

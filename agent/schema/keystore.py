@@ -58,11 +58,15 @@ class CredentialKeyConfig(Struct, tag="credential", tag_field="store"):
 
 
 class Pkcs11KeyConfig(Struct, tag="pkcs11", tag_field="store"):
-    """A key pair in a PKCS#11 token: vendor library, token label, key label, file with the PIN."""
+    """A key pair in a PKCS#11 token: vendor library, token label, key label, file with the PIN.
+
+    Attributes:
+        pin_file: Empty where a person is asked at a terminal, which only a signer's key allows.
+    """
 
     module: Place
     token: Label
-    pin_file: Place
+    pin_file: str = ""
     key: Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]{1,24}$(?!\n)")] = "vigil-device-key"
 
 

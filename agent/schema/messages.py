@@ -16,16 +16,19 @@ from agent.schema.drift import DriftReport
 from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
+from agent.schema.pace import PaceReport
 from agent.schema.shadow import ShadowProgress
 from agent.schema.values import (
     Box,
     Counter,
+    ErrorCode,
     Identifier,
     Ranked,
     Sha256,
     Shape,
     Struct,
     TargetPath,
+    UnixMs,
 )
 
 MESSAGE_VERSION = 1
@@ -65,9 +68,9 @@ class UpdateReport(Struct):
     release: str
     path: str
     outcome: Outcome
-    code: str = ""
+    code: ErrorCode = ""
     reason: str = ""
-    at_ms: int = 0
+    at_ms: UnixMs = 0
     swap_gap_ms: float | None = None
 
 
@@ -84,7 +87,7 @@ class State(Struct):
     """Retained at `…/state`; the last will is the same topic with `online` false and all else empty.
 
     `drifted` names the likely cause for each camera that shows something else than the model was made for, `unproven`
-    what the last nightly run of the golden set found wrong.
+    what the last golden run of a night found wrong, `slow` which stage takes longer than in this device's past, and why.
     """
 
     v: int
@@ -92,7 +95,7 @@ class State(Struct):
     online: bool
     agent: str = ""
     boot: str = ""
-    at_ms: int = 0
+    at_ms: UnixMs = 0
     release: str | None = None
     variant: str | None = None
     profile: str = ""
@@ -111,6 +114,7 @@ class State(Struct):
     rung_reason: str = ""
     drifted: dict[str, str] = {}
     unproven: str = ""
+    slow: str = ""
 
 
 class StageMs(Struct):
@@ -130,7 +134,7 @@ class Telemetry(Struct):
     v: int
     device: Identifier
     boot: str
-    at_ms: int
+    at_ms: UnixMs
     interval_ms: int
     fps: float
     stages: dict[str, StageMs]
@@ -155,6 +159,7 @@ class Telemetry(Struct):
     events: StoreReport | None = None
     drift: list[DriftReport] = []
     shadow: ShadowProgress | None = None
+    pace: PaceReport | None = None
 
 
 class Detections(Struct):
@@ -168,7 +173,7 @@ class Detections(Struct):
     device: Identifier
     camera: Identifier
     frame: Counter
-    captured_ms: int
+    captured_ms: UnixMs
     width: int
     height: int
     release: str
@@ -235,11 +240,11 @@ class Reply(Struct):
 
     v: int
     device: Identifier
-    id: str
+    id: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z_-]{0,64}$(?!\n)")]
     cmd: str
     status: ReplyStatus
-    at_ms: int
-    code: str = ""
+    at_ms: UnixMs
+    code: ErrorCode = ""
     message: str = ""
     data: dict[str, Any] = {}
 

@@ -17,6 +17,7 @@ from agent.schema.facts import (
     Throttling,
 )
 from agent.schema.values import (
+    MAX_THREADS,
     BackendName,
     Fraction,
     Identifier,
@@ -88,7 +89,7 @@ class RuntimeDefaults(Struct):
         workspace_mb: Scratch memory TensorRT may use when it builds an engine, MiB.
     """
 
-    threads: Positive = 2
+    threads: Annotated[int, msgspec.Meta(gt=0, le=MAX_THREADS)] = 2
     providers: list[str] = []
     delegates: list[str] = []
     workspace_mb: Positive = 1024

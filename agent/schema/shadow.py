@@ -11,6 +11,7 @@ from agent.schema.manifest import ReleaseRef
 from agent.schema.values import Box, Counter, Fraction, Identifier, Sha256, Struct, TargetPath
 
 SHADOW_VERSION = 1
+TOLD_CLASSES = 8
 
 
 class StartShadowArgs(Struct):
@@ -106,7 +107,13 @@ class ShadowRecord(Struct):
 
 
 class ShadowProgress(Struct):
-    """How far a shadow run is, in telemetry. `agreement` is null before the first object."""
+    """How far a shadow run is, in telemetry.
+
+    Attributes:
+        agreement: Objects that both models see, as a share of those that any sees; null before the first.
+        classes: The same by class, of the `TOLD_CLASSES` in which they agree least.
+        left_s: Seconds until it ends by frames or by time, if it goes on as it went; null when it has ended.
+    """
 
     state: ShadowState
     candidate: str
@@ -114,6 +121,8 @@ class ShadowProgress(Struct):
     frames: Counter
     of_frames: Counter
     agreement: Fraction | None = None
+    classes: dict[str, Fraction] = {}
+    left_s: Counter | None = None
     skipped: dict[str, int] = {}
     end: str = ""
 
@@ -163,3 +172,17 @@ class ShadowReport(Struct):
     running_latency: Latency | None
     candidate_latency: Latency | None
     pictures: list[ShadowPicture]
+
+
+class ShadowView(Struct):
+    """What the device's page shows of a run.
+
+    Attributes:
+        labels: The candidate's class names.
+        alone: By picture, the places of the boxes that one model alone saw: the running model's, and the candidate's.
+    """
+
+    progress: ShadowProgress
+    report: ShadowReport
+    labels: list[str]
+    alone: dict[str, tuple[list[int], list[int]]]

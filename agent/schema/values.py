@@ -15,7 +15,8 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 # `$` alone would let a line break through at the end: names become paths and topics.
-Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$(?!\n)")]
+IDENTIFIER = r"^[a-z0-9][a-z0-9._-]{0,62}$(?!\n)"
+Identifier = Annotated[str, msgspec.Meta(pattern=IDENTIFIER)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Version = Annotated[
     str, msgspec.Meta(pattern=r"^[0-9]+(\.[0-9]+){0,3}([a-z0-9.+-]{0,20})$(?!\n)", max_length=64)
@@ -28,6 +29,10 @@ TargetPath = Annotated[
 ]
 Positive = Annotated[int, msgspec.Meta(gt=0, le=2**53)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+UnixMs = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A time by its sender's clock, Unix milliseconds: more than a table can hold would stop who writes it down."""
+ErrorCode = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9._-]{0,64}$(?!\n)")]
+MAX_THREADS = 256  # of a runtime; a mistyped number would ask the system for millions
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
 

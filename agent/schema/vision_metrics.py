@@ -29,6 +29,19 @@ _PIPELINE = (
         "stage percentile",
         milli,
     ),
+    metric(
+        "vigil_stage_usual_seconds",
+        "Median time per frame and stage: in the last minute, and in this device's past.",
+        {"found": "telemetry.pace.found_ms.*", "usual": "telemetry.pace.usual_ms.*"},
+        "stage kind",
+        milli,
+    ),
+    metric(
+        "vigil_slow",
+        "1 while a stage takes longer than in this device's past; `stage` and `cause` are in the state.",
+        "telemetry.pace.state",
+        convert=among("slow"),
+    ),
 )
 
 _CAMERAS = (
@@ -81,6 +94,17 @@ _CAMERAS = (
         "vigil_shadow_agreement_ratio",
         "Objects that the running model and its shadow both see, of those that any of them sees.",
         "telemetry.shadow.agreement",
+    ),
+    metric(
+        "vigil_shadow_class_agreement_ratio",
+        "The same of the classes in which they agree least.",
+        "telemetry.shadow.classes.*",
+        "class",
+    ),
+    metric(
+        "vigil_shadow_left_seconds",
+        "About how long a shadow run still takes.",
+        "telemetry.shadow.left_s",
     ),
     metric("vigil_camera_fps", "Processed frames a second.", "cameras.*.fps", "camera"),
     metric(

@@ -103,6 +103,23 @@ def test_every_fault_of_the_system_has_its_code(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case _:
+            path = Path("/dev/stdout")  # a link: to a file, where this test's output is one
+    before = path.lstat()
+    with pytest.raises(StorageError) as caught:
+        REAL_DISK.write_atomic(path, b"x")
+    assert "name a file" in caught.value.hint
+    assert path.lstat().st_ino == before.st_ino
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nothing") as caught:
         REAL_DISK.read(tmp_path / "nothing", 10)

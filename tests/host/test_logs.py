@@ -23,7 +23,7 @@ LOGGER = "agent.test_logs"
 def journal(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "journal"))
-        listener.settimeout(10)
+        listener.settimeout(60)
         yield listener
 
 

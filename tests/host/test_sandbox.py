@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.parts.processes import until
 
 CONFINED = "from agent.host.sandbox import confine; confine(300)\n"
 
@@ -57,10 +58,7 @@ def test_it_dies_with_the_process_that_started_it() -> None:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.kill()
-    deadline = time.monotonic() + 10
-    while _alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _alive(pid)
+    until(lambda: not _alive(pid), 30, "it dies, too")
 
 
 def _alive(pid: int) -> bool:

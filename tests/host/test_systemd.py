@@ -21,7 +21,7 @@ def test_systemd_hears_what_is_notified(
     name = f"@vigil-test-{os.getpid()}" if kind == "abstract" else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(name.replace("@", "\0", 1))
-        listener.settimeout(5)
+        listener.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         assert notify("READY=1\nSTATUS=serving")
         assert listener.recv(100) == b"READY=1\nSTATUS=serving"

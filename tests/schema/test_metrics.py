@@ -36,6 +36,7 @@ NO_MEASUREMENT = {
     *(f"drift.*.{name}" for name in ("name", "state", "cause", "period")),
     *(f"drift.*.changes.*.{name}" for name in ("figure", "usual", "found", "psi", "ks")),
     *(f"shadow.{name}" for name in ("state", "candidate", "variant", "end")),
+    *(f"pace.{name}" for name in ("stage", "cause", "reason")),
     *("outbox_messages", "outbox_dropped", "link_reconnects"),
 }
 BY_NAME = {one.name: one for one in (INFO, *METRICS)}
