@@ -11,7 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli import fleet_examples, fleet_look, fleet_rollout, fleet_serve
+from agent.cli import (
+    fleet_database,
+    fleet_examples,
+    fleet_look,
+    fleet_report,
+    fleet_rollout,
+    fleet_serve,
+)
 from agent.cli.fleet_commands import add_to
 from agent.cli.output import AsJson, print_json, tell
 from agent.host.clock import utc
@@ -30,17 +37,29 @@ Home = Annotated[Path, typer.Argument(help="The controller's folder.")]
 @app.command()
 def init(  # noqa: PLR0913, PLR0917 - one option each
     home: Home,
-    repository: Annotated[Path, typer.Option(help="Folder of the release repository.")],
+    repository: Annotated[
+        Path,
+        typer.Option(help="Folder of the release repository.", exists=True, file_okay=False),
+    ],
     host: Annotated[str, typer.Option(help="Broker's name or address, as devices reach it.")],
-    port: Annotated[int, typer.Option(help="Broker's port.")] = 8883,
+    port: Annotated[int, typer.Option(help="Broker's port.", min=1, max=65535)] = 8883,
     bulk_port: Annotated[
-        int, typer.Option(help="Port of a second mosquitto for transfers; 0 for none.")
+        int,
+        typer.Option(
+            help="Port of a second mosquitto for transfers; 0 for none.", min=0, max=65535
+        ),
     ] = 0,
     enrol_port: Annotated[
-        int, typer.Option(help="Port where devices enrol over HTTPS; 0 for by bundle only.")
+        int,
+        typer.Option(
+            help="Port where devices enrol over HTTPS; 0 for by bundle only.", min=0, max=65535
+        ),
     ] = 0,
     certificate_days: Annotated[
-        int, typer.Option(help="How long a device's certificate is good; it renews it.", min=1)
+        int,
+        typer.Option(
+            help="How long a device's certificate is good; it renews it.", min=1, max=3650
+        ),
     ] = 90,
     database: Annotated[
         str, typer.Option(help="URL of a PostgreSQL database; a file in HOME without.")
@@ -77,16 +96,20 @@ def enrol_token(  # noqa: PLR0913, PLR0917 - one option each
     device_class: Annotated[str, typer.Option("--class", help="Its class.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to make and carry to the device.")],
     group: Annotated[list[str], typer.Option(help="A group of it; repeatable.")] = [],  # noqa: B006
-    hours: Annotated[float, typer.Option(help="How long the token is good.", min=0.1)] = 168.0,
+    hours: Annotated[
+        float, typer.Option(help="How long the token is good.", min=0.1, max=8760)
+    ] = 168.0,
     as_json: AsJson = False,
 ) -> None:
     """Invite a device: make the bundle that `vigil enroll` takes, with a one-time token."""
+    from agent.cli.fleet_releases import check_class
     from agent.cli.fleet_serve import site_of
     from agent.fleet.enrolment import invite
     from agent.fleet.home import open_home
     from agent.fleet.tokens import Invitation
 
     opened = open_home(home)
+    check_class(opened, device_class)
     invitation = Invitation(device, device_class, tuple(group))
     life = timedelta(hours=hours)
     invite(out, opened.registry, opened.authority, invitation, site_of(opened), life=life)
@@ -128,7 +151,7 @@ def devices(home: Home, as_json: AsJson = False) -> None:
     if as_json:
         print_json([_told(record) for record in records])
         return
-    table = Table("device", "class", "groups", "enrolled", "certificate", "")
+    table = Table("device", "class", "groups", "enrolled", "certificate", "standing")
     for record in records:
         day = utc(record.enrolled_ms)
         groups, note = ", ".join(record.groups), "revoked" if record.revoked else ""
@@ -193,17 +216,24 @@ def add_key(
     as_json: AsJson = False,
 ) -> None:
     """Give the controller a release's key, to be wrapped for each device that asks."""
+    from agent.cli.fleet_releases import find_release
     from agent.fleet.home import open_home
     from agent.release.build import read_key
 
-    open_home(home).registry.put_release_key(release, read_key(file))
-    tell({"release": release}, f"{release}: key kept", as_json=as_json)
+    opened = open_home(home)
+    published, _ = find_release(opened, release)
+    opened.registry.put_release_key(release, read_key(file))
+    document = {"release": release, "published": bool(published)}
+    later = [] if published else ["it is not published yet: is the name right?"]
+    tell(document, f"{release}: key kept", *later, as_json=as_json)
 
 
 add_to(app)
 fleet_look.add_to(app)
 fleet_examples.add_to(app)
 app.command()(fleet_serve.serve)
+app.command()(fleet_database.database)
+app.command()(fleet_report.report)
 app.add_typer(fleet_rollout.app)
 
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.output import AsJson, mention, tell, write_file
+from agent.cli.output import AsJson, mention, tell, writable, write_file
 
 if TYPE_CHECKING:
     from agent.fleet.controller import Controller
     from agent.fleet.home import FleetHome
     from agent.fleet.operators import Order, SignedCommand
-    from agent.schema.manifest import ReleaseRef
     from agent.schema.messages import Reply
 
 Home = Annotated[Path, typer.Argument(help="The controller's folder.")]
@@ -24,10 +23,14 @@ Command = Annotated[str, typer.Argument(help="The command.")]
 Issuer = Annotated[str, typer.Option("--as", help="Your name in the policy.")]
 Keys = Annotated[list[Path], typer.Option("--key", help="Private key of an approver; repeatable.")]
 Args = Annotated[str, typer.Option(help="Arguments as a JSON object.")]
-PolicyVersion = Annotated[int, typer.Option(help="Oldest policy a device must have to obey.")]
+PolicyVersion = Annotated[
+    int, typer.Option(help="Oldest policy a device must have to obey.", min=0)
+]
 Counters = Annotated[Path, typer.Option(help="File that keeps your command counters.")]
-Wait = Annotated[float, typer.Option(help="Seconds to wait for the outcome.")]
-Save = Annotated[Path | None, typer.Option(help="Folder for files that come back.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for the outcome.", min=0.1)]
+Save = Annotated[
+    Path | None, typer.Option(callback=writable, help="Folder for files that come back.")
+]
 COUNTERS = Path("~/.local/state/vigil/counters.json")
 _HEARD_WITHIN_S = 10.0
 
@@ -66,6 +69,7 @@ def deploy(  # noqa: PLR0913, PLR0917 - one option each
     as_json: AsJson = False,
 ) -> None:
     """Order devices to install a published release and wait for the outcome."""
+    from agent.cli.fleet_releases import published_release
     from agent.fleet.home import open_home
     from agent.fleet.operators import deploy_order
 
@@ -105,7 +109,12 @@ def sign(  # noqa: PLR0913, PLR0917 - one option each
     cmd: Command,
     issuer: Issuer,
     key: Keys,
-    out: Annotated[Path, typer.Option(help="File to write, for the next approver.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            dir_okay=False, callback=writable, help="File to write, for the next approver."
+        ),
+    ],
     args: Args = "{}",
     policy_version: PolicyVersion = 0,
     counters: Counters = COUNTERS,
@@ -161,23 +170,6 @@ def relay(
     _relay(open_home(home), _read(file), wait, save, as_json=as_json)
 
 
-def published_release(opened: FleetHome, release: str) -> ReleaseRef:
-    """Return a published release by its label, `<class>/<name>/<version>`.
-
-    Raises:
-        ConfigError: It is not published, and so is signed by nobody.
-    """
-    from agent.errors import ConfigError
-    from agent.release.repository import Repository
-
-    published = Repository(opened.repository).releases(release.split("/", 1)[0])
-    wanted = [ref for ref in published if ref.path.startswith(f"models/{release}/")]
-    if not wanted:
-        labels = ", ".join(ref.label for ref in published) or "nothing"
-        raise ConfigError(f"{release}: not published", hint=f"published in its class: {labels}")
-    return wanted[0]
-
-
 def add_to(app: typer.Typer) -> None:
     """Add these commands to `vigil fleet`."""
     for command in (send, deploy, rotate_keys, sign, approve, relay):
@@ -216,13 +208,16 @@ def _exchange(
 
     Raises:
         CommandError: It failed, with the device's code.
+        ConfigError: No device of this fleet would hear it.
         TransferError: No outcome came in time.
     """
     from agent.errors import CommandError
     from agent.fleet.access import DESK
     from agent.fleet.controller import Controller
+    from agent.fleet.operators import addressees
     from agent.schema.messages import ReplyStatus
 
+    addressees(opened.registry, command.audience)  # before waiting for nobody
     kind, _, name = command.audience.partition("/")
     heard = name if kind == "d" else "+"
     controller = Controller(opened.broker(DESK), services=None, devices=heard)
@@ -253,7 +248,8 @@ def _tell(reply: Reply, save: Path | None, replies: Sequence[Reply], *, as_json:
         "file": None,
     }
     # At once: what the device did is to be known also where its file cannot be kept.
-    mention(f"{reply.device}: {reply.cmd} {reply.status.value} {data or ''}", as_json=as_json)
+    told = f"{reply.device}: {reply.cmd} {reply.status.value} {json.dumps(data) if data else ''}"
+    mention(told.rstrip(), as_json=as_json)
     lines = list[str]()
     parts = [one.data["attachment"] for one in replies if "attachment" in one.data]
     if parts and save is None:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-console = Console(highlight=False)
+from agent.cli.output import AsJson, tell
 
 
 def examples_key(
     file: Annotated[Path, typer.Argument(help="File to write the private key to.")],
+    as_json: AsJson = False,
 ) -> None:
     """Make the key that devices seal examples to; prints its public half for their configuration."""
     import base64
@@ -23,8 +23,13 @@ def examples_key(
     if file.exists():
         raise ConfigError(f"{file}: is there already", hint="name a new file")
     key = FileKey.create(file)
-    console.print(f"{file}: keep it from everybody who may not see the pictures; on the devices:")
-    typer.echo(f"examples: {{key: {base64.b64encode(key.public_bytes).decode()}}}")
+    public = base64.b64encode(key.public_bytes).decode()
+    tell(
+        {"private": str(file), "public": public},
+        f"{file}: keep it from everybody who may not see the pictures; on the devices:",
+        f"examples: {{key: {public}}}",
+        as_json=as_json,
+    )
 
 
 def export_examples(
@@ -32,6 +37,7 @@ def export_examples(
     key: Annotated[Path, typer.Option(help="Private key that `examples-key` made.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     release: Annotated[str, typer.Option(help="Only what this release looked at.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Open examples and write them as a dataset, COCO and YOLO; its labels are the model's own."""
     from collections import Counter
@@ -49,7 +55,11 @@ def export_examples(
     write_dataset(chosen, out)
     reasons = Counter(one.reason.value for one in chosen)
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    console.print(f"{out}: {len(chosen)} pictures ({told}); correct the labels before you train")
+    tell(
+        {"folder": str(out), "pictures": len(chosen), "reasons": dict(reasons)},
+        f"{out}: {len(chosen)} pictures ({told}); correct the labels before you train",
+        as_json=as_json,
+    )
 
 
 def add_to(app: typer.Typer) -> None:

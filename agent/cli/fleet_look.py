@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from agent.cli.output import AsJson, print_json, tell, write_file
+from agent.cli.output import AsJson, print_json, tell, writable, write_file
 
 if TYPE_CHECKING:
     from agent.fleet.controller import Controller
@@ -76,9 +76,10 @@ def show(
     if as_json:
         print_json(told)
         return
-    sheet = Table("", device)
-    for name, value in told.items():
-        sheet.add_row(name, value if isinstance(value, str) else json.dumps(value))
+    sheet = Table("")
+    sheet.add_column(device, overflow="fold")
+    for row in _facts(told):
+        sheet.add_row(*row)
     console.print(sheet)
 
 
@@ -99,7 +100,7 @@ def audit(
     if as_json:
         print_json([asdict(one) for one in story])
         return
-    sheet = Table("when (UTC)", "device", "what", "")
+    sheet = Table("when (UTC)", "device", "what", "detail")
     for one in story:
         when = utc(one.at_ms)
         sheet.add_row(f"{when:%Y-%m-%d %H:%M:%S}", one.device, one.what, one.detail)
@@ -108,39 +109,60 @@ def audit(
 
 def export(
     home: Home,
-    out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    out: Annotated[Path, typer.Option(callback=writable, help="Folder for the tables.")],
     kind: Annotated[str, typer.Option("--format", help="csv or parquet.")] = "csv",
     listen: Listen = 15.0,
     as_json: AsJson = False,
 ) -> None:
     """Listen for a while, and write the states and measurements that came as tables."""
-    from agent.fleet.export import encode, table
+    from agent.fleet.export import encode, require
     from agent.schema.messages import State, Telemetry
 
-    encode({}, kind)  # a format that cannot be written is told before and not after listening
+    require(kind)  # before and not after listening
     came: dict[type[Any], list[Any]] = {State: [], Telemetry: []}
-    with _listening(home) as (_, controller, _view):
-        # Retained states came before anybody could observe them.
-        came[State] += controller.inbox.states()
-        controller.inbox.observe(lambda _, message: came.get(type(message), []).append(message))
+    with _listening(home, hear=lambda message: came.get(type(message), []).append(message)):
         time.sleep(listen)
     written = {}
     for message, name in ((State, "states"), (Telemetry, "telemetry")):
         target = out / f"{name}.{kind}"
-        write_file(target, encode(table(came[message], message), kind))
+        write_file(target, encode(came[message], message, kind))
         written[str(target)] = len(came[message])
     tell(written, *(f"{path}: {rows} rows" for path, rows in written.items()), as_json=as_json)
 
 
+def pace(home: Home, listen: Listen = 15.0, as_json: AsJson = False) -> None:
+    """Listen for a while; show how quick devices that are alike are, for `bench` and `doctor` on a device with --fleet."""
+    from agent.host.clock import wall_ms
+    from agent.schema.document import to_json
+    from agent.schema.pace import PACE_VERSION, STAGES, FleetPaces
+
+    with _listening(home) as (_, _controller, view):
+        time.sleep(listen)
+        found = FleetPaces(v=PACE_VERSION, at_ms=wall_ms(), paces=view.paces())
+    if as_json:
+        typer.echo(to_json(found).decode())
+        return
+    sheet = Table("profile", "release", "variant", "devices", *(f"{one} ms" for one in STAGES))
+    for one in found.paces:
+        times = (
+            f"{one.stages_ms[stage]:.1f}" if stage in one.stages_ms else "" for stage in STAGES
+        )
+        names = map(_plain, (one.profile, one.release, one.variant))
+        sheet.add_row(*names, str(one.devices), *times)
+    console.print(sheet)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these commands to `vigil fleet`."""
-    for command in (watch, show, audit, export):
+    for command in (watch, show, audit, export, pace):
         app.command()(command)
 
 
 @contextlib.contextmanager
-def _listening(home: Path, device: str = "+") -> Iterator[tuple[FleetHome, Controller, FleetView]]:
-    """Hear the fleet, or one device of it, under a name of our own until the block ends."""
+def _listening(
+    home: Path, device: str = "+", hear: Callable[[Any], None] = lambda _: None
+) -> Iterator[tuple[FleetHome, Controller, FleetView]]:
+    """Hear the fleet, or one device of it, under a name of our own until the block ends; `hear` is told every message."""
     from agent.fleet.access import WATCH
     from agent.fleet.controller import Controller
     from agent.fleet.fleet_view import FleetView
@@ -150,6 +172,7 @@ def _listening(home: Path, device: str = "+") -> Iterator[tuple[FleetHome, Contr
     opened.appoint(WATCH)
     controller = Controller(opened.broker(WATCH), None, devices=device, name=WATCH)
     view = FleetView(opened.registry, controller.inbox)
+    controller.inbox.observe(lambda _, message: hear(message))
     controller.start()
     try:
         yield opened, controller, view
@@ -177,7 +200,7 @@ def _screen(looked: dict[str, Any], rows: list[DeviceRow], controller: Controlle
     waves = [
         f"roll-out {one['name']}: {one['standing']}, {one['reason']}" for one in looked["rollouts"]
     ]
-    sheet = Table("device", "groups", "", "release", "fps", "°C", "problem")
+    sheet = Table("device", "groups", "state", "release", "fps", "°C", "problem")
     rows = sorted(rows, key=lambda row: (row.condition.value in _CALM, row.id))
     shown = max(1, console.height - _ROOM - len(waves))
     for row in rows[:shown]:
@@ -194,6 +217,16 @@ def _screen(looked: dict[str, Any], rows: list[DeviceRow], controller: Controlle
 def _plain(text: str) -> str:
     # Devices choose these texts; what a terminal would obey is not shown.
     return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _facts(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a row for each fact, those of a part under its name; what is not so is not mentioned."""
+    for name, value in told.items():
+        facts = value if isinstance(value, dict) else {"": value}
+        for fact, one in facts.items():
+            if one not in (None, "", [], {}):
+                text = one if isinstance(one, str) else json.dumps(one)
+                yield f"{name} {fact}".rstrip(), _plain(text)
 
 
 def _device(opened: FleetHome, controller: Controller, row: DeviceRow) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from agent.cli.fleet_commands import COUNTERS, Counters, Home, Issuer, Keys, PolicyVersion
 from agent.cli.fleet_rollout_tables import device_table, overview, told_of
-from agent.cli.output import AsJson, mention, print_json, tell, write_file
+from agent.cli.output import AsJson, mention, print_json, tell, writable, write_file
 
 if TYPE_CHECKING:
     from agent.fleet.home import FleetHome
@@ -27,7 +27,6 @@ console = Console(highlight=False)
 PlanFile = Annotated[Path, typer.Argument(help="The plan (YAML).")]
 Name = Annotated[str, typer.Argument(help="The plan's name.")]
 Commands = Annotated[Path, typer.Option(help="Folder of the signed commands.")]
-Percent = Annotated[int, typer.Option(min=0, max=100)]
 
 
 @app.command()
@@ -37,7 +36,7 @@ def sign(  # noqa: PLR0913, PLR0917 - one option each
     issuer: Issuer,
     key: Keys,
     out: Annotated[Path, typer.Option(help="Folder to make, for the next approver.")],
-    wave: Annotated[int, typer.Option(help="Only this wave, from 1; 0 for all.")] = 0,
+    wave: Annotated[int, typer.Option(min=0, help="Only this wave, from 1; 0 for all.")] = 0,
     hours: Annotated[
         float, typer.Option(help="How long devices accept the commands.", min=0.1, max=24.0)
     ] = 24.0,
@@ -98,8 +97,12 @@ def simulate(
     home: Home,
     plan: PlanFile,
     takes: Annotated[int, typer.Option(help="Seconds a device takes.", min=1)] = 120,
-    failing: Percent = 0,
-    offline: Percent = 0,
+    failing: Annotated[
+        int, typer.Option(min=0, max=100, help="Percent of the devices that fail.")
+    ] = 0,
+    offline: Annotated[
+        int, typer.Option(min=0, max=100, help="Percent of the devices that are away.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Tell what would happen, if so many percent of the devices failed or were away; nobody is asked."""
@@ -114,7 +117,7 @@ def simulate(
     if as_json:
         print_json([asdict(moment) for moment in story])
         return
-    table = Table("after", "wave", "", f"asked of {len(waves)}", "why")
+    table = Table("after", "wave", "verdict", f"asked of {len(waves)}", "why")
     for one in story:
         table.add_row(f"{one.at_s} s", str(one.wave + 1), one.verdict, str(one.asked), one.reason)
     console.print(table)
@@ -130,7 +133,7 @@ def start(home: Home, plan: PlanFile, commands: Commands, as_json: AsJson = Fals
     opened, read = _open(home), _plan(plan)
     waves, release = _waves(opened, read, plan), _published(opened, read)
     now_ms = wall_ms()
-    given = _commands(commands, release.path, release.sha256, list(waves), now_ms)
+    given = _commands(opened, commands, release.path, release.sha256, list(waves))
     rollout = Rollout(
         read.name, read, release.path, release.sha256, Standing.RUNNING, "begins", now_ms
     )
@@ -145,12 +148,10 @@ def start(home: Home, plan: PlanFile, commands: Commands, as_json: AsJson = Fals
 @app.command()
 def add(home: Home, name: Name, commands: Commands, as_json: AsJson = False) -> None:
     """Give a roll-out further commands, for its next wave or in the place of expired ones."""
-    from agent.host.clock import wall_ms
-
-    store = _store(home)
+    store, opened = _store(home), _open(home)
     rollout = store.rollout(name)
     devices = [row.device for row in store.devices(name)]
-    given = _commands(commands, rollout.path, rollout.sha256, devices, wall_ms())
+    given = _commands(opened, commands, rollout.path, rollout.sha256, devices)
     added = store.add_commands(name, given)
     tell(
         {"name": name, "commands": added},
@@ -181,7 +182,9 @@ def status(
 def report(
     home: Home,
     name: Name,
-    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    out: Annotated[
+        Path, typer.Option(dir_okay=False, callback=writable, help="HTML file to write.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Write a roll-out's report with its curves: one HTML file that needs nothing else."""
@@ -214,11 +217,12 @@ def abort(home: Home, name: Name, as_json: AsJson = False) -> None:
 def _order(home: Path, name: str, order: str, *, as_json: bool) -> None:
     from agent.errors import InUseError
     from agent.fleet.rollout_rules import moved
+    from agent.host.clock import wall_ms
 
     store = _store(home)
     before = store.rollout(name).standing
     after = moved(before, order)
-    if not store.move(name, before, after, f"{order} ordered by a person"):
+    if not store.move(name, before, after, f"{order} ordered by a person", wall_ms()):
         raise InUseError(f"roll-out {name}: it changed at the same moment", hint="look, and repeat")
     tell({"name": name, "standing": after.value}, f"{name}: {after.value}", as_json=as_json)
 
@@ -255,14 +259,21 @@ def _waves(opened: FleetHome, plan: Plan, path: Path) -> dict[str, int]:
 
 
 def _published(opened: FleetHome, plan: Plan) -> ReleaseRef:
-    from agent.cli.fleet_commands import published_release
+    from agent.cli.fleet_releases import published_release
 
     return published_release(opened, plan.release)
 
 
 def _commands(
-    folder: Path, path: str, sha256: str, devices: list[str], now_ms: int
+    opened: FleetHome, folder: Path, path: str, sha256: str, devices: list[str]
 ) -> dict[str, Any]:
-    from agent.fleet.rollout_commands import for_devices, read_commands
+    from agent.cli.fleet_releases import published_policy
+    from agent.fleet.rollout_commands import check_authorised, for_devices, read_commands
+    from agent.host.clock import wall_ms
 
-    return for_devices(read_commands(folder), path, sha256, devices, now_ms // 1000)
+    now_s = wall_ms() // 1000
+    found = for_devices(read_commands(folder), path, sha256, devices, now_s)
+    policy = published_policy(opened)
+    if policy is not None:
+        check_authorised(found, policy, now_s)
+    return found

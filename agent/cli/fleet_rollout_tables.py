@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def overview(store: RolloutStore, chosen: list[Rollout]) -> Table:
     """Return where roll-outs are, a line each."""
-    table = Table("roll-out", "release", "", "waves", "have it", "failed", "devices", "why")
+    table = Table("roll-out", "release", "standing", "waves", "have it", "failed", "devices", "why")
     for one in chosen:
         rows = store.devices(one.name)
         steps = [row.step.value for row in rows]
@@ -32,7 +32,7 @@ def overview(store: RolloutStore, chosen: list[Rollout]) -> Table:
 
 def device_table(rows: list[Row]) -> Table:
     """Return where every device of a roll-out is."""
-    table = Table("device", "wave", "", "why")
+    table = Table("device", "wave", "step", "why")
     for row in rows:
         table.add_row(row.device, str(row.wave + 1), row.step.value, row.code)
     return table

@@ -45,40 +45,50 @@ def serve(
     ] = 0,
 ) -> None:
     """Serve keys, blocks and certificates, let devices enrol, carry out roll-outs, show the fleet; until stopped."""
-    from agent.fleet.access import instance_name
+    from agent.fleet.access import CONTROLLER, instance_name
+    from agent.fleet.home import open_home, place_of
+    from agent.fleet.instance import alone_as
+
+    logging.basicConfig(
+        level="INFO", stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+    place, name = place_of(home), instance_name(instance)
+    with alone_as(name, home / CONTROLLER, place):
+        _upgrade(place)
+        opened = open_home(home)
+        opened.appoint(name)
+        _renew(opened)
+        if embedded_broker:
+            _start_broker(opened)
+        # The embedded broker keeps no sessions; the broker would keep the part of a dead one for it, see Connection.
+        session = None if embedded_broker or instance else opened.session(name)
+        _run(opened, name, session, page_port)
+
+
+def _run(opened: FleetHome, name: str, session: Path | None, page_port: int | None) -> None:
+    """Serve under this name; those with a number share the requests."""
+    from agent.fleet.access import CONTROLLER
     from agent.fleet.blocks import BlockServer
     from agent.fleet.controller import Controller, Services
-    from agent.fleet.home import open_home
     from agent.fleet.keys import KeyService
     from agent.fleet.renewal import RenewalService
     from agent.fleet.rollout_runner import carrying_out
     from agent.release.repository import Repository
 
-    logging.basicConfig(
-        level="INFO", stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
-    opened = open_home(home)
-    name, registry = instance_name(instance), opened.registry
-    opened.appoint(name)
-    _renew(opened)
-    broker = opened.broker(name)
-    if embedded_broker:
-        _start_broker(opened)
-    repository = Repository(opened.repository)
+    repository, registry = Repository(opened.repository), opened.registry
     renewals = RenewalService(registry, opened.authority, opened.life)
     services = Services(KeyService(registry), BlockServer(repository.public), renewals)
-    bulk = opened.bulk_broker(name)
-    session = None if embedded_broker else opened.session(name)  # that broker keeps nothing
-    shared = bool(instance)
+    broker, bulk = opened.broker(name), opened.bulk_broker(name)
+    shared = name != CONTROLLER
     controllers = [Controller(broker, services, session=session, name=name, shared=shared)]
     if bulk is not None:
         controllers.append(Controller(bulk, services, name=name, shared=shared))
-    with _showing(opened, controllers[0], page_port):
+    with _showing(opened, controllers[0], page_port), carrying_out(opened.place, controllers[0]):
         for controller in controllers:
             controller.start()
             controller.hint(repository.timestamp_version)
         console.print(f"serving on {broker.host}:{broker.port}")
-        with _enrolling(opened), carrying_out(opened.place, controllers[0]):
+        with _enrolling(opened, shared=shared):
             _until_stopped(opened)
     for controller in controllers:
         controller.stop()
@@ -101,8 +111,8 @@ def site_of(opened: FleetHome) -> Site:
 
 
 @contextlib.contextmanager
-def _enrolling(opened: FleetHome) -> Iterator[None]:
-    """Let devices enrol over HTTPS, where the fleet has a port for it, until the block ends."""
+def _enrolling(opened: FleetHome, *, shared: bool) -> Iterator[None]:
+    """Let devices enrol over HTTPS, where the fleet has a port for it, until the block ends; several may share the port."""
     from agent.fleet.access_keeper import AccessKeeper
     from agent.fleet.enrolment_service import EnrolmentService
     from agent.fleet.home import BROKER
@@ -116,7 +126,14 @@ def _enrolling(opened: FleetHome) -> Iterator[None]:
     service = EnrolmentService(opened, site_of(opened), keeper.changed)
     own = opened.folder / BROKER
     tls = (str(own / f"{BROKER}.crt"), str(own / f"{BROKER}.key"))
-    server = WebServer(service.application(), config.broker_host, config.enrol_port, tls)
+    server = WebServer(
+        service.application(),
+        config.broker_host,
+        config.enrol_port,
+        tls,
+        "enrolment",
+        shared=shared,
+    )
     thread = threading.Thread(target=keeper.run, args=(stop,), name="vigil-access")
     thread.start()
     console.print(f"devices enrol at https://{config.broker_host}:{server.port}/")
@@ -155,6 +172,17 @@ def _showing(opened: FleetHome, controller: Controller, port: int | None) -> Ite
         store.close()
 
 
+def _upgrade(place: Path | str) -> None:
+    logging.getLogger("alembic").setLevel("WARNING")  # it tells of all that it loads
+    from agent.fleet.database_upgrade import upgrade
+    from agent.fleet.tables import SCHEMA
+
+    done = upgrade(place)
+    if done.outdated:
+        copy = f"; as it was: {done.backup}" if done.backup else ""
+        console.print(f"database: upgraded from {done.found} to {SCHEMA}{copy}")
+
+
 def _start_broker(opened: FleetHome) -> None:
     from agent.fleet.access import CONTROLLER
     from agent.fleet.broker import EmbeddedBroker
@@ -176,8 +204,10 @@ def _renew(opened: FleetHome) -> None:
 
 
 def _until_stopped(opened: FleetHome) -> None:
-    stop = threading.Event()
+    from agent.host.ending import Ending
+
+    ending = Ending()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(_DAY_S):
+        signal.signal(number, lambda *_: ending.ask())
+    while not ending.wait(_DAY_S):
         _renew(opened)

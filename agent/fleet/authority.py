@@ -7,6 +7,7 @@ key lies in `ca.key` (mode 0600) and never leaves the controller's machine.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -29,6 +30,7 @@ CERT_LIFETIME = timedelta(days=365)  # of the broker and the controller
 DEVICE_LIFETIME = timedelta(days=90)  # renewed by the device itself
 _BACKDATE = timedelta(hours=1)  # devices' clocks may be a little behind
 _PEM_LIMIT = 64 * 1024
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class FleetAuthority:
             StorageError: The folder cannot be written.
         """
         if disk.exists(folder / CA_KEY):
-            raise ConfigError(f"{folder / CA_KEY}: an authority is there already")
+            hint = "name another folder; if this one's making was cut off, remove it first"
+            raise ConfigError(f"{folder / CA_KEY}: an authority is there already", hint=hint)
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = _authority_certificate(subject, key)
@@ -107,7 +110,7 @@ class FleetAuthority:
     def server_certificate(self, hosts: Sequence[str]) -> Credentials:
         """Make a key and certificate for the broker, valid for these host names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([_host_name(host) for host in hosts])
+        names = x509.SubjectAlternativeName([host_name(host) for host in hosts])
         certificate = self._leaf(
             hosts[0], key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH, CERT_LIFETIME, names
         )
@@ -215,10 +218,19 @@ def _usage(*, is_authority: bool) -> x509.KeyUsage:
     )
 
 
-def _host_name(host: str) -> x509.GeneralName:
+def host_name(host: str) -> x509.GeneralName:
+    """Return a broker's name or address as certificates have it.
+
+    Raises:
+        ConfigError: It is neither.
+    """
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _HOST.fullmatch(host):
+            message = f"broker's host: expected a name or an address, found {host[:80]!r}"
+            hint = "letters, digits, dots and hyphens, at most 64; others as punycode (xn--…)"
+            raise ConfigError(message, hint=hint) from None
         return x509.DNSName(host)
 
 

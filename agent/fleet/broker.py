@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from amqtt.session import Session
 from agent.errors import TransferError
 from agent.fleet.authority import FleetAuthority
 from agent.fleet.broker_rules import Members
+from agent.host.ports import free_port
 from agent.schema.topics import DEFAULT_PREFIX
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class EmbeddedBroker:
         cert, key = credentials.write(folder, "broker")
         ca = folder / "ca.crt"
         ca.write_bytes(authority.ca_pem)
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._config: dict[str, Any] = {
             "listeners": {
                 "default": {
@@ -141,10 +141,3 @@ def _finish(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     loop.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agent.errors import StorageError
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.document import trusted_json
 from agent.schema.values import Counter, Identifier, Positive, Struct
@@ -77,4 +78,7 @@ def read_terms(bundle: Path, disk: Disk = REAL_DISK) -> Terms:
         StorageError: There is none.
     """
     path = bundle / INVITATION
+    if not disk.exists(path):
+        hint = "name the folder that `vigil fleet enrol-token` made"
+        raise StorageError(f"{bundle}: no invitation.json", code="storage.missing", hint=hint)
     return trusted_json(disk.read(path, DOCUMENT_LIMIT), Terms, str(path))

@@ -1,21 +1,21 @@
 """The controller's connection to the broker: MQTT 5 where the broker speaks it, else 3.1.1.
 
 With a session of its own the broker keeps what devices say while the controller is away, so that nothing of QoS 1 is
-lost. One process at a time has it; a further one on the same folder connects without, as do people's desks.
+lost. Desks connect without, and so do controllers that share the requests: the broker would go on giving one that died
+its part of them.
 """
 
 from __future__ import annotations
 
-import fcntl
+import functools
 import logging
 import secrets
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -23,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.errors import ConfigError, TransferError
+from agent.fleet.inbox import Acknowledge
 from agent.schema.config import BrokerConfig, TlsConfig
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,10 @@ _VERSIONS = {
     "3.1.1": (MQTTProtocolVersion.MQTTv311,),
 }
 _RETRY_S = (1, 30)
+_ASK_AGAIN_S = 5.0
 _SESSION_S = 24 * 3600
 
-Receive = Callable[[str, bytes], None]
+Receive = Callable[[str, bytes, Acknowledge], None]
 
 
 class Connection:
@@ -44,9 +46,10 @@ class Connection:
     Args:
         broker: Where, and with which certificate.
         filters: Topic filters to subscribe to, with their QoS, at every connection.
-        receive: Called with topic and payload in the network thread.
+        receive: Called with topic, payload and what acknowledges the message to the broker, in the network thread. What
+            is never acknowledged comes again at the session's next connection.
         name: Common name of our certificate; brokers may insist that the client id begins with it.
-        session: File that holds the session's id; none is kept without it, or while another process has it.
+        session: File that holds the session's id; none is kept without it.
     """
 
     def __init__(
@@ -58,8 +61,8 @@ class Connection:
         session: Path | None = None,
     ) -> None:
         self._broker = broker
-        self._session = None if session is None else _Session.take(session)
-        kept = self._session.id if self._session is not None else secrets.token_hex(4)
+        self._session = session is not None
+        kept = secrets.token_hex(4) if session is None else _session_id(session)
         self._client_id = f"{name}-{kept}"
         self._filters = list(filters)
         self._receive = receive
@@ -67,6 +70,8 @@ class Connection:
         self._refused = threading.Event()
         self._reason = ""
         self._client: paho.Client | None = None
+        self._asking: threading.Timer | None = None
+        self._number = 0  # of the connection, from the first on
 
     def open(self, timeout_s: float) -> None:
         """Connect and subscribe; later losses are repaired without being asked.
@@ -93,15 +98,10 @@ class Connection:
         return self._subscribed.is_set()
 
     def close(self) -> None:
-        """Disconnect and let another process have the session; idempotent."""
-        self._drop()
-        if self._session is not None:
-            self._session.file.close()
-            self._session = None
-
-    def _drop(self) -> None:
+        """Disconnect; idempotent."""
         client, self._client = self._client, None
         self._subscribed.clear()
+        self._stop_asking()
         if client is not None:
             client.disconnect()
             client.loop_stop()
@@ -120,11 +120,11 @@ class Connection:
         except OSError as error:
             self._reason = str(error)
             return False
-        client.loop_start()
         self._client = client
+        client.loop_start()
         if self._await_subscription(timeout_s):
             return True
-        self._drop()
+        self.close()
         return False
 
     def _await_subscription(self, timeout_s: float) -> bool:
@@ -154,6 +154,7 @@ class Connection:
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=version,
+            manual_ack=True,
             clean_session=None if version is MQTTProtocolVersion.MQTTv5 else not self._session,
         )
         if self._broker.tls is not None:
@@ -172,13 +173,32 @@ class Connection:
         if reason.is_failure:
             self._refuse(f"connection refused: {reason}")
         else:
-            client.subscribe(self._filters)
+            self._number += 1
+            self._ask(client)
+
+    def _ask(self, client: paho.Client) -> None:
+        """Subscribe, and again until all is granted: a cluster refuses while it elects its leaders."""
+        client.subscribe(self._filters)
+        self._stop_asking()
+        self._asking = threading.Timer(_ASK_AGAIN_S, self._ask_again, [client])
+        self._asking.daemon = True
+        self._asking.start()
+
+    def _ask_again(self, client: paho.Client) -> None:
+        if client is self._client and client.is_connected() and not self.connected:
+            log.warning("not subscribed: %s; asking again", self._reason or "the broker is silent")
+            self._ask(client)
+
+    def _stop_asking(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, codes: Any, _p: Any) -> None:
         if any(code.is_failure for code in codes):
             self._refuse("the broker forbids the controller's subscriptions")
-        else:
-            self._subscribed.set()
+            return
+        self._stop_asking()
+        self._subscribed.set()
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _p: Any) -> None:
         if self._subscribed.is_set():
@@ -187,43 +207,34 @@ class Connection:
             self._refuse(f"connection closed: {reason}")
         self._subscribed.clear()
 
-    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        self._receive(message.topic, bytes(message.payload))
+    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        acknowledge = functools.partial(
+            self._acknowledge, client, self._number, message.mid, message.qos
+        )
+        self._receive(message.topic, bytes(message.payload), acknowledge)
+
+    def _acknowledge(self, client: paho.Client, number: int, mid: int, qos: int) -> None:
+        # On a later connection the same id may be that of another message.
+        if number == self._number:
+            client.ack(mid, qos)
 
     def _refuse(self, reason: str) -> None:
         self._reason = reason
         self._refused.set()
 
 
-@dataclass
-class _Session:
-    """A session that this process has for itself as long as the file is open."""
-
-    id: str
-    file: IO[str]
-
-    @classmethod
-    def take(cls, path: Path) -> _Session | None:
-        """Return the session of `path`, None while another process has it."""
-        try:
-            file = path.open("a+", encoding="ascii")
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            log.warning(
-                "%s: another controller has it; what is said while we are away is lost", path
-            )
-            return None
-        file.seek(0)
-        kept = file.read(64)
-        if not kept:
-            kept = secrets.token_hex(4)
-            file.write(kept)
-            file.flush()
-        return cls(kept, file)
+def _session_id(path: Path) -> str:
+    """Return the id that is kept in `path`, which is made where it is missing."""
+    try:
+        with path.open("a+", encoding="ascii") as file:
+            file.seek(0)
+            kept = file.read(64)
+            if not kept:
+                kept = secrets.token_hex(4)
+                file.write(kept)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    return kept
 
 
 def client_context(tls: TlsConfig) -> ssl.SSLContext:

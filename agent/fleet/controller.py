@@ -13,16 +13,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import CommandError, VigilError
+from agent.errors import VigilError
 from agent.fleet import blocks as block_service
 from agent.fleet import keys as key_service
 from agent.fleet import renewal
 from agent.fleet.access import CONTROLLER, DESK
 from agent.fleet.blocks import BlockServer
 from agent.fleet.connection import Connection
-from agent.fleet.inbox import KINDS, Inbox
+from agent.fleet.inbox import KINDS, Acknowledge, Inbox
 from agent.fleet.keys import KeyService
-from agent.fleet.operators import SignedCommand
+from agent.fleet.operators import SignedCommand, destination
 from agent.fleet.renewal import RenewalService
 from agent.schema.certificates import CertificateReply
 from agent.schema.config import BrokerConfig
@@ -119,10 +119,7 @@ class Controller:
         Raises:
             CommandError: The audience is neither.
         """
-        kind, _, name = command.audience.partition("/")
-        if kind not in {"d", "g"} or not name:
-            message = f"audience: expected d/<device> or g/<group>, found {command.audience[:80]!r}"
-            raise CommandError(message, code="command.audience")
+        kind, name = destination(command.audience)
         self._connection.publish(f"{self._prefix}/{kind}/{name}/cmd", command.envelope)
 
     def ask(self, command: SignedCommand, timeout_s: float = 30.0) -> Reply:
@@ -141,14 +138,14 @@ class Controller:
 
     # network thread --------------------------------------------------------------------------------
 
-    def _receive(self, topic: str, payload: bytes) -> None:
+    def _receive(self, topic: str, payload: bytes, acknowledge: Acknowledge) -> None:
         parsed = parse(topic, self._prefix)
-        if parsed is None:
+        if parsed is not None and parsed.leaf in KINDS:
+            self.inbox.put(parsed, payload, acknowledge)
             return
-        if parsed.leaf in KINDS:
-            self.inbox.put(parsed, payload)
-        elif self._services is not None:
+        if parsed is not None and self._services is not None:
             self._serve(_ROADS[parsed.leaf], self._services, parsed, payload)
+        acknowledge()
 
     def _serve(self, road: _Road, services: Services, topic: ParsedTopic, payload: bytes) -> None:
         if self._places.acquire(blocking=False):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, StorageError
 from agent.fleet.access import BULK_SUFFIX, CONTROLLER
 from agent.fleet.authority import DEVICE_LIFETIME, FleetAuthority, Issued, request_key
 from agent.fleet.bundle import (
@@ -63,10 +63,13 @@ def invite(  # noqa: PLR0913 - who invites whom, where to, for how long
     """Write a new bundle with a token for one device; with a ticket, too, where the site enrols over HTTPS.
 
     Raises:
-        ConfigError: The device's name is taken by the fleet itself.
+        ConfigError: The device's name is taken by the fleet itself, or the bundle by an earlier invitation.
         StorageError: The bundle or the registry cannot be written.
     """
     _check_name(invitation.device)
+    if disk.exists(bundle / INVITATION):
+        hint = "name a new folder, or remove this one if nobody needs it any more"
+        raise ConfigError(f"{bundle}: holds an earlier invitation", hint=hint)
     terms = terms_of(invitation, site, secrets.token_urlsafe(24))
     data = to_json(terms)
     trusted_json(data, Terms, "invitation")
@@ -111,6 +114,9 @@ def admit(
         TrustError: The token is not good for this device, or request or key are malformed.
         StorageError: The bundle or the registry cannot be read or written.
     """
+    if not disk.exists(bundle / REQUEST):
+        hint = "run `vigil enroll --bundle` on the device first, and bring the folder back"
+        raise StorageError(f"{bundle}: no request.json", code="storage.missing", hint=hint)
     data = disk.read(bundle / REQUEST, DOCUMENT_LIMIT)
     asked = trusted_json(data, JoinRequest, str(bundle / REQUEST))
     record, issued = admit_request(asked, registry, authority, life)

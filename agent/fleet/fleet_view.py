@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from agent.fleet.candidates import Beside, beside, by_candidate
 from agent.fleet.inbox import Inbox
-from agent.fleet.pace import Pace, slower
+from agent.fleet.pace import Pace, slower, usual
 from agent.fleet.registry import DeviceRecord, Registry
 from agent.host.clock import wall_ms
 from agent.schema.messages import State, Telemetry
+from agent.schema.pace import FleetPace
 from agent.schema.topics import ParsedTopic
 
 FRESH_S = 3.0
@@ -52,7 +54,9 @@ class DeviceRow:
 
     Attributes:
         drift: Which cameras drifted and why, empty for none.
-        slow: In which stage it is slower than others like it (`agent.fleet.pace`), empty for none.
+        slow: In which stage it is slower than others like it (`agent.fleet.pace`), or by its own word than in its past;
+            empty for none.
+        shadow: Its newest shadow run, None while offline.
         fps: Frames a second now, None while offline; `temperature_c` likewise.
         heard_ms: When it was last heard by this controller's clock, Unix milliseconds; 0 for never.
     """
@@ -67,6 +71,7 @@ class DeviceRow:
     drift: str = ""
     slow: str = ""
     problem: str = ""
+    shadow: Beside | None = None
     fps: float | None = None
     temperature_c: float | None = None
     heard_ms: int = 0
@@ -74,7 +79,7 @@ class DeviceRow:
 
 @dataclass(frozen=True)
 class Query:
-    """Which lines, in which order: `show` is a condition, `drifting`, `slow` or `all`; `page` counts from 1."""
+    """Which lines, in which order: `show` is a condition, `drifting`, `slow`, `comparing` or `all`; `page` counts from 1."""
 
     show: str = "all"
     release: str = ""
@@ -83,7 +88,9 @@ class Query:
     page: int = 1
 
 
-SHOWN = frozenset({"all", "drifting", "slow", *(condition.value for condition in Condition)})
+SHOWN = frozenset(
+    {"all", "drifting", "slow", "comparing", *(condition.value for condition in Condition)}
+)
 SORTS: dict[str, Callable[[DeviceRow], Any]] = {
     "id": lambda row: row.id,
     "temperature": lambda row: -(_COLD if row.temperature_c is None else row.temperature_c),
@@ -151,7 +158,11 @@ class FleetView:
     def _look(self) -> list[DeviceRow]:
         rows = [self._row(record) for record in self._registry.devices()]
         slow = slower(self._paces(rows))
-        return [replace(row, slow=slow.get(row.id, "")) for row in rows]
+        return [replace(row, slow=str(slow.get(row.id, row.slow))) for row in rows]
+
+    def paces(self) -> list[FleetPace]:
+        """Return the medians of every kind of board and model that enough devices have."""
+        return usual(self._paces(self.rows()))
 
     def _paces(self, rows: Iterable[DeviceRow]) -> Iterator[Pace]:
         for row in rows:
@@ -203,6 +214,8 @@ def summary(rows: list[DeviceRow]) -> dict[str, Any]:
         "conditions": {one.value: conditions[one.value] for one in Condition},
         "drifting": sum(bool(row.drift) for row in members),
         "slow": sum(bool(row.slow) for row in members),
+        "comparing": sum(_compares(row) for row in members),
+        "candidates": by_candidate(((row.id, row.shadow) for row in members if row.shadow), BARS),
         "groups": _by_group(members),
         "releases": _most(row.release for row in members),
         "agents": _most(row.agent for row in members),
@@ -230,11 +243,17 @@ def _row(
         phase=said.phase.value,
         rung=_short(said.rung),
         drift=_short(drift),
+        slow=_short(said.slow),
         problem=_short(said.problem or said.unproven),
+        shadow=beside(telemetry.shadow) if telemetry and telemetry.shadow else None,
         fps=telemetry.fps if telemetry else None,
         temperature_c=telemetry.temperature_c if telemetry else None,
         heard_ms=heard_ms,
     )
+
+
+def _compares(row: DeviceRow) -> bool:
+    return row.shadow is not None and row.shadow.is_running
 
 
 def _short(text: str) -> str:
@@ -242,7 +261,7 @@ def _short(text: str) -> str:
 
 
 def _fits(row: DeviceRow, query: Query) -> bool:
-    marks = {"drifting": row.drift, "slow": row.slow}
+    marks = {"drifting": row.drift, "slow": row.slow, "comparing": _compares(row)}
     shown = bool(marks.get(query.show)) or query.show in {"all", row.condition.value}
     searched = query.search in row.id or query.search in row.groups
     return shown and searched and query.release in {"", row.release}

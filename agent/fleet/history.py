@@ -9,7 +9,14 @@ from pathlib import Path
 import sqlalchemy as sql
 
 from agent.fleet.database import Database
-from agent.fleet.tables import CERTIFICATES, DEVICES, GRANTS, ROLLOUT_DEVICES, ROLLOUTS
+from agent.fleet.tables import (
+    CERTIFICATES,
+    DEVICES,
+    GRANTS,
+    ROLLOUT_DEVICES,
+    ROLLOUT_MOVES,
+    ROLLOUTS,
+)
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,19 @@ def _begun(database: Database, device: str, since_ms: int, limit: int) -> Iterat
         return
     table = ROLLOUTS.c
     for row in _newest(database, table.started_ms, table.name, "", since_ms, limit):
-        detail = f"{row['name']}: {row['standing']}, {row['reason']}"
-        yield Happening(row["started_ms"], "", "roll-out begun", detail)
+        yield Happening(row["started_ms"], "", "roll-out begun", row["name"])
 
 
-_KINDS = (_enrolled, _certified, _granted, _asked, _settled, _begun)
+def _moved(database: Database, device: str, since_ms: int, limit: int) -> Iterator[Happening]:
+    if device:
+        return
+    table = ROLLOUT_MOVES.c
+    for row in _newest(database, table.at_ms, table.rollout, "", since_ms, limit):
+        detail = f"{row['rollout']}: {row['reason']}"
+        yield Happening(row["at_ms"], "", f"roll-out {row['standing']}", detail)
+
+
+_KINDS = (_enrolled, _certified, _granted, _asked, _settled, _begun, _moved)
 
 
 def _newest(

@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import yaml
@@ -23,7 +24,7 @@ from msgspec.structs import replace
 
 from agent.errors import ConfigError
 from agent.fleet.access import CONTROLLER, CONTROLLERS
-from agent.fleet.authority import CA_CERT, DEVICE_LIFETIME, FleetAuthority
+from agent.fleet.authority import CA_CERT, DEVICE_LIFETIME, FleetAuthority, host_name
 from agent.fleet.mosquitto import (
     BULK,
     MAIN,
@@ -35,15 +36,16 @@ from agent.fleet.mosquitto import (
 from agent.fleet.registry import Registry
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.config import BrokerConfig, Port, TlsConfig
-from agent.schema.document import config_from_yaml
+from agent.schema.document import config_from_tree, config_from_yaml
 from agent.schema.topics import DEFAULT_PREFIX
-from agent.schema.values import Counter, Positive, Struct
+from agent.schema.values import Positive, Struct
 
 FLEET_SCHEMA = 1
 FLEET_FILE, REGISTRY_FILE = "fleet.yaml", "fleet.db"
 AUTHORITY, BROKER = "ca", "broker"
 MOSQUITTO_STATE = "data"
 _LIMIT = 64 * 1024
+_KEEPALIVE_S = 10  # the broker hands a controller's share on after one and a half of it
 
 
 class FleetPageConfig(Struct):
@@ -76,11 +78,11 @@ class FleetConfig(Struct):
 
     schema: int
     broker_host: str
-    broker_port: Positive
+    broker_port: Annotated[int, msgspec.Meta(gt=0, le=65535)]
     repository: str
     prefix: str = DEFAULT_PREFIX
-    bulk_port: Counter = 0
-    enrol_port: Counter = 0
+    bulk_port: Port = 0
+    enrol_port: Port = 0
     certificate_days: Positive = DEVICE_LIFETIME.days
     database: str = ""
     page: FleetPageConfig | None = None
@@ -110,7 +112,11 @@ class FleetHome:
         )
         config = self.config
         return BrokerConfig(
-            host=config.broker_host, port=config.broker_port, prefix=config.prefix, tls=tls
+            host=config.broker_host,
+            port=config.broker_port,
+            prefix=config.prefix,
+            keepalive_s=_KEEPALIVE_S,
+            tls=tls,
         )
 
     def session(self, name: str = CONTROLLER) -> Path:
@@ -165,14 +171,21 @@ def create_home(
         disk: Where to write.
 
     Raises:
-        ConfigError: The folder has a fleet already.
+        ConfigError: The folder has a fleet already, or a value is not possible; nothing was made.
         StorageError: It cannot be written.
     """
     if disk.exists(folder / FLEET_FILE):
-        raise ConfigError(f"{folder}: a fleet is there already")
-    disk.make_dirs(folder)
-    authority = FleetAuthority.create(folder / AUTHORITY, disk=disk)
+        hint = "use it, or name another folder"
+        raise ConfigError(f"{folder}: a fleet is there already", hint=hint)
+    # What may be wrong is looked at before anything is made: names, numbers, a database that is elsewhere.
     names = [config.broker_host, *hosts]
+    for name in names:
+        host_name(name)
+    config_from_tree(msgspec.to_builtins(config), FleetConfig, FLEET_FILE)
+    if not config.database:
+        disk.make_dirs(folder)
+    registry = _registry(folder, config)
+    authority = FleetAuthority.create(folder / AUTHORITY, disk=disk)
     broker = folder / BROKER
     authority.server_certificate(names).write(broker, BROKER, disk)
     for name in CONTROLLERS:
@@ -187,9 +200,11 @@ def create_home(
     if config.bulk_port:
         bulk = mosquitto_configuration(place, config.bulk_port, config.broker_host, name=BULK)
         disk.write_atomic(broker / f"{BULK}.conf", bulk.encode(), mode=0o644)
-    home = FleetHome(folder, config, authority, _registry(folder, config))
+    home = FleetHome(folder, config, authority, registry)
     home.write_access(disk)
-    text = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False)
+    # A section that is not there is not mentioned: people add it as the guides have it.
+    said = {name: value for name, value in msgspec.to_builtins(config).items() if value is not None}
+    text = yaml.safe_dump(said, sort_keys=False)
     disk.write_atomic(folder / FLEET_FILE, text.encode(), mode=0o644)
     return home
 
@@ -201,16 +216,19 @@ def open_home(folder: Path, disk: Disk = REAL_DISK) -> FleetHome:
         ConfigError: There is no fleet, or a file of it is not what it should be.
         StorageError: A file cannot be read.
     """
-    path = folder / FLEET_FILE
-    if not disk.exists(path):
-        raise ConfigError(f"{path}: not there", hint="make a fleet with `vigil fleet init`")
-    config = config_from_yaml(
-        disk.read(path, _LIMIT).decode(errors="replace"), FleetConfig, str(path)
-    )
-    if config.schema != FLEET_SCHEMA:
-        raise ConfigError(f"{path}: at $.schema: expected {FLEET_SCHEMA}, found {config.schema}")
+    config = _read_config(folder, disk)
     authority = FleetAuthority.load(folder / AUTHORITY, disk)
     return FleetHome(folder, config, authority, _registry(folder, config))
+
+
+def place_of(folder: Path, disk: Disk = REAL_DISK) -> Path | str:
+    """Return where the database of a controller's folder is, without opening it.
+
+    Raises:
+        ConfigError: There is no fleet.
+        StorageError: A file cannot be read.
+    """
+    return _place(folder, _read_config(folder, disk))
 
 
 def members_of(registry: Registry) -> Callable[[str], AbstractSet[str] | None]:
@@ -221,6 +239,17 @@ def members_of(registry: Registry) -> Callable[[str], AbstractSet[str] | None]:
         return None if record is None or record.revoked else frozenset(record.groups)
 
     return members
+
+
+def _read_config(folder: Path, disk: Disk) -> FleetConfig:
+    path = folder / FLEET_FILE
+    if not disk.exists(path):
+        raise ConfigError(f"{path}: not there", hint="make a fleet with `vigil fleet init`")
+    text = disk.read(path, _LIMIT).decode(errors="replace")
+    config = config_from_yaml(text, FleetConfig, str(path))
+    if config.schema != FLEET_SCHEMA:
+        raise ConfigError(f"{path}: at $.schema: expected {FLEET_SCHEMA}, found {config.schema}")
+    return config
 
 
 def _place(folder: Path, config: FleetConfig) -> Path | str:

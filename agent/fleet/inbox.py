@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from agent.errors import TransferError
@@ -37,6 +37,8 @@ KINDS: dict[str, type[Any]] = {
     "drift": DriftNotice,
 }
 Observer = Callable[[ParsedTopic, Any], None]
+Acknowledge = Callable[[], None]
+Keeper = Callable[[Reply, Acknowledge], None]
 _FINAL = {ReplyStatus.SUCCEEDED, ReplyStatus.FAILED}
 _REMEMBERED_COMMANDS = 10_000
 _MESSAGE_LIMIT = 256 * 1024  # bytes
@@ -50,27 +52,44 @@ class Inbox:
         self._latest: dict[tuple[str, str], Any] = {}
         self._replies: OrderedDict[str, list[Reply]] = OrderedDict()
         self._observers: list[Observer] = []
+        self._keeper: Keeper = _acknowledge_at_once
 
     def observe(self, observer: Observer) -> None:
         """Call `observer(topic, message)` for every message, in the network thread: be quick."""
         self._observers.append(observer)
 
-    def put(self, topic: ParsedTopic, payload: bytes) -> None:
-        """Take in one message of a device; malformed ones are dropped."""
+    def keep_replies(self, keeper: Keeper) -> None:
+        """Leave it to `keeper` to acknowledge each reply, once it is kept; called in the network thread: be quick."""
+        self._keeper = keeper
+
+    def put(
+        self, topic: ParsedTopic, payload: bytes, acknowledge: Acknowledge = lambda: None
+    ) -> None:
+        """Take in one message of a device, and acknowledge it; malformed ones are dropped."""
+        message = self._read(topic, payload)
+        if message is not None:
+            self._keep(topic, message)
+            for observer in self._observers:
+                observer(topic, message)
+        if isinstance(message, Reply):
+            self._keeper(message, acknowledge)
+        else:
+            acknowledge()
+
+    def _read(self, topic: ParsedTopic, payload: bytes) -> Any:
+        """Return a message, None where it is none of this device's."""
         if len(payload) > _MESSAGE_LIMIT:
             log.warning("%s of %s dropped: too long", topic.leaf, topic.device)
-            return
+            return None
         try:
             message = parse_json(payload, KINDS[topic.leaf])
         except Malformed as error:
             log.warning("%s of %s dropped: %s", topic.leaf, topic.device, error)
-            return
+            return None
         if message.device != topic.device:
             log.warning("%s of %s dropped: it names another device", topic.leaf, topic.device)
-            return
-        self._keep(topic, message)
-        for observer in self._observers:
-            observer(topic, message)
+            return None
+        return message
 
     def state(self, device: str) -> State | None:
         """Return the device's latest state, None before its first."""
@@ -92,6 +111,22 @@ class Inbox:
         """Return the replies to a command so far, in order of arrival."""
         with self._changed:
             return list(self._replies.get(command, ()))
+
+    def take_replies(self, command: str) -> list[Reply]:
+        """Return the replies to a command so far, in order of arrival, and forget them."""
+        with self._changed:
+            return self._replies.pop(command, [])
+
+    def wait_states(self, devices: Collection[str], timeout_s: float) -> bool:
+        """Wait until every one of these devices has a state; return whether that came true in time."""
+        waiting = list(devices)
+
+        def all_here() -> bool | None:
+            while waiting and (waiting[-1], "state") in self._latest:
+                waiting.pop()
+            return not waiting or None
+
+        return self._wait(all_here, timeout_s) or False
 
     def wait_reply(self, command: str, timeout_s: float, device: str = "") -> Reply:
         """Wait until a command has succeeded or failed and return that reply.
@@ -119,7 +154,10 @@ class Inbox:
         if found is None:
             seen = ", ".join(reply.status.value for reply in self.replies(command)) or "no reply"
             message = f"command {command}: expected an end within {timeout_s:.0f} s, found {seen}"
-            raise TransferError(message, code="transfer.timeout")
+            hint = (
+                "is the device on, and connected? ask `vigil fleet show`; a longer --wait may help"
+            )
+            raise TransferError(message, code="transfer.timeout", hint=hint)
         return found
 
     def wait_state(self, device: str, wanted: Callable[[State], bool], timeout_s: float) -> State:
@@ -157,3 +195,7 @@ class Inbox:
             elif topic.leaf in {"state", "telemetry"}:
                 self._latest[(topic.device, topic.leaf)] = message
             self._changed.notify_all()
+
+
+def _acknowledge_at_once(_reply: Reply, acknowledge: Acknowledge) -> None:
+    acknowledge()

@@ -7,6 +7,7 @@ groups or were revoked. A revoked device that is connected may do nothing more; 
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ MAIN, BULK = "mosquitto", "mosquitto-bulk"
 REVOKED = "revoked.pem"
 _CONFIGURATION = """\
 # mosquitto for a Vigil fleet.
-pid_file {folder}/{name}.pid
+{user}pid_file {folder}/{name}.pid
 listener {port} {host}
 cafile {folder}/ca.crt
 certfile {folder}/broker.crt
@@ -55,10 +56,10 @@ def mosquitto_configuration(
     state: Path | None = None,
     name: str = MAIN,
 ) -> str:
-    """Return `mosquitto.conf`.
+    """Return `mosquitto.conf`, for the present user: started by root, mosquitto becomes that user to read its files.
 
     Args:
-        folder: Has ca.crt, broker.crt, broker.key, revoked.pem and acl, readable by mosquitto's user.
+        folder: Has ca.crt, broker.crt, broker.key, revoked.pem and acl, readable by the present user.
         port: To listen on.
         host: Address to listen on.
         state: Folder for sessions and retained messages; none are kept without it.
@@ -66,7 +67,13 @@ def mosquitto_configuration(
     """
     kept = f"persistence true\npersistence_location {state}/\n" if state is not None else ""
     return _CONFIGURATION.format(
-        folder=folder, port=port, host=host, persistence=kept, name=name, revoked=REVOKED
+        user=_present_user(),
+        folder=folder,
+        port=port,
+        host=host,
+        persistence=kept,
+        name=name,
+        revoked=REVOKED,
     )
 
 
@@ -99,6 +106,13 @@ def reload(folder: Path) -> bool:
     """Have the mosquittos of `folder` read their files again; return whether any runs on this machine as this user."""
     told = [_reload(folder / f"{name}.pid") for name in (MAIN, BULK)]
     return any(told)
+
+
+def _present_user() -> str:
+    try:
+        return f"user {pwd.getpwuid(os.geteuid()).pw_name}\n"
+    except KeyError:  # in a container: a number without a name, and never root
+        return ""
 
 
 def _reload(pid_file: Path) -> bool:

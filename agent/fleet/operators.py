@@ -17,6 +17,7 @@ from typing import Any
 from securesystemslib.signer import Signer
 
 from agent.errors import CommandError, ConfigError
+from agent.fleet.registry import Registry
 from agent.host.clock import wall_ms
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.document import Malformed, parse_json, to_json, trusted_json
@@ -58,6 +59,36 @@ def deploy_order(release: ReleaseRef, audience: str) -> Order:
     return Order("deploy", {"release": release.path, "sha256": release.sha256}, audience)
 
 
+def destination(audience: str) -> tuple[str, str]:
+    """Return `d` or `g` and the name of the device or the group.
+
+    Raises:
+        CommandError: The audience is neither.
+    """
+    kind, _, name = audience.partition("/")
+    if kind not in {"d", "g"} or not name:
+        message = f"audience: expected d/<device> or g/<group>, found {audience[:80]!r}"
+        raise CommandError(message, code="command.audience")
+    return kind, name
+
+
+def addressees(registry: Registry, audience: str) -> list[str]:
+    """Return the registered devices that a command reaches.
+
+    Raises:
+        CommandError: The audience is neither a device nor a group.
+        ConfigError: It is no device of this fleet, or a group without any.
+    """
+    kind, name = destination(audience)
+    devices = [record for record in registry.devices() if not record.revoked]
+    found = [one.id for one in devices if name in ([one.id] if kind == "d" else one.groups)]
+    if not found:
+        message = f"{audience}: no such device" if kind == "d" else f"{audience}: no device in it"
+        hint = "see `vigil fleet devices`; those that are revoked do not count"
+        raise ConfigError(message, code="fleet.unknown_device", hint=hint)
+    return found
+
+
 class CommandDesk:
     """Numbers and signs commands; the counters of its issuers survive in the file `counters`.
 
@@ -86,9 +117,10 @@ class CommandDesk:
             life_s: Seconds after which the command is void.
 
         Raises:
-            CommandError: It does not fit the format or is too long.
+            CommandError: It does not fit the format, is too long, or is for nobody.
             StorageError: The counter cannot be kept; nothing was signed.
         """
+        destination(order.audience)
         now_ms = wall_ms()
         body = CommandBody(
             v=MESSAGE_VERSION,

@@ -1,16 +1,14 @@
-"""Which devices are slower than others like them: medians over the same kind of board and the same model. Pure."""
+"""How quick devices that are alike are, and which are slower: medians over the same kind of board and model. Pure."""
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.schema.pace import SLOW, FleetPace, medians, slowest
+
 LEAST_DEVICES = 3
-SLOW = 1.5
-_LEAST_MS = 2.0
-_STAGES = ("decode", "pre", "infer", "post", "publish")
 
 
 @dataclass(frozen=True)
@@ -22,36 +20,60 @@ class Pace:
     stages_ms: Mapping[str, float]
 
 
-def slower(paces: Iterable[Pace]) -> dict[str, str]:
-    """Return by device the stage in which it is slowest beside its peers, as words; only devices that are slow.
+@dataclass(frozen=True)
+class Slow:
+    """The stage in which a device is slowest beside its peers: milliseconds, their median, and how many they are."""
+
+    stage: str
+    ms: float
+    usual_ms: float
+    alike: int
+
+    @property
+    def times(self) -> float:
+        """How many times the median it takes."""
+        return self.ms / self.usual_ms
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.ms:.0f} ms, {self.times:.1f} times the median of {self.alike} alike"
+
+
+def slower(paces: Iterable[Pace]) -> dict[str, Slow]:
+    """Return by device the stage in which it is slowest beside its peers; only devices that are slow.
 
     Slow is `SLOW` times the median of at least `LEAST_DEVICES` devices, itself among them, and 2 ms more.
     """
-    kinds: dict[tuple[str, str, str], list[Pace]] = defaultdict(list)
-    for pace in paces:
-        kinds[pace.kind].append(pace)
     found = {}
-    for peers in kinds.values():
-        if len(peers) < LEAST_DEVICES:
-            continue
-        usual = {stage: _median(stage, peers) for stage in _STAGES}
+    for peers in _kinds(paces):
+        usual_ms = medians((pace.stages_ms for pace in peers), LEAST_DEVICES)
         for pace in peers:
-            worst = max(_STAGES, key=lambda stage: _ratio(pace, stage, usual[stage]))
-            ratio = _ratio(pace, worst, usual[worst])
-            if ratio >= SLOW:
-                ms = pace.stages_ms[worst]
-                found[pace.device] = (
-                    f"{worst} {ms:.0f} ms, {ratio:.1f} times the median of {len(peers)} alike"
-                )
+            stage, times = slowest(pace.stages_ms, usual_ms)
+            if times >= SLOW:
+                ms = pace.stages_ms[stage]
+                found[pace.device] = Slow(stage, ms, usual_ms[stage], len(peers))
     return found
 
 
-def _median(stage: str, peers: Iterable[Pace]) -> float:
-    known = [pace.stages_ms[stage] for pace in peers if stage in pace.stages_ms]
-    return statistics.median(known) if len(known) >= LEAST_DEVICES else 0.0
+def usual(paces: Iterable[Pace]) -> list[FleetPace]:
+    """Return the medians of every kind of which there are `LEAST_DEVICES` devices."""
+    found = []
+    for peers in _kinds(paces):
+        profile, release, variant = peers[0].kind
+        stages_ms = medians((one.stages_ms for one in peers), LEAST_DEVICES)
+        found.append(
+            FleetPace(
+                profile=profile,
+                release=release,
+                variant=variant,
+                devices=len(peers),
+                stages_ms=stages_ms,
+            )
+        )
+    return found
 
 
-def _ratio(pace: Pace, stage: str, usual_ms: float) -> float:
-    """Return how many times the usual a stage takes; 0 where that says nothing."""
-    ms = pace.stages_ms.get(stage, 0.0)
-    return ms / usual_ms if usual_ms > 0 and ms - usual_ms >= _LEAST_MS else 0.0
+def _kinds(paces: Iterable[Pace]) -> Iterator[Sequence[Pace]]:
+    kinds: dict[tuple[str, str, str], list[Pace]] = defaultdict(list)
+    for pace in paces:
+        kinds[pace.kind].append(pace)
+    return (peers for _, peers in sorted(kinds.items()) if len(peers) >= LEAST_DEVICES)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from securesystemslib.signer import Signer
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, TrustError
 from agent.fleet.operators import (
     CommandDesk,
     SignedCommand,
@@ -22,8 +22,9 @@ from agent.fleet.operators import (
 )
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.manifest import ReleaseRef
-from agent.schema.messages import COMMAND_MAX_BYTES, CommandBody, DeployArgs
+from agent.schema.messages import COMMAND_MAX_BYTES, CommandBody, DeployArgs, Policy
 from agent.schema.values import TargetPath
+from agent.trust.policy import Situation, authorise
 
 SUFFIX = ".command"
 
@@ -119,6 +120,22 @@ def for_devices(
             )
         found[device] = command
     return found
+
+
+def check_authorised(commands: Mapping[str, SignedCommand], policy: Policy, now_s: int) -> None:
+    """Refuse what every device would refuse by this policy: a roll-out halts by it, and its name is gone.
+
+    Raises:
+        ConfigError: Too few people approved, or some who may not; with the code that a device would answer.
+    """
+    for device, command in commands.items():
+        seen = Situation(device, frozenset(), now_s, lambda _: 0, lambda _: False)
+        try:
+            authorise(command.envelope, policy, seen)
+        except TrustError as error:
+            message = f"the command for {device}: {error.message}; every device would refuse it"
+            hint = "who may, and how many must, stands in the policy: `vigil fleet rollout approve`"
+            raise ConfigError(message, code=error.code, hint=hint) from error
 
 
 def expiry_s(command: SignedCommand) -> int:

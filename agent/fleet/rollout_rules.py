@@ -85,14 +85,17 @@ def decide(plan: Plan, devices: Sequence[Progress], now_ms: int) -> Decision:
     return decide_next(plan, Tally(len(plan.waves), devices), now_ms)
 
 
-def decide_next(plan: Plan, tally: Tally, now_ms: int, *, connected: bool = True) -> Decision:
-    """Decide the same for devices that are counted already; nobody is asked while we are not `connected`.
+def decide_next(plan: Plan, tally: Tally, now_ms: int, deaf_ms: int = 0) -> Decision:
+    """Decide the same for devices that are counted already.
+
+    Whoever was not connected, last at `deaf_ms` (Unix milliseconds), cannot tell who was silent before.
 
     Failures are looked at first, in all waves: nobody is asked in the same breath in which it halts.
     """
     waves = tally.waves
-    for wave in waves:
-        wave.age(now_ms - plan.answer_within_s * 1000)
+    asked_before_ms = now_ms - plan.answer_within_s * 1000
+    for wave in waves if asked_before_ms >= deaf_ms else ():
+        wave.age(asked_before_ms)
     halt = _halt(plan, waves)
     if halt is not None:
         return halt
@@ -101,7 +104,7 @@ def decide_next(plan: Plan, tally: Tally, now_ms: int, *, connected: bool = True
         return Decision(Verdict.DONE, len(waves) - 1, reason)
     current, gate = _front(plan, waves, now_ms)
     opened = waves[: current + 1]
-    send = tuple(device for wave in opened for device in wave.ready) if connected else ()
+    send = tuple(device for wave in opened for device in wave.ready)
     if send and not _in_window(plan, now_ms):
         return Decision(Verdict.WAIT, current, f"{len(send)} wait for the maintenance window")
     if send:
@@ -148,9 +151,9 @@ def _in_window(plan: Plan, now_ms: int) -> bool:
 
 
 def _why_wait(opened: Sequence[WaveTally]) -> str:
-    """Return why devices of the open waves were not asked; those that are ready are so behind a lost connection."""
+    """Return why devices of the open waves were not asked."""
     unsigned = sum(len(wave.unsigned) for wave in opened)
-    offline = sum(len(wave.offline) + len(wave.ready) for wave in opened)
+    offline = sum(len(wave.offline) for wave in opened)
     parts = []
     if unsigned:
         parts.append(f"{unsigned} have no command that is still valid: sign and `rollout add`")

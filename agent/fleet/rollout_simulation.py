@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.fleet.rollout_plan import WHOLE, Plan
-from agent.fleet.rollout_rules import Verdict, decide
-from agent.fleet.rollout_tally import Progress, Step
+from agent.fleet.rollout_rules import Verdict, decide_next
+from agent.fleet.rollout_tally import Progress, Step, Tally
 
-_LONGEST_MS = 60 * 24 * 3600 * 1000
+_DAY_MS = 24 * 3600 * 1000
 _TICK_MS = 60_000
 
 
@@ -45,38 +46,39 @@ def simulate(
         assumed: How devices behave; which of them fail or are away follows from their names.
         start_ms: When it is started, which matters for the maintenance window.
     """
-    devices = [
-        Progress(name, wave, online=not _hit(name, "offline", assumed.offline_percent))
-        for name, wave in waves.items()
-    ]
+    tally = Tally(
+        len(plan.waves),
+        (
+            Progress(name, wave, online=not _hit(name, "offline", assumed.offline_percent))
+            for name, wave in waves.items()
+        ),
+    )
+    at_work: deque[Progress] = deque()
     story: list[Moment] = []
-    now_ms = start_ms
-    while now_ms - start_ms < _LONGEST_MS:
-        devices = [_lived(one, assumed, now_ms) for one in devices]
-        decision = decide(plan, devices, now_ms)
-        devices = [
-            replace(one, step=Step.WORKING, sent_ms=now_ms) if one.device in decision.send else one
-            for one in devices
-        ]
-        asked = sum(one.step is not Step.WAITING for one in devices)
-        moment = Moment(
-            (now_ms - start_ms) // 1000,
-            decision.verdict.value,
-            decision.wave,
-            asked,
-            decision.reason,
-        )
+    now_ms = changed_ms = start_ms
+    asked = 0
+    # Nobody is at work for longer, no soak lasts longer, and no window is closed for longer than a day.
+    longest_ms = _DAY_MS + 1000 * (plan.soak_s + plan.answer_within_s + assumed.takes_s)
+    while now_ms - changed_ms <= longest_ms:
+        while at_work and now_ms - at_work[0].sent_ms >= assumed.takes_s * 1000:
+            tally.put(_ended(at_work.popleft(), assumed, now_ms))
+        decision = decide_next(plan, tally, now_ms)
+        for name in decision.send:
+            at_work.append(Progress(name, waves[name], Step.WORKING, sent_ms=now_ms))
+            tally.put(at_work[-1])
+        asked += len(decision.send)
+        at_s = (now_ms - start_ms) // 1000
+        moment = Moment(at_s, decision.verdict.value, decision.wave, asked, decision.reason)
         if not story or _differs(story[-1], moment):
             story.append(moment)
+            changed_ms = now_ms
         if decision.verdict in {Verdict.HALT, Verdict.DONE}:
             return story
         now_ms += _TICK_MS
     return story
 
 
-def _lived(one: Progress, assumed: Assumptions, now_ms: int) -> Progress:
-    if one.step is not Step.WORKING or now_ms - one.sent_ms < assumed.takes_s * 1000:
-        return one
+def _ended(one: Progress, assumed: Assumptions, now_ms: int) -> Progress:
     failed = _hit(one.device, "fails", assumed.failing_percent)
     return replace(one, step=Step.FAILED if failed else Step.COMMITTED, settled_ms=now_ms)
 

@@ -20,8 +20,8 @@ from agent.fleet.operators import SignedCommand
 from agent.fleet.rollout_commands import expiry_s
 from agent.fleet.rollout_plan import Plan
 from agent.fleet.rollout_rules import Standing
-from agent.fleet.rollout_tally import Step
-from agent.fleet.tables import ROLLOUT_DEVICES, ROLLOUTS
+from agent.fleet.rollout_tally import OPEN, Step
+from agent.fleet.tables import ROLLOUT_DEVICES, ROLLOUT_MOVES, ROLLOUTS
 from agent.schema.document import parse_json, to_json
 
 _BEFORE = {
@@ -126,6 +126,15 @@ class RolloutStore:
             query = query.where(ROLLOUTS.c.standing == standing.value)
         return [_rollout(row) for row in self._database.rows(query)]
 
+    def at_work(self) -> list[Rollout]:
+        """Return the roll-outs that do not run and have devices that were asked, and of whose end nobody knows."""
+        at_work = sql.select(ROLLOUT_DEVICES.c.rollout).where(
+            ROLLOUT_DEVICES.c.rollout == ROLLOUTS.c.name,
+            ROLLOUT_DEVICES.c.step.in_([step.value for step in OPEN]),
+        )
+        query = sql.select(ROLLOUTS).where(ROLLOUTS.c.standing != Standing.RUNNING.value)
+        return [_rollout(row) for row in self._database.rows(query.where(at_work.exists()))]
+
     def rollout(self, name: str) -> Rollout:
         """Return one roll-out.
 
@@ -214,21 +223,29 @@ class RolloutStore:
         )
         return self._change(change)
 
-    def move(self, name: str, before: Standing, after: Standing, reason: str) -> bool:
-        """Change a roll-out's standing if it is still `before`; return whether it was."""
-        change = (
-            sql.update(ROLLOUTS)
-            .where(ROLLOUTS.c.name == name, ROLLOUTS.c.standing == before.value)
-            .values(standing=after.value, reason=reason)
-        )
-        return self._change(change)
+    def move(self, name: str, before: Standing, after: Standing, reason: str, at_ms: int) -> bool:
+        """Change a roll-out's standing if it is still `before`, and note when; return whether it was."""
+        note = {"rollout": name, "at_ms": at_ms, "standing": after.value, "reason": reason}
+        with self._database.transaction() as connection:
+            moved = connection.execute(_standing(name, before, after, reason)).rowcount == 1
+            if moved:
+                connection.execute(sql.insert(ROLLOUT_MOVES).values(note))
+        return moved
 
     def explain(self, name: str, reason: str) -> None:
         """Write down what a running roll-out waits for."""
-        self.move(name, Standing.RUNNING, Standing.RUNNING, reason)
+        self._change(_standing(name, Standing.RUNNING, Standing.RUNNING, reason))
 
     def _change(self, change: sql.Update) -> bool:
         return self._database.change(change) == 1
+
+
+def _standing(name: str, before: Standing, after: Standing, reason: str) -> sql.Update:
+    return (
+        sql.update(ROLLOUTS)
+        .where(ROLLOUTS.c.name == name, ROLLOUTS.c.standing == before.value)
+        .values(standing=after.value, reason=reason)
+    )
 
 
 def _give(connection: sql.Connection, name: str, commands: Mapping[str, SignedCommand]) -> int:

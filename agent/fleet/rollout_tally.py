@@ -19,7 +19,7 @@ class Step(str, enum.Enum):
     FAILED = "failed"
 
 
-_OPEN = {Step.ASKED, Step.WORKING}
+OPEN = {Step.ASKED, Step.WORKING}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class WaveTally:
             bisect.insort(self.committed_ms, one.settled_ms)
         elif one.step is Step.FAILED:
             self.failed[one.device] = None
-        elif one.step in _OPEN:
+        elif one.step in OPEN:
             heapq.heappush(self._sent, (one.sent_ms, one.device))
         if one.step is Step.WAITING or (one.step is Step.ASKED and one.unsure):
             self._place(one)[one.device] = None
@@ -87,7 +87,7 @@ class WaveTally:
         while self._sent and self._sent[0][0] < before_ms:
             sent_ms, device = heapq.heappop(self._sent)
             one = self.devices[device]
-            if one.step in _OPEN and one.sent_ms == sent_ms:
+            if one.step in OPEN and one.sent_ms == sent_ms:
                 self.silent[device] = None
 
     @property

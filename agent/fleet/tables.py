@@ -1,9 +1,14 @@
-"""The controller's tables. SQLite and PostgreSQL both keep them; times are Unix milliseconds."""
+"""The controller's tables. SQLite and PostgreSQL both keep them; times are Unix milliseconds.
+
+A change here is a new `SCHEMA` and a migration to it, see `agent.fleet.migrations`.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sql
 
+SCHEMA = "0002"  # the version of these tables
+VERSION_TABLE = "vigil_schema"
 META = sql.MetaData()
 
 DEVICES = sql.Table(
@@ -87,3 +92,19 @@ ROLLOUT_DEVICES = sql.Table(
     sql.Column("settled_ms", sql.BigInteger, nullable=False),
     sql.Column("code", sql.String, nullable=False),
 )
+ROLLOUT_MOVES = sql.Table(
+    "rollout_moves",
+    META,
+    sql.Column("rollout", sql.String, nullable=False),
+    sql.Column("at_ms", sql.BigInteger, nullable=False),
+    sql.Column("standing", sql.String, nullable=False),
+    sql.Column("reason", sql.String, nullable=False),
+)
+
+
+def schema_of(connection: sql.Connection) -> str | None:
+    """Return the version of the tables that are there, None where none says so."""
+    if not sql.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    table = sql.table(VERSION_TABLE, sql.column("version_num", sql.String))
+    return connection.execute(sql.select(table.c.version_num)).scalar()

@@ -7,7 +7,7 @@ import time
 from agent.control.attachments import attach
 from agent.fleet.operators import read_command
 from agent.schema.document import to_json
-from agent.schema.messages import Reply, ReplyStatus, State
+from agent.schema.messages import ReplyStatus, State
 from tests.fleet.mqtt_device import Device
 
 BUNDLE = bytes(range(256)) * 200
@@ -24,19 +24,15 @@ def start_late(device: Device) -> None:
 
 def answer_once(device: Device) -> None:
     """Reply that the command which comes next succeeded."""
-    reply(device, read_command(device.get()[1]).id, "stop", ReplyStatus.SUCCEEDED)
+    device.reply(read_command(device.get()[1]).id, "stop")
 
 
-def answer_with_a_file(device: Device, heard: list[bytes]) -> None:
+def answer_with_a_file(
+    device: Device, heard: list[bytes], data: bytes = BUNDLE, cmd: str = "diagnostics"
+) -> None:
     """Send a file in answer to the command which comes next, and keep that command."""
     heard.append(device.get()[1])
     command = read_command(heard[-1])
-    for part in attach("bundle.bin", BUNDLE, 16_384):
-        reply(device, command.id, "diagnostics", ReplyStatus.RUNNING, attachment=part)
-    reply(device, command.id, "diagnostics", ReplyStatus.SUCCEEDED)
-
-
-def reply(device: Device, command: str, cmd: str, status: ReplyStatus, **data: object) -> None:
-    """Say how a command does."""
-    message = Reply(v=1, device="cam-1", id=command, cmd=cmd, status=status, at_ms=0, data=data)
-    device.publish("vigil/1/d/cam-1/reply", to_json(message))
+    for part in attach("bundle.bin", data, 16_384):
+        device.tell(command.id, cmd, ReplyStatus.RUNNING, attachment=part)
+    device.reply(command.id, cmd)

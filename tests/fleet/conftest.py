@@ -19,8 +19,11 @@ from agent.fleet.controller import Controller, Services
 from agent.fleet.keys import KeyService
 from agent.fleet.mosquitto import REVOKED, access_file, mosquitto_configuration
 from agent.fleet.registry import DeviceRecord, Registry
+from agent.host.ports import free_port
 from agent.schema.config import BrokerConfig, TlsConfig
 from agent.trust.keys import FileKey
+from tests.fleet.workshop import Vigil, make_workshop, run
+from tests.parts.postgresql import Server, postgresql
 
 DEK = bytes(range(32))
 RELEASE = "gate/people/1.0"
@@ -86,6 +89,12 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     registry.close()
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with postgresql() as started:
+        yield started
+
+
 @pytest.fixture
 def embedded(fleet: Fleet) -> Iterator[EmbeddedBroker]:
     broker = EmbeddedBroker(fleet.folder / "broker", fleet.authority, fleet.members)
@@ -104,8 +113,7 @@ def mosquitto(fleet: Fleet) -> Iterator[int]:
     fleet.authority.server_certificate(["127.0.0.1", "localhost"]).write(fleet.folder, "broker")
     fleet.write_access()
     configuration = mosquitto_configuration(fleet.folder, port)
-    # As root, mosquitto would become a user that cannot read this test's folder.
-    (fleet.folder / "mosquitto.conf").write_text(f"user root\n{configuration}")
+    (fleet.folder / "mosquitto.conf").write_text(configuration)
     log = (fleet.folder / "mosquitto.log").open("wb")
     process = subprocess.Popen(
         [program, "-c", str(fleet.folder / "mosquitto.conf")], stdout=log, stderr=log
@@ -119,18 +127,37 @@ def mosquitto(fleet: Fleet) -> Iterator[int]:
         log.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 10
+def wait_for_port(
+    port: int, process: subprocess.Popen[bytes], log: Path, host: str = "127.0.0.1"
+) -> None:
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((host, port)) == 0:
                 return
         assert process.poll() is None, log.read_text()
         time.sleep(0.05)
     pytest.fail(f"mosquitto did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `make_workshop` makes it, to be copied."""
+    folder = tmp_path_factory.mktemp("workshop")
+    make_workshop(folder)
+    return folder
+
+
+@pytest.fixture
+def vigil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vigil:
+    """Run `vigil …` in a fresh folder and return what it prints; faults fly."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "250")
+    return run
+
+
+@pytest.fixture
+def repo(vigil: Vigil, workshop: Path) -> Path:
+    """The repository in a copy of the workshop, which is the working directory."""
+    shutil.copytree(workshop, Path.cwd(), dirs_exist_ok=True)
+    return Path("repo")

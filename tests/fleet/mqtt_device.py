@@ -14,7 +14,7 @@ from agent.schema.config import TlsConfig
 from agent.schema.document import to_json
 from agent.schema.messages import Reply, ReplyStatus
 
-WAIT_S = 5.0
+WAIT_S = 30.0
 
 
 class Device:
@@ -26,7 +26,9 @@ class Device:
         tls: TlsConfig,
         client_id: str = "cam-1",
         will: tuple[str, bytes] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
+        self.name = client_id
         self.inbox: queue.Queue[tuple[str, bytes, bool]] = queue.Queue()
         self.codes: queue.Queue[Any] = queue.Queue()
         self.granted: queue.Queue[Any] = queue.Queue()
@@ -39,7 +41,7 @@ class Device:
         self.client.on_message = lambda _c, _d, m: self.inbox.put(
             (m.topic, bytes(m.payload), m.retain)
         )
-        self.client.connect("127.0.0.1", port)
+        self.client.connect(host, port)
         self.client.loop_start()
 
     def accepted(self, timeout_s: float = WAIT_S) -> bool:
@@ -56,12 +58,15 @@ class Device:
         self.client.publish(topic, payload, 1, retain).wait_for_publish(WAIT_S)
 
     def reply(self, command_id: str, cmd: str, **data: Any) -> None:
-        """Say that a command succeeded, as `cam-1`."""
-        status = ReplyStatus.SUCCEEDED
+        """Say that a command succeeded."""
+        self.tell(command_id, cmd, ReplyStatus.SUCCEEDED, **data)
+
+    def tell(self, command_id: str, cmd: str, status: ReplyStatus, **data: Any) -> None:
+        """Say how a command does."""
         reply = Reply(
-            v=1, device="cam-1", id=command_id, cmd=cmd, status=status, at_ms=0, data=data
+            v=1, device=self.name, id=command_id, cmd=cmd, status=status, at_ms=0, data=data
         )
-        self.publish("vigil/1/d/cam-1/reply", to_json(reply))
+        self.publish(f"vigil/1/d/{self.name}/reply", to_json(reply))
 
     def get(self) -> tuple[str, bytes, bool]:
         return self.inbox.get(timeout=WAIT_S)

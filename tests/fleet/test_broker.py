@@ -11,6 +11,7 @@ from agent.errors import TransferError
 from agent.fleet.broker import EmbeddedBroker
 from tests.fleet.mqtt_device import WAIT_S, Device
 from tests.fleet.test_controller import PREFIX, state
+from tests.parts.processes import until
 
 
 def test_unregistered_and_revoked_devices_are_not_let_in(
@@ -46,6 +47,25 @@ def test_on_mosquitto_nobody_throws_out_another_by_taking_its_client_id(
     thief.publish(f"{PREFIX}/state", state("cam-1", online=False), retain=True)
     assert victim.client.is_connected()
     for device in (victim, thief):
+        device.close()
+
+
+def test_of_two_machines_with_one_certificate_one_is_connected_and_heard(
+    mosquitto: int, fleet: Any
+) -> None:
+    first = Device(mosquitto, fleet.tls("cam-1"), will=(f"{PREFIX}/state", state(online=False)))
+    assert first.accepted()
+    first.client.reconnect_delay_set(600, 600)  # or they throw out each other for ever
+    second = Device(mosquitto, fleet.tls("cam-1"), client_id="another")
+    assert second.accepted()
+    until(lambda: not first.client.is_connected(), 30.0, "the first is thrown out")
+    second.publish(f"{PREFIX}/state", state(), retain=True)
+    controller = fleet.controller(mosquitto)
+    controller.start()
+    controller.inbox.wait_state("cam-1", lambda s: s.online, 30.0)
+    assert [one.device for one in controller.inbox.states()] == ["cam-1"]
+    controller.stop()
+    for device in (first, second):
         device.close()
 
 

@@ -3,114 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from typer.testing import CliRunner
 
-from agent.cli import app
 from agent.config import load_config
-from agent.errors import ConfigError, KeyUnavailableError, TransferError, TrustError
+from agent.errors import ConfigError, KeyUnavailableError, TrustError
 from agent.fleet.home import open_home
 from agent.fleet.registry import GrantRecord
+from agent.host.ports import free_port
 from agent.release.repository import Repository
 from tests.fleet.answering import BUNDLE, answer_with_a_file, start_late
-from tests.fleet.conftest import free_port
 from tests.fleet.mqtt_device import WAIT_S, Device
 from tests.fleet.rotating_device import rotate_when_told
+from tests.fleet.workshop import Vigil
 from tests.parts.processes import served
-
-Vigil = Callable[..., str]
-OFFLINE = ("root", "targets", "release", "policy")
-
-
-@pytest.fixture
-def vigil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vigil:
-    """Run `vigil …` in a fresh folder and return what it prints; faults fly."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "250")
-    return run
-
-
-def run(line: str) -> str:
-    result = CliRunner().invoke(app, line.split())
-    if result.exception is not None:
-        raise result.exception
-    return result.output
-
-
-def approve_all(vigil: Vigil) -> None:
-    for path in sorted(Path("repo/staged").glob("*.json")):
-        role = path.stem if path.stem in OFFLINE else "release"
-        keys = " ".join(f"--key keys/{role}/{name}.key" for name in ("alice", "bob"))
-        vigil(f"release approve repo {path.stem} {keys}")
-
-
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with keys and a published repository with one release and a policy, made by commands alone."""
-    folder = tmp_path_factory.mktemp("workshop")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for role in OFFLINE:
-            for name in ("alice", "bob", "carol"):
-                run(f"release keygen {role} {name}")
-        for role in ("snapshot", "timestamp"):
-            run(f"release keygen {role} online")
-        run("release init repo --class gate")
-        write_draft(Path("draft"))
-        run("release build draft/release.yaml --out release --key-out release.key")
-        run("release stage repo --release release --policy draft/policy.yaml")
-        approve_all(run)
-        run("release publish repo")
-    return folder
-
-
-@pytest.fixture
-def repo(vigil: Vigil, workshop: Path) -> Path:
-    """The repository in a copy of the workshop, which is the working directory."""
-    shutil.copytree(workshop, Path.cwd(), dirs_exist_ok=True)
-    return Path("repo")
-
-
-def write_draft(folder: Path) -> None:
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(b"weights" * 1000)
-    (folder / "a.jpg").write_bytes(b"image")
-    (folder / "boxes.json").write_text(json.dumps({"onnx-fp32-320": [[[0, 0.9, 1, 2, 3, 4]]]}))
-    variant = {
-        "id": "onnx-fp32-320",
-        "model": "model.onnx",
-        "backend": "onnxruntime",
-        "precision": "fp32",
-        "family": "ultralytics",
-        "input": {"width": 320, "height": 320},
-        "accuracy": 0.4,
-        "memory_mb": 120,
-    }
-    draft = {
-        "schema": 1,
-        "name": "people",
-        "version": "1.0",
-        "class": "gate",
-        "counter": 1,
-        "labels": ["person"],
-        "variants": [variant],
-        "golden": {"images": ["a.jpg"], "expected": "boxes.json", "confidence": 0.25, "iou": 0.6},
-        "limits": {"max_latency_ms": 200.0},
-    }
-    (folder / "release.yaml").write_text(yaml.safe_dump(draft))
-    policy: dict[str, Any] = {"schema": 1, "version": 1, "users": [], "commands": {}}
-    policy["users"].append(
-        {"name": "alice", "role": "admin", "keys": [Path("keys/policy/alice.pub").read_text()]}
-    )
-    policy["commands"]["deploy"] = {"role": "deployer", "approvals": 1}
-    (folder / "policy.yaml").write_text(yaml.safe_dump(policy))
 
 
 def test_a_release_is_made_signed_and_published_by_commands(vigil: Vigil, repo: Path) -> None:
@@ -153,6 +61,11 @@ def test_a_device_joins_by_commands(vigil: Vigil, repo: Path) -> None:
     vigil("fleet enrol-token home cam-1 --class gate --group north --out stick")
     assert "fleet admit" in vigil("enroll --bundle stick --folder device --key-store file")
     vigil("fleet admit home stick")
+    told = vigil("enroll --bundle stick --folder device --key-store file --json")
+    assert json.loads(told.splitlines()[-1]) == {
+        "bundle": "stick",
+        "configuration": "device/vigil.yaml",
+    }
     assert "ready" in vigil("enroll --bundle stick --folder device --key-store file")
     config = load_config(Path("device/vigil.yaml"))
     assert (config.device.id, config.broker.port) == ("cam-1", 8883)
@@ -204,20 +117,6 @@ def test_a_second_broker_for_transfers_reaches_every_devices_configuration(
     home.registry.close()
 
 
-def test_what_cannot_be_sent_is_said(vigil: Vigil, repo: Path) -> None:
-    vigil("fleet init home --repository repo --host 127.0.0.1 --port 1")
-    options = "--as alice --key keys/policy/alice.key --counters counters.json"
-    with pytest.raises(ConfigError) as unpublished:
-        vigil(f"fleet deploy home d/cam-1 gate/people/9.9 {options}")
-    assert "people 1.0" in unpublished.value.diagnostics()
-    with pytest.raises(TransferError, match=r"127\.0\.0\.1:1"):
-        vigil(f"fleet deploy home d/cam-1 gate/people/1.0 {options}")
-    with pytest.raises(ConfigError, match="fleet is there already"):
-        vigil("fleet init home --repository repo --host 127.0.0.1")
-    with pytest.raises(ConfigError, match="not there"):
-        vigil("fleet devices elsewhere")
-
-
 def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_starting(
     vigil: Vigil, repo: Path
 ) -> None:
@@ -227,7 +126,7 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
     vigil("enroll --bundle stick --folder device --key-store file")
     vigil("fleet admit home stick")
     vigil("enroll --bundle stick --folder device --key-store file")
-    with served(Path("home")):
+    with served(Path("home"), "--embedded-broker"):
         tls = load_config(Path("device/vigil.yaml")).broker.tls
         assert tls is not None
         device = Device(port, tls)

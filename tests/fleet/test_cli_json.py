@@ -1,19 +1,21 @@
-"""What `vigil fleet` prints with `--json`: one object on standard output, whatever else there is to read."""
+"""What `vigil fleet` and `vigil release` print with `--json`: one object on standard output, whatever else there is to read."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from agent.cli import app
-from tests.fleet.test_cli import run, workshop
+from agent.fleet.tables import SCHEMA
+from tests.fleet.workshop import run
 
-__all__ = ["workshop"]
 ALICE = "--as alice --key keys/policy/alice.key --counters counters.json"
 BOB = "--key keys/policy/bob.key --yes"
 PLAN = """
@@ -26,6 +28,18 @@ STANDING = {"pause": "paused", "resume": "running", "abort": "aborted"}
 
 # In the order in which people do it.
 STORY: dict[str, dict[str, Any]] = {
+    "release keygen people dave": {"private": "keys/people/dave.key"},
+    "release inspect repo": {"staged": []},
+    "release build draft/release.yaml --out again --key-out again.key": {
+        "release": "gate/people/1.0",
+        "folder": "again",
+        "key": "again.key",
+    },
+    "release stage repo --renew gate": {},
+    "release approve repo gate --key keys/release/alice.key --key keys/release/bob.key": {},
+    "release publish repo": {"timestamp": 2},
+    "release refresh repo": {"timestamp": 3},
+    "fleet examples-key examples.key": {"private": "examples.key"},
     "fleet init home --repository repo --host 127.0.0.1": {
         "home": "home",
         "broker_settings": "home/broker/mosquitto.conf",
@@ -56,6 +70,7 @@ STORY: dict[str, dict[str, Any]] = {
         for order, standing in STANDING.items()
     },
     "fleet rollout report home people-1 --out page.html": {"name": "people-1", "file": "page.html"},
+    "fleet database home": {"found": SCHEMA, "wanted": SCHEMA, "backup": None},
     "fleet revoke home cam-1": {"device": "cam-1", "revoked": True, "broker_told": False},
 }
 
@@ -82,3 +97,48 @@ def said(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_a_program_can_read_what_a_command_did(said: dict[str, str], line: str) -> None:
     told = json.loads(said[line])
     assert STORY[line].items() <= told.items()
+
+
+def test_who_signed_and_what_is_published_can_be_read(said: dict[str, str]) -> None:
+    staged, approved = (
+        json.loads(said[line])["staged"]
+        for line in said
+        if line.startswith(("release stage", "release approve"))
+    )
+    assert [(one["role"], len(one["signed"]), one["threshold"]) for one in staged] == [
+        ("gate", 0, 2)
+    ]
+    assert len(approved[0]["signed"]) == 2
+    assert approved[0]["digest"] == staged[0]["digest"]
+    (release,) = json.loads(said["release inspect repo"])["releases"]
+    assert (release["class"], release["name"], release["version"]) == ("gate", "people", "1.0")
+    assert len(release["sha256"]) == 64
+
+
+def test_every_command_of_a_fleet_and_its_repository_speaks_json() -> None:
+    command: Any = get_command(app)
+    silent = {path for path, one in commands(command) if "--json" not in options(one)}
+    wanted = {path for path in silent if path.startswith(("fleet ", "release "))}
+    assert wanted == {
+        "fleet serve",  # it says nothing that a program could wait for
+        "release schema",  # JSON already
+        # What they make is a document, named in the draft, or a model.
+        "release golden",
+        "release baseline",
+        "release obfuscate",
+        "release quantise",
+    }
+
+
+def commands(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command below a group, by its words."""
+    for name in getattr(command, "commands", ()):
+        below = command.commands[name]
+        if hasattr(below, "commands"):
+            yield from commands(below, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", below
+
+
+def options(command: Any) -> set[str]:
+    return {option for one in command.params for option in one.opts}

@@ -26,8 +26,8 @@ from agent.fleet.home import BROKER, FLEET_SCHEMA, FleetConfig, FleetHome, creat
 from agent.fleet.joining import request
 from agent.fleet.ticket import fingerprint, read_ticket
 from agent.fleet.tokens import Invitation
+from agent.host.ports import free_port
 from agent.web.serving import WebServer
-from tests.fleet.conftest import free_port
 
 DEVICE = Invitation("gate-7", "gate", ("north",))
 

@@ -22,7 +22,7 @@ from agent.schema.topics import parse
 from tests.console.browser import browser, missing
 from tests.fleet.conftest import Fleet
 from tests.fleet.mqtt_device import Device
-from tests.fleet.page_world import EVIL, SILENT, begun, enrolled, messages
+from tests.fleet.page_world import ALIKE_MS, DEVICES, FACTS, SILENT, begun, enrolled, messages
 from tests.parts.processes import until
 
 TOKEN = "correct horse battery staple"
@@ -60,7 +60,7 @@ def sources(fleet: Fleet, broker: EmbeddedBroker, store: RolloutStore) -> Iterat
 
 @pytest.fixture(scope="module")
 def shown(fleet: Fleet, broker: EmbeddedBroker, sources: Sources) -> Iterator[FleetPage]:
-    """A page that has heard of three devices over the broker: one well, one hostile, one gone."""
+    """A page that has heard of devices over the broker: one well, one hostile, three alike, one gone."""
     page = FleetPage(FleetPageConfig(port=0), fleet.folder, sources)
     page.start()
     controller = sources.controller
@@ -75,7 +75,7 @@ def shown(fleet: Fleet, broker: EmbeddedBroker, sources: Sources) -> Iterator[Fl
         devices.append(device)
     device.publish("vigil/1/d/cam-3/state", to_json(State(v=1, device="cam-3", online=False)))
     controller.inbox.wait_state("cam-3", lambda state: not state.online, 30)
-    for name in ("cam-1", "cam-2"):
+    for name in ("cam-1", "cam-2", *ALIKE_MS):
         controller.inbox.wait_state(name, lambda state: state.online, 30)
     yield page
     page.stop()
@@ -98,15 +98,15 @@ def ask(client: httpx.Client, path: str) -> Any:
 def test_the_sums_count_every_device_once(client: httpx.Client) -> None:
     found = ask(client, "/api/fleet")
     assert found["conditions"] == {
-        "online": 1,
+        "online": 4,
         "trouble": 1,
         "offline": 1,
         "unheard": SILENT,
         "revoked": 1,
     }
-    assert found["devices"] == SILENT + 4
+    assert found["devices"] == DEVICES
     assert found["connected"]
-    assert found["drifting"] == 1
+    assert (found["drifting"], found["slow"], found["comparing"]) == (1, 1, 2)
     assert found["hottest"][0] == {"id": "cam-2", "temperature_c": 88.5}
     assert {"name": "people 1.0", "count": 1} in found["releases"]
     heat = {bar["name"]: bar["count"] for bar in found["temperatures"]}
@@ -127,9 +127,9 @@ def test_an_offline_device_keeps_its_last_words_but_no_present_figures(
 
 def test_the_table_is_filtered_sorted_and_paged_by_the_controller(client: httpx.Client) -> None:
     first = ask(client, "/api/devices")
-    assert (first["total"], first["pages"], len(first["rows"])) == (SILENT + 4, 2, PAGE_ROWS)
+    assert (first["total"], first["pages"], len(first["rows"])) == (DEVICES, 2, PAGE_ROWS)
     last = ask(client, "/api/devices?page=99")
-    assert (last["page"], len(last["rows"])) == (2, SILENT + 4 - PAGE_ROWS)
+    assert (last["page"], len(last["rows"])) == (2, DEVICES - PAGE_ROWS)
     names = [row["id"] for row in first["rows"] + last["rows"]]
     assert names == sorted(set(names))
     assert [row["id"] for row in ask(client, "/api/devices?sort=temperature")["rows"][:2]] == [
@@ -245,15 +245,6 @@ def page(shown: FleetPage) -> Iterator[Any]:
 def _own(page: Any, asked: str, url: str) -> None:
     if not asked.startswith(url):
         page.complaints.append(f"foreign: {asked}")
-
-
-FACTS = {
-    "overview": (f"{SILENT + 4} devices", "88.5 °C", "people 2.0", "north"),
-    "devices": ("page 1 of 2", "cam-1", "49.8", "61.5", EVIL),
-    "rollouts": ("people-2", "wave 1, 25 %", "1 have it", "3 waiting", "soaks"),
-    "device/cam-1": ("people 2.0", "committed", "wave 1"),
-    "device/cam-2": (f"{EVIL}: {EVIL}", "1.0e+300 fps"),
-}
 
 
 @needs_browser

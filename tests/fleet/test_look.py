@@ -4,82 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from agent.cli import app
+from agent.cli.fleet_pace import read_paces
 from agent.errors import ConfigError
-from agent.fleet.access import WATCH, instance_name
+from agent.fleet.access import instance_name
 from agent.fleet.controller import Controller
-from agent.fleet.export import encode, table
-from agent.fleet.home import FLEET_SCHEMA, FleetConfig, FleetHome, create_home
-from agent.fleet.registry import DeviceRecord, GrantRecord
-from agent.schema.config import TlsConfig
+from agent.fleet.registry import DeviceRecord
 from agent.schema.document import to_json
 from agent.schema.messages import State
 from tests.console.scripted import telemetry
-from tests.fleet.conftest import free_port, wait_for_port
-from tests.fleet.mqtt_device import WAIT_S, Device
-
-EVIL = "=1+1[red]\x1b[2J"
-PREFIX = "vigil/1/d/cam-1"
-
-
-@dataclass
-class Site:
-    """A fleet's folder with its own mosquitto."""
-
-    home: FleetHome
-    port: int
-
-    def device(self, name: str) -> Device:
-        folder = self.home.folder / "devices"
-        if not (folder / f"{name}.crt").exists():
-            self.home.authority.client_certificate(name).write(folder, name)
-        ca = str(self.home.folder / "ca/ca.crt")
-        tls = TlsConfig(ca=ca, cert=str(folder / f"{name}.crt"), key=str(folder / f"{name}.key"))
-        return Device(self.port, tls, name)
+from tests.fleet.look_site import EVIL, Site, site_in
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        pytest.skip("mosquitto is not installed")
-    folder, port = tmp_path_factory.mktemp("look"), free_port()
-    config = FleetConfig(
-        schema=FLEET_SCHEMA, broker_host="127.0.0.1", broker_port=port, repository="repo"
-    )
-    home = create_home(folder / "home", config)
-    records = [DeviceRecord(name, "gate", ("north",), b"", "0") for name in ("cam-1", "cam-2")]
-    home.registry.put_devices(records)
-    home.registry.log_grant(GrantRecord(1_000, "cam-1", "gate/people/1.0", 200))
-    home.write_access()
-    settings = home.folder / "broker/mosquitto.conf"
-    settings.write_text(f"user root\n{settings.read_text()}")
-    log = (folder / "log").open("wb")
-    broker = subprocess.Popen([program, "-c", str(settings)], stdout=log, stderr=log)
-    try:
-        wait_for_port(port, broker, folder / "log")
-        made = Site(home, port)
-        device = made.device("cam-1")
-        assert device.accepted()
-        said = State(v=1, device="cam-1", online=True, release="people 1.0", problem=EVIL)
-        device.publish(f"{PREFIX}/state", to_json(said), retain=True)
-        device.publish(f"{PREFIX}/telemetry", to_json(telemetry(device="cam-1")), retain=True)
+    with site_in(tmp_path_factory.mktemp("look")) as made:
         yield made
-        device.close()
-    finally:
-        broker.terminate()
-        broker.wait(30)
-        log.close()
-        home.registry.close()
 
 
 def vigil(*words: str | Path) -> str:
@@ -95,16 +41,19 @@ def test_watching_shows_sums_and_who_is_in_trouble_first(
     looked = json.loads(
         vigil("watch", site.home.folder, "--seconds", "1", "--json").splitlines()[-1]
     )
-    assert (looked["devices"], looked["rollouts"]) == (2, [])
-    assert (looked["conditions"]["trouble"], looked["conditions"]["unheard"]) == (1, 1)
+    assert (looked["devices"], looked["rollouts"]) == (4, [])
+    assert (looked["conditions"]["trouble"], looked["conditions"]["unheard"]) == (1, 3)
     monkeypatch.setenv("COLUMNS", "200")
     screen = vigil("watch", site.home.folder, "--seconds", "1")
-    assert "1 trouble, 1 unheard" in screen
+    assert "1 trouble, 3 unheard" in screen
     assert "=1+1[red]?[2J" in screen
     assert "\x1b[2J" not in screen
 
 
 def test_one_device_is_shown_with_all_that_is_known(site: Site) -> None:
+    shown = vigil("show", site.home.folder, "cam-1")
+    assert "state release" in shown, "a line for each fact"
+    assert "…" not in shown
     told = json.loads(vigil("show", site.home.folder, "cam-1", "--json"))
     assert (told["condition"], told["state"]["release"]) == ("trouble", "people 1.0")
     assert told["grants"][0]["status"] == 200
@@ -125,37 +74,11 @@ def test_tables_are_written_for_other_programs(site: Site, tmp_path: Path) -> No
     [state] = csv.DictReader((tmp_path / "states.csv").open())
     # A spreadsheet would calculate what begins with an equals sign.
     assert (state["device"], state["problem"]) == ("cam-1", f"'{EVIL}")
+    # What was retained came at once: it is written, and once.
+    [measured] = csv.DictReader((tmp_path / "telemetry.csv").open())
+    assert (measured["device"], measured["fps"]) == ("cam-1", "49.8")
     with pytest.raises(ConfigError, match="expected one of csv, parquet"):
         vigil("export", site.home.folder, "--out", tmp_path, "--format", "xls")
-
-
-def test_parquet_is_written_or_what_is_missing_named() -> None:
-    columns = table([State(v=1, device="cam-1", online=True)], State)
-    try:
-        import pyarrow as pa  # type: ignore[import-not-found]
-        from pyarrow import parquet
-    except ImportError:
-        with pytest.raises(ConfigError, match="pyarrow"):
-            encode(columns, "parquet")
-        return
-    read = parquet.read_table(pa.BufferReader(encode(columns, "parquet")))
-    assert read.column("device").to_pylist() == ["cam-1"]
-
-
-def test_who_watches_may_say_nothing(site: Site) -> None:
-    site.home.appoint(WATCH)
-    watcher = Controller(site.home.broker(WATCH), None, name=WATCH)
-    witness = site.device("cam-2")
-    watcher.start()
-    witness.subscribe("vigil/1/d/cam-2/cmd")
-    watcher._connection.publish("vigil/1/d/cam-2/cmd", b"of the watcher")
-    watcher.stop()  # waits until what it said is acknowledged or gone
-    desk = Controller(site.home.broker("controller-desk"), None)
-    desk.start()
-    desk._connection.publish("vigil/1/d/cam-2/cmd", b"of the desk")
-    assert witness.inbox.get(timeout=WAIT_S)[1] == b"of the desk"
-    desk.stop()
-    witness.close()
 
 
 def test_several_controllers_hear_one_broker(site: Site) -> None:
@@ -173,3 +96,25 @@ def test_several_controllers_hear_one_broker(site: Site) -> None:
         assert controller.connected
     for controller in several:
         controller.stop()
+
+
+def test_medians_of_devices_that_are_alike_are_told_for_their_own_use(
+    site: Site, tmp_path: Path
+) -> None:
+    names = [f"pi-{number}" for number in range(3)]
+    site.home.registry.put_devices([DeviceRecord(one, "gate", (), b"", "0") for one in names])
+    for name in names:
+        device = site.device(name)
+        assert device.accepted()
+        state = State(
+            v=1, device=name, online=True, profile="pi-5", release="people", variant="int8"
+        )
+        for leaf, said in (("state", state), ("telemetry", telemetry(device=name))):
+            device.publish(f"vigil/1/d/{name}/{leaf}", to_json(said), retain=True)
+        device.close()
+    shown = vigil("pace", site.home.folder, "--listen", "1", "--json")
+    (tmp_path / "paces.json").write_text(shown)
+    [found] = read_paces(tmp_path / "paces.json").paces
+    assert (found.profile, found.variant, found.devices) == ("pi-5", "int8", 3)
+    assert found.stages_ms["infer"] == 11.0
+    assert "11.0" in vigil("pace", site.home.folder, "--listen", "1")

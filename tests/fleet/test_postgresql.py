@@ -2,92 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from securesystemslib.signer import CryptoSigner
+import sqlalchemy as sql
 
-from agent.errors import StorageError, TrustError
+from agent.errors import InUseError, StorageError, TrustError
+from agent.fleet.database_place import engine_of
 from agent.fleet.history import history
-from agent.fleet.operators import CommandDesk, deploy_order
+from agent.fleet.instance import alone_as
 from agent.fleet.registry import DeviceRecord, GrantRecord, Registry
 from agent.fleet.rollout_rules import Standing
 from agent.fleet.rollout_runner import RolloutRunner
-from agent.fleet.rollout_store import Rollout, RolloutStore
+from agent.fleet.rollout_store import RolloutStore
 from agent.fleet.tokens import Invitation
-from agent.schema.manifest import ReleaseRef
-from tests.fleet.rollout_world import PATH, PLAN, SHA256, START_MS, WAVES, World
+from tests.fleet.rollout_world import (
+    PLAN,
+    WAVES,
+    World,
+    begun,
+    claimed_at_once,
+    registries_at_once,
+    signed,
+)
+from tests.parts.postgresql import Server
+from tests.parts.processes import until
 
-pytest.importorskip("psycopg")
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 CONTROLLERS = 4
-
-
-@dataclass
-class Server:
-    """A PostgreSQL of our own: it listens on a socket in its folder only, and runs as somebody without rights."""
-
-    folder: Path
-    programs: Path
-    names: list[str] = field(default_factory=list)
-
-    def run(self, program: str, *words: str) -> None:
-        # PostgreSQL does not run as root.
-        nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-        command = [*(nobody if os.geteuid() == 0 else []), str(self.programs / program), *words]
-        # What it prints goes to a file: a server that stays would hold a pipe open.
-        with (self.folder / "printed").open("ab") as printed:
-            subprocess.run(command, check=True, stdout=printed, stderr=printed, cwd="/", timeout=60)
-
-    def start(self) -> None:
-        data, log = self.folder / "data", self.folder / "log"
-        options = f"-k {self.folder} -h '' -c fsync=off"
-        self.run("pg_ctl", "-D", str(data), "-w", "-l", str(log), "-o", options, "start")
-
-    def stop(self) -> None:
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", "immediate", "stop")
-
-    def database(self) -> str:
-        """Make an empty database and return its URL."""
-        self.names.append(f"fleet{len(self.names)}")
-        self.run("createdb", "-h", str(self.folder), "-U", "fleet", self.names[-1])
-        return f"postgresql+psycopg://fleet@/{self.names[-1]}?host={self.folder}"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    if not PROGRAMS:
-        pytest.skip("postgresql is not installed")
-    # A socket's path has at most 107 bytes, and nobody may enter pytest's folders.
-    folder = Path(tempfile.mkdtemp(prefix="vigil-pg-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody")
-    made = Server(folder, PROGRAMS[-1])
-    made.run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "fleet", "--no-sync")
-    made.start()
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
-
-
-def begun(url: str, folder: Path) -> RolloutStore:
-    signer, desk = CryptoSigner.generate_ed25519(), CommandDesk(folder / "counters.json")
-    release = ReleaseRef(path=PATH, sha256=SHA256)
-    commands = {
-        device: desk.issue(deploy_order(release, f"d/{device}"), "ada", [signer], 0, 24 * 3600)
-        for device in WAVES
-    }
-    store = RolloutStore(url)
-    rollout = Rollout(PLAN.name, PLAN, PATH, SHA256, Standing.RUNNING, "", START_MS)
-    store.create(rollout, WAVES, commands)
-    return store
 
 
 def live(run: RolloutRunner, world: World, times: int = 8) -> None:
@@ -116,9 +57,9 @@ def test_the_registry_keeps_what_it_is_told(server: Server) -> None:
 
 @pytest.mark.parametrize("good", [True, False])
 def test_a_roll_out_is_carried_out(server: Server, tmp_path: Path, *, good: bool) -> None:
-    store, world = begun(server.database(), tmp_path), World(good=good)
+    store, world = begun(server.database(), signed(tmp_path)), World(good=good)
     world.tell_states()
-    live(RolloutRunner(store, world, lambda: world.now_ms), world)
+    live(world.runner(store), world)
     assert store.rollout(PLAN.name).standing is (Standing.DONE if good else Standing.HALTED)
     assert set(world.taken) == (set(WAVES) if good else {"cam-1"})
     store.close()
@@ -126,23 +67,15 @@ def test_a_roll_out_is_carried_out(server: Server, tmp_path: Path, *, good: bool
 
 def test_controllers_may_start_at_once_on_an_empty_database(server: Server) -> None:
     url = server.database()
-    with ThreadPoolExecutor(CONTROLLERS) as pool:
-        for registry in pool.map(Registry, [url] * CONTROLLERS):
-            assert registry.devices() == []
-            registry.close()
+    for registry in registries_at_once(url, CONTROLLERS):
+        assert registry.devices() == []
+        registry.close()
 
 
 def test_several_controllers_ask_each_device_once(server: Server, tmp_path: Path) -> None:
     url = server.database()
-    stores = [begun(url, tmp_path), *(RolloutStore(url) for _ in range(CONTROLLERS - 1))]
-    rows = stores[0].devices(PLAN.name)
-
-    def claim(store: RolloutStore) -> list[str]:
-        return [row.device for row in rows if store.claim(PLAN.name, row, START_MS, 0)]
-
-    with ThreadPoolExecutor(CONTROLLERS) as pool:
-        won = [device for devices in pool.map(claim, stores) for device in devices]
-    assert sorted(won) == sorted(WAVES)
+    stores = [begun(url, signed(tmp_path)), *(RolloutStore(url) for _ in range(CONTROLLERS - 1))]
+    assert sorted(claimed_at_once(stores)) == sorted(WAVES)
     for store in stores:
         store.close()
 
@@ -150,9 +83,9 @@ def test_several_controllers_ask_each_device_once(server: Server, tmp_path: Path
 def test_a_server_that_goes_sends_nothing_and_all_goes_on_when_it_is_back(
     server: Server, tmp_path: Path
 ) -> None:
-    store, world = begun(server.database(), tmp_path), World()
+    store, world = begun(server.database(), signed(tmp_path)), World()
     world.tell_states()
-    run = RolloutRunner(store, world, lambda: world.now_ms)
+    run = world.runner(store)
     run.step()
     world.live()
     server.stop()
@@ -167,3 +100,33 @@ def test_a_server_that_goes_sends_nothing_and_all_goes_on_when_it_is_back(
     assert store.rollout(PLAN.name).standing is Standing.DONE
     assert set(world.taken) == set(WAVES)
     store.close()
+
+
+def test_a_name_is_taken_again_when_the_server_is_back(server: Server, tmp_path: Path) -> None:
+    url, other = server.database(), tmp_path / "other"
+    other.mkdir()
+
+    def refused() -> bool:
+        try:
+            with alone_as("controller-7", other, url):
+                return False
+        except InUseError:
+            return True
+
+    with alone_as("controller-7", tmp_path, url):
+        assert refused()
+        server.stop()
+        server.start()
+        until(refused, 30.0, "the name is ours again", every_s=1.0)
+    assert not refused()
+
+
+def test_a_transaction_that_stands_still_ends_and_the_url_may_say_when(server: Server) -> None:
+    url = server.database()
+    setting = sql.text("SHOW idle_in_transaction_session_timeout")
+    own = f"{url}&options=-c%20idle_in_transaction_session_timeout%3D5s"
+    for place, expected in ((url, "30s"), (own, "5s")):
+        engine = engine_of(place)
+        with engine.connect() as connection:
+            assert connection.scalar(setting) == expected
+        engine.dispose()

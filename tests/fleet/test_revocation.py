@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,7 +18,7 @@ from agent.fleet.access import CONTROLLER
 from agent.fleet.blocks import BlockServer
 from agent.fleet.controller import Controller, Services
 from agent.fleet.enrolment import Site, admit, invite
-from agent.fleet.home import BROKER, FLEET_SCHEMA, FleetConfig, FleetHome, create_home
+from agent.fleet.home import FleetHome
 from agent.fleet.joining import join, request
 from agent.fleet.keys import KeyService
 from agent.fleet.operators import SignedCommand
@@ -33,7 +31,7 @@ from agent.schema.messages import State
 from agent.schema.topics import DeviceTopics
 from agent.trust.identity import certificate_request
 from agent.trust.keys import load_private
-from tests.fleet.conftest import free_port, wait_for_port
+from tests.fleet.fleet_site import fleet_site
 from tests.fleet.mqtt_device import WAIT_S, Device
 from tests.parts.processes import until
 
@@ -43,30 +41,10 @@ LIFE = timedelta(days=90)
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetHome]:
     """A fleet as `vigil fleet init` makes it, with its mosquitto running."""
-    program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        pytest.skip("mosquitto is not installed")
-    folder, port = tmp_path_factory.mktemp("fleet"), free_port()
+    folder = tmp_path_factory.mktemp("fleet")
     (folder / "public").mkdir()
-    home = create_home(
-        folder / "controller",
-        FleetConfig(
-            schema=FLEET_SCHEMA, broker_host="127.0.0.1", broker_port=port, repository="../public"
-        ),
-    )
-    settings = home.folder / BROKER / "mosquitto.conf"
-    # As root, mosquitto would become a user that cannot read this test's folder.
-    settings.write_text(f"user root\n{settings.read_text()}")
-    log = folder / "mosquitto.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen([program, "-c", str(settings)], stdout=output, stderr=output)
-        try:
-            wait_for_port(port, process, log)
-            yield home
-        finally:
-            process.terminate()
-            process.wait(10)
-            home.registry.close()
+    with fleet_site(folder) as home:
+        yield home
 
 
 @pytest.fixture(scope="module")

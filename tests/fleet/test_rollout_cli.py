@@ -11,10 +11,10 @@ import pytest
 from agent.errors import CommandError, ConfigError
 from agent.fleet.home import open_home
 from agent.fleet.registry import DeviceRecord
-from tests.fleet.test_cli import Vigil, repo, vigil, workshop
+from tests.fleet.workshop import Vigil
 
-__all__ = ["repo", "vigil", "workshop"]
 GUIDE = (Path(__file__).parents[2] / "docs/rollouts.md").read_text()
+START = "fleet rollout start controller plan.yaml"
 SIGN = "fleet rollout sign controller plan.yaml --as alice --key keys/policy/alice.key"
 
 
@@ -77,6 +77,28 @@ def test_waves_can_be_signed_one_after_the_other(vigil: Vigil, plan: Path) -> No
         vigil(f"{SIGN} --out first --counters c.json")
 
 
+def test_what_devices_would_refuse_is_not_begun(vigil: Vigil, plan: Path) -> None:
+    policy = Path("draft/policy.yaml")
+    policy.write_text(
+        policy.read_text()
+        .replace("approvals: 1", "approvals: 2")
+        .replace("version: 1", "version: 2")
+    )
+    vigil("release stage repo --policy draft/policy.yaml")
+    vigil("release approve repo policy --key keys/policy/alice.key --key keys/policy/bob.key")
+    vigil("release publish repo")
+    vigil(f"{SIGN} --out commands --counters c.json")
+    with pytest.raises(ConfigError, match="every device would refuse it") as refused:
+        vigil(f"{START} --commands commands")
+    assert refused.value.code == "trust.approvals"
+    vigil("fleet rollout approve commands --key keys/policy/carol.key --yes")
+    with pytest.raises(ConfigError, match="every device would refuse it"):
+        vigil(f"{START} --commands commands")
+    vigil(f"{SIGN} --out others --counters c.json")
+    vigil("fleet rollout approve others --key keys/policy/bob.key --yes")
+    assert "begun for 6 devices" in vigil(f"{START} --commands others")
+
+
 def test_a_wrong_plan_signs_nothing(vigil: Vigil, plan: Path) -> None:
     good = plan.read_text()
     for before, after, fault in (
@@ -95,3 +117,19 @@ def test_a_wrong_plan_signs_nothing(vigil: Vigil, plan: Path) -> None:
     plan.write_text(good.replace("window:", "#"))
     story = json.loads(vigil("fleet rollout simulate controller plan.yaml --json"))
     assert [moment["asked"] for moment in story if moment["verdict"] == "send"] == [1, 3, 6]
+
+
+def test_a_release_that_nobody_approved_reaches_no_device(vigil: Vigil, plan: Path) -> None:
+    draft = Path("draft/release.yaml")
+    newer = draft.read_text().replace("version: '1.0'", "version: '2.0'")
+    draft.write_text(newer.replace("counter: 1", "counter: 2"))
+    vigil("release build draft/release.yaml --out second --key-out second.key")
+    vigil("release stage repo --release second")
+    good = plan.read_text()
+    vigil(f"{SIGN} --out commands --counters c.json")
+    plan.write_text(good.replace("people/1.0", "people/2.0"))
+    for line in (f"{SIGN} --out others --counters c.json", f"{START} --commands commands"):
+        with pytest.raises(ConfigError, match=r"people/2\.0: not published"):
+            vigil(line)
+    assert not Path("others").exists()
+    assert json.loads(vigil("fleet rollout status controller --json")) == []

@@ -1,5 +1,6 @@
 // One device: what it said last, its cameras, its place in roll-outs, and which model keys it asked for.
 
+import { classRows, runLines } from "/candidate.js";
 import { ask, badge, byId, fill, fillFacts, html, moment } from "/dom.js";
 import { ago, number } from "/figures.js";
 import { addressed } from "/frame.js";
@@ -30,6 +31,12 @@ function draw(device) {
   problem.textContent = row.problem;
   fillFacts(byId("device-facts"), facts(device));
   fill(byId("device-cameras"), (telemetry?.cameras ?? []).map(camera), "No measurements heard.");
+  const run = telemetry?.shadow ?? null;
+  byId("device-shadow").hidden = run === null;
+  if (run) {
+    byId("device-run").replaceChildren(...runLines(run));
+    fill(byId("device-classes"), classRows(run.classes), "No object yet.");
+  }
   fill(byId("device-rollouts"), rollouts.map(place), "Part of none.");
   fill(byId("device-grants"), grants.map(grant), "It asked for none.");
 }

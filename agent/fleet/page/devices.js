@@ -60,7 +60,7 @@ function line(row) {
   if (row.problem) state.append(html("span", { className: "bad-text", textContent: ` ${row.problem}` }));
   const phase = row.phase ? badge(row.phase) : "–";
   return html("tr", {}, html("th", { scope: "row" }, deviceLink(row.id)), state, cell(row.release), html("td", {}, phase),
-    measure(row.fps, "fps"), measure(row.temperature_c, "°C"), cell(row.rung), cell(row.drift, "warn-text"), cell(ago(row.heard_ms)));
+    measure(row.fps, "fps"), measure(row.temperature_c, "°C"), cell(row.rung), cell([row.drift, row.slow].filter(Boolean).join(" · "), "warn-text"), cell(ago(row.heard_ms)));
 }
 
 const cell = (text, className = "") => html("td", { className, textContent: text || "–" });
