@@ -1,58 +1,30 @@
-"""The command line: one file per command; every expected fault ends in one clear message."""
+"""The command line: one file per command; what a command cannot do is an error of the tree (see `agent.__main__`)."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from agent import __version__
-from agent.cli import (
-    asyncapi,
-    audit,
-    bench,
-    demo,
-    detect,
-    diagnostics,
-    doctor,
-    enroll,
-    eval,  # noqa: A004 - the command's name
-    fleet,
-    profile,
-    provision,
-    release,
-    report,
-    run,
-    status,
-)
-from agent.errors import VigilError
+from agent.cli.on_demand import OnDemand
+from agent.errors import StorageError
+from agent.vision.process import keep_quiet
+
+# Of what is behind `>`: a full disk, a limit, a fault. Files that a command reads and writes have errors of the tree.
+_OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     name="vigil",
+    cls=OnDemand,
     help="Vigil, the edge vision agent.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("demo")(demo.demo)
-app.command("detect")(detect.detect)
-app.command("eval")(eval.evaluate)
-app.command("bench")(bench.bench)
-app.command("status")(status.status)
-app.command("doctor")(doctor.doctor)
-app.command("report")(report.report)
-app.command("asyncapi")(asyncapi.asyncapi)
-app.command("enroll")(enroll.enroll)
-app.add_typer(profile.app)
-app.add_typer(provision.app)
-app.add_typer(release.app)
-app.add_typer(fleet.app)
-app.add_typer(audit.app)
-app.command("diagnostics")(diagnostics.diagnostics)
 
 
 def _print_version(asked: bool) -> None:
@@ -74,16 +46,19 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; a fault of the error tree is printed and becomes the exit status."""
+    """Run the command line.
+
+    Raises:
+        VigilError: What a command could not do, or could not print.
+    """
+    keep_quiet()
     try:
         app()
-    except VigilError as error:
-        message = f"vigil: {error.diagnostics()}"
-        # Unwrapped: a path that was broken into lines can neither be copied nor searched for.
-        Console(stderr=True).print(
-            message, style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(error.exit_status)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _OUTPUT_FAULTS or error.filename:
+            raise
+        message = f"standard output: {error.strerror}"
+        raise StorageError(message, hint="make room, or send the output elsewhere") from error

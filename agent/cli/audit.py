@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from agent.cli.output import AsJson, tell, writable
 from agent.config import DEFAULT_PATH
 
 app = typer.Typer(name="audit", help="Export and verify the audit record.", no_args_is_help=True)
@@ -16,7 +17,9 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="Configuration file
 @app.command()
 def export(
     config: Config = DEFAULT_PATH,
-    out: Annotated[Path, typer.Option(help="File to write; - prints.")] = Path("-"),
+    out: Annotated[
+        Path, typer.Option(dir_okay=False, callback=writable, help="File to write; - prints.")
+    ] = Path("-"),
 ) -> None:
     """Write the whole record as JSON lines, its head signed with the device's TLS key."""
     from agent.app.diagnostics import LEDGER
@@ -47,6 +50,7 @@ def verify(
     certificate: Annotated[
         Path | None, typer.Option(help="The device's certificate, to check the head's signature.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check every row and name the first bad one; with --head, that the record is still the one you knew."""
     from agent.app.diagnostics import LEDGER
@@ -62,6 +66,8 @@ def verify(
         read_trail,
     )
 
+    found: dict[str, str | int] = {}
+    lines: list[str] = []
     if file is None:
         if certificate is not None:
             raise ConfigError("--certificate needs an export: only that is signed")
@@ -71,9 +77,14 @@ def verify(
         if certificate is not None:
             pem = REAL_DISK.read(certificate, 1 << 20)
             check_signature(pem, about.device, about.head, about.signature)
-            typer.echo(f"the head is signed by {about.device}")
+            found["signed_by"] = about.device
+            lines.append(f"the head is signed by {about.device}")
     check_chain(trail)
-    typer.echo(f"{len(trail.rows)} rows, none changed; head {trail.head}")
+    rows = len(trail.rows)
+    found |= {"rows": rows, "head": trail.head}
+    lines.append(f"{rows} rows, none changed; head {trail.head}")
     if head:
         number = find_head(trail, head)
-        typer.echo(f"the head you kept is row {number}; {len(trail.rows) - number} came after it")
+        found |= {"kept_head_row": number, "rows_after_it": rows - number}
+        lines.append(f"the head you kept is row {number}; {rows - number} came after it")
+    tell(found, *lines, as_json=as_json)

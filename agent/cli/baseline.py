@@ -98,12 +98,14 @@ def _look(
     draft: DraftFile, folder: Path, pictures: Iterator[Picture]
 ) -> Iterator[tuple[str, FrameFigures]]:
     from agent.vision.figures import figures_of
+    from agent.vision.tracking import LOW_CONFIDENCE
 
     detectors = {one.id: load_variant(draft, one, folder) for one in draft.variants}
     for picture in pictures:
         for variant, detector in detectors.items():
             scaled = detector.letterbox.scale(picture.image)
-            detected = detector.detect_scaled(scaled)
+            low = min(detector.confidence, LOW_CONFIDENCE)
+            detected = detector.with_thresholds(low, detector.iou).detect_scaled(scaled)
             yield variant, figures_of(scaled, detected, detector.confidence)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from functools import partial
@@ -14,14 +15,17 @@ from rich.console import Console
 
 import agent
 from agent.cli.detect import Backend, Family, read_labels
-from agent.cli.output import STDOUT, write_file, write_json
+from agent.cli.output import STDOUT, writable, write_file, write_json
 from agent.cli.progress import with_progress
 from agent.errors import ConfigError
+from agent.schema.values import MAX_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent.cli.bench_report import BenchDocument, BenchReport, Explanation, Laps
+    from agent.cli.bench_explain import Board
+    from agent.cli.bench_report import BenchDocument, BenchReport, Laps
+    from agent.schema.pace import FleetPace, FleetPaces
     from agent.vision.benchmark import ModelFile
 
 _FILM = Path(agent.__file__).parent / "demo" / "bundled" / "conveyor.mp4"
@@ -35,11 +39,21 @@ _LEGEND = (
 def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
     model: Annotated[
         list[str], typer.Option(help="A model file, or ID=FILE with a variant's id; repeatable.")
-    ],
-    source: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="A video.")] = _FILM,
+    ] = [],  # noqa: B006
+    installed: Annotated[
+        Path | None,
+        typer.Option(help="A device's configuration: all variants of its release that lie on it."),
+    ] = None,
+    source: Annotated[
+        Path,
+        typer.Option(
+            exists=True, dir_okay=False, show_default="the demo's conveyor", help="A video."
+        ),
+    ] = _FILM,
     seconds: Annotated[float, typer.Option(min=0.5, help="Time for each mode.")] = 15.0,
     threads: Annotated[
-        list[int], typer.Option(min=1, help="CPU threads of the runtime; repeatable.")
+        list[int],
+        typer.Option(min=1, max=MAX_THREADS, help="CPU threads of the runtime; repeatable."),
     ] = [2],  # noqa: B006
     providers: Annotated[
         list[str],
@@ -51,10 +65,21 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what the speed is owed to, and what would help.")
     ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file; - prints them.")
+    fleet: Annotated[
+        Path | None, typer.Option(help="With --explain: what `vigil fleet pace --json` wrote.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the comparison to this PNG file.")] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            dir_okay=False,
+            callback=writable,
+            help="Write the figures to this file; - prints them.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(callback=writable, help="Draw the comparison to this PNG file.")
+    ] = None,
     family: Annotated[
         Family | None, typer.Option(help="How outputs are decoded, if the file is silent.")
     ] = None,
@@ -66,12 +91,10 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
     ] = None,
 ) -> None:
     """Compare the bare runtime, frame after frame and the real pipeline, side by side in one run."""
-    from agent.cli.bench_report import BenchDocument, measurements, setting_of
+    from agent.cli.fleet_pace import read_paces
     from agent.vision.benchmark import ModelFile
 
-    settings = list(itertools.product(map(_named, model), threads, providers))
-    if len(settings) > 1 and not sweep:
-        raise ConfigError(f"found {len(settings)} settings", hint="compare them with --sweep")
+    paces = read_paces(fleet) if fleet else None
     if plot is not None:
         # Only then: it loads NumPy, which a control process never has.
         from agent.vision.plots import require_plots
@@ -85,13 +108,68 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
         family=family.value if family else None,
         labels=read_labels(labels) if labels else None,
     )
-    runs, explanations = [], {}
-    for (name, path), count, provider in settings:
-        file = replace(stated, path=str(path), threads=count, providers=_split(provider))
+    with _candidates(model, installed, stated) as files:
+        settings = list(itertools.product(files, threads, providers))
+        if len(settings) > 1 and not (sweep or installed):
+            raise ConfigError(f"found {len(settings)} settings", hint="compare them with --sweep")
+        asked = [
+            (name, replace(file, threads=count, providers=_split(provider)))
+            for (name, file), count, provider in settings
+        ]
+        document = _run(asked, seconds, explain=explain, paces=paces)
+    _report(document, json_file, plot)
+
+
+@contextlib.contextmanager
+def _candidates(
+    models: Sequence[str], installed: Path | None, stated: ModelFile
+) -> Iterator[list[tuple[str, ModelFile]]]:
+    if not models and installed is None:
+        raise ConfigError("no model is named", hint="--model FILE, or --installed CONFIG")
+    named = [(name, replace(stated, path=str(path))) for name, path in map(_named, models)]
+    if installed is None:
+        yield named
+        return
+    from agent.cli.bench_installed import variants_here
+
+    with variants_here(installed, stated) as found:
+        yield [*named, *found]
+
+
+def _run(
+    asked: Sequence[tuple[str, ModelFile]],
+    seconds: float,
+    *,
+    explain: bool,
+    paces: FleetPaces | None,
+) -> BenchDocument:
+    from agent.cli.bench_explain import beside_fleet, effects_of
+    from agent.cli.bench_explain import explain as explained
+    from agent.cli.bench_report import BenchDocument, measurements, setting_of
+
+    runs, boards, others = [], [], []
+    for name, file in asked:
         runs.append(_measure(name, file, seconds))
         if explain:
-            explanations[setting_of(runs[-1])] = _explain(runs[-1], file, seconds / _ROUNDS)
-    _report(BenchDocument(runs, measurements(runs), explanations), json_file, plot)
+            boards.append(_board())
+            others.append(_other_threads(runs[-1], file, seconds / _ROUNDS))
+    alike = _alike(paces) if paces is not None and explain else []
+    explanations = {
+        setting_of(run): explained(
+            run, board, effects_of(run, runs) | threads, beside_fleet(run, alike)
+        )
+        for run, board, threads in zip(runs, boards, others, strict=False)
+    }
+    return BenchDocument(runs, measurements(runs), explanations)
+
+
+def _alike(paces: FleetPaces) -> list[FleetPace]:
+    """Return the fleet's medians of boards like this one."""
+    from agent.host.board import read_facts
+    from agent.models.profiles import load_profiles, recognise
+
+    profile = recognise(read_facts(), load_profiles()).name
+    return [one for one in paces.paces if one.profile == profile]
 
 
 def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
@@ -99,10 +177,8 @@ def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
     from agent.cli.contest import PipelineProcess, Reference
 
     load = os.getloadavg()[0]
-    be_like_the_agent()
-    # Recognised by a process that ends again: a third one would share pages and flatter the figures.
     with Reference(file) as probe:
-        loaded = probe.loaded
+        loaded = probe.started
     lap_s = seconds / _ROUNDS
     laps: Laps = {mode: [] for mode in MODES}
     with PipelineProcess(file, loaded) as pipeline:
@@ -113,22 +189,27 @@ def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
             run |= {mode: partial(reference.lap, mode) for mode in MODES if mode not in run}
             for mode in with_progress(_turns(MODES), f"Measuring {name}", _ROUNDS * len(MODES)):
                 laps[mode].append(run[mode](lap_s))
-    return sum_up(name, file, Measured(loaded, laps, memory, pipeline.start, load))
+    return sum_up(name, file, Measured(loaded, laps, memory, pipeline.started, load))
 
 
-def _explain(run: BenchReport, file: ModelFile, lap_s: float) -> Explanation:
-    """Read the board while it is warm, and measure the bare runtime with other numbers of threads."""
-    from agent.cli.bench_explain import Board, explain
-    from agent.cli.contest import Reference
+def _board() -> Board:
+    """Read the board while it is warm."""
+    from agent.cli.bench_explain import Board
     from agent.host.frequency import cpu_clock
     from agent.host.throttling import power_mode, throttling
 
-    board = Board(cpu_clock(), throttling().now, power_mode())
+    return Board(cpu_clock(), throttling().now, power_mode())
+
+
+def _other_threads(run: BenchReport, file: ModelFile, lap_s: float) -> dict[str, float]:
+    """Measure the bare runtime with other numbers of threads."""
+    from agent.cli.contest import Reference
+
     others = {}
     for count in sorted({1, run.cores} - {file.threads}):
         with Reference(replace(file, threads=count)) as reference:
             others[f"--threads {count}"] = reference.lap("raw", lap_s).fps
-    return explain(run, board, others)
+    return others
 
 
 def _turns(modes: Sequence[str]) -> Iterator[str]:
@@ -136,11 +217,6 @@ def _turns(modes: Sequence[str]) -> Iterator[str]:
     for number in range(_ROUNDS):
         place = number % len(modes)
         yield from (*modes[place:], *modes[:place])
-
-
-def be_like_the_agent() -> None:
-    """Load what a control process has loaded, so that this one is as large as a real one."""
-    import agent.app  # noqa: F401
 
 
 def _report(document: BenchDocument, json_file: Path | None, plot: Path | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.cli.bench_report import BenchReport, Effect, Explanation, is_disturbed
 from agent.host.frequency import CpuClock
+from agent.schema.pace import FleetPace, beside
 
 # From this share of the bare runtime's rate on, what surrounds it costs nothing that matters.
 _NO_LOSS = 0.95
@@ -14,6 +15,7 @@ _NO_LOSS = 0.95
 _FULL_CLOCK = 0.9
 # Another setting is worth naming from this gain on.
 _GAIN = 1.03
+_THREADS = "--threads"
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,16 @@ class Board:
     power_mode: str
 
 
-def explain(run: BenchReport, board: Board, others: Mapping[str, float]) -> Explanation:
+def explain(
+    run: BenchReport, board: Board, others: Mapping[str, float], fleet: Sequence[str] = ()
+) -> Explanation:
     """Say what the speed of `run` is owed to.
 
     Args:
         run: What was measured.
         board: The machine meanwhile.
         others: Bare inferences a second of other settings, by their name.
+        fleet: How it stands to others like it.
     """
     medians = {name: stage.p50 for name, stage in run.modes["serial"].stages_ms.items()}
     bottleneck = max(medians, key=lambda name: medians[name])
@@ -44,7 +49,27 @@ def explain(run: BenchReport, board: Board, others: Mapping[str, float]) -> Expl
         causes=list(_causes(run, board)),
         effects=effects,
         advice=list(_advice(bottleneck, effects)),
+        fleet=list(fleet),
     )
+
+
+def effects_of(run: BenchReport, runs: Sequence[BenchReport]) -> dict[str, float]:
+    """Return the bare rates of the other models in the same command that ran as this one did, by words that name them."""
+    return {
+        f"{other.id} ({other.input[0]}x{other.input[1]}, {other.backend})": other.modes["raw"].fps
+        for other in runs
+        if other.id != run.id and (other.threads, other.providers) == (run.threads, run.providers)
+    }
+
+
+def beside_fleet(run: BenchReport, alike: Sequence[FleetPace]) -> list[str]:
+    """Return how the pipeline's stages stand to the medians of devices with this board, for each release with such a variant."""
+    stages_ms = {name: stage.p50 for name, stage in run.modes["pipelined"].stages_ms.items()}
+    return [
+        f"{one.release} {one.variant}: {beside(stages_ms, one)}"
+        for one in alike
+        if one.variant == run.id
+    ]
 
 
 def _causes(run: BenchReport, board: Board) -> Iterator[str]:
@@ -72,11 +97,11 @@ def _advice(bottleneck: str, effects: Sequence[Effect]) -> Iterator[str]:
     better = [effect for effect in effects if effect.gain >= _GAIN]
     if better:
         yield f"{better[0].setting}: {better[0].gain:.2f} times the inferences, measured just now"
-    if bottleneck == "infer":
+    if bottleneck == "infer" and all(effect.setting.startswith(_THREADS) for effect in effects):
         yield "a smaller input or INT8 (`vigil release quantise`): give it as a further --model with --sweep to measure it"
     elif bottleneck == "capture":
         yield "a smaller or hardware-decoded stream: most of a frame's time goes into decoding it"
-    else:
+    elif bottleneck != "infer":
         yield f"most of a frame's time goes into {bottleneck}: a smaller picture, or a higher confidence"
 
 
@@ -87,6 +112,8 @@ def told(run: BenchReport, found: Explanation) -> Iterator[str]:
         yield f"  held back: {cause}"
     if not found.causes:
         yield "  nothing else holds it back: no throttling, full clock, no other work"
+    for line in found.fleet:
+        yield f"  beside the fleet: {line}"
     for effect in found.effects:
         yield f"  {effect.setting}: {effect.fps} inferences a second, {effect.gain:.2f} times"
     for advice in found.advice:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from agent.cli.contest import Memory, Start
+from agent.app.bench import Memory, Start
 from agent.schema.messages import StageMs
 from agent.vision.benchmark import Lap, Loaded, ModelFile
 from agent.vision.timing import percentiles, stage_percentiles
@@ -79,6 +79,7 @@ class Explanation(msgspec.Struct, frozen=True):
         causes: What holds it back, worst first; empty where nothing but the stage itself does.
         effects: What other settings give, the best first.
         advice: What to do.
+        fleet: How the pipeline stands to the fleet's devices with the same board and variant, one line for a release.
     """
 
     bottleneck: str
@@ -86,6 +87,7 @@ class Explanation(msgspec.Struct, frozen=True):
     causes: list[str]
     effects: list[Effect]
     advice: list[str]
+    fleet: list[str] = []
 
 
 class BenchDocument(msgspec.Struct, frozen=True):

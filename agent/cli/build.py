@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from agent.errors import ConfigError
-
-console = Console(highlight=False)
+from agent.cli.output import AsJson, mention, tell, writable
+from agent.errors import ConfigError, VigilError
 
 
-def build(
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.")],
+def build(  # noqa: PLR0913, PLR0917 - one option each
+    out: Annotated[Path, typer.Option("--out", callback=writable, help="Folder to make.")],
     draft: Annotated[Path | None, typer.Argument(help="Draft of the release (YAML).")] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="Recipe (YAML) that makes the draft and all it names.")
@@ -25,11 +23,18 @@ def build(
         typer.Option(help="What a recipe made is kept here; beside it unless given."),
     ] = None,
     key_out: Annotated[
-        Path | None, typer.Option("--key-out", help="File for the release's new key.")
+        Path | None,
+        typer.Option(
+            "--key-out",
+            dir_okay=False,
+            callback=writable,
+            help="File for the release's new key.",
+        ),
     ] = None,
     key: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Seal with this key again.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Seal a release's files; give the key's file to the controller only.
 
@@ -44,22 +49,37 @@ def build(
         raise typer.BadParameter("expected a draft or a --recipe", param_hint="DRAFT")
     if (key is None) == (key_out is None):
         raise typer.BadParameter("expected --key-out FILE or --key FILE", param_hint="--key-out")
-    for path in (out, key_out):
-        if path is not None and path.exists():
-            raise ConfigError(f"{path}: is there already", hint="choose another name")
+    if out.exists():
+        raise ConfigError(f"{out}: is there already", hint="choose another name")
+    if key_out is not None and key_out.exists():
+        hint = f"choose another name, or go on with this key where a build was cut off: --key {key_out}"
+        raise ConfigError(f"{key_out}: is there already", hint=hint)
     if recipe is not None:
         from agent.cli.recipe import make_draft
 
         draft = make_draft(recipe, work)
-        console.print(f"{draft}: written")
+        mention(f"{draft}: written", as_json=as_json)
     if draft is not None:
         loaded = load_draft(draft)
         dek = os.urandom(DEK_BYTES) if key is None else read_key(key)
         if key_out is not None:
             # The key first: sealed files whose key was lost are worth nothing.
             REAL_DISK.write_atomic(key_out, dek)
-        manifest = build_release(out, loaded, dek)
-        console.print(f"{loaded.release_id}: {manifest.parent}, key in {key_out or key}")
+        try:
+            manifest = build_release(out, loaded, dek)
+        except VigilError:
+            if key_out is not None:
+                REAL_DISK.remove(key_out)
+            raise
+        tell(
+            {
+                "release": loaded.release_id,
+                "folder": str(manifest.parent),
+                "key": str(key_out or key),
+            },
+            f"{loaded.release_id}: {manifest.parent}, key in {key_out or key}",
+            as_json=as_json,
+        )
 
 
 def recipe_schema() -> None:

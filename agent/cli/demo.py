@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from agent.cli.output import writable
+
 if TYPE_CHECKING:
     from agent.demo.performance import Performance
 
@@ -21,12 +23,19 @@ _INTERRUPTED = 130
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(help="End after this time at the latest.")] = 0.0,
+    seconds: Annotated[
+        float, typer.Option(help="End after so many seconds at the latest; 0 for never.", min=0)
+    ] = 0.0,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the facts to this file.")
+        Path | None,
+        typer.Option(
+            "--json", dir_okay=False, callback=writable, help="Write the facts to this file."
+        ),
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the device's page.")] = True,
-    port: Annotated[int, typer.Option(help="Port of the device's page; 0 for a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(help="Port of the device's page; 0 for a free one.", min=0, max=65535)
+    ] = 0,
 ) -> None:
     """Tell the whole story: provision, detect, update, refuse, reject, roll back.
 

@@ -22,10 +22,10 @@ from agent.cli.detect_output import (
     print_lines,
     print_table,
 )
-from agent.cli.output import write_file
+from agent.cli.output import writable, write_file
 from agent.cli.progress import with_progress
 from agent.errors import ConfigError
-from agent.schema.values import TaskName
+from agent.schema.values import MAX_THREADS, TaskName
 
 if TYPE_CHECKING:
     from agent.cli.live_page import LivePage
@@ -77,7 +77,8 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
         bool, typer.Option("--json", help="One JSON document a picture, no table.")
     ] = False,
     save: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder for annotated pictures.")
+        Path | None,
+        typer.Option(file_okay=False, callback=writable, help="Folder for annotated pictures."),
     ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Show the annotated pictures on a page of this machine.")
@@ -100,7 +101,9 @@ def detect(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
     labels: Annotated[
         Path | None, typer.Option(exists=True, help="Class names, one a line.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runtime.")] = 2,
+    threads: Annotated[
+        int, typer.Option(min=1, max=MAX_THREADS, help="CPU threads of the runtime.")
+    ] = 2,
     task: Annotated[
         TaskName | None, typer.Option(help="What the model finds, if the file is silent.")
     ] = None,

@@ -24,6 +24,9 @@ def doctor(
     config: Annotated[
         Path, typer.Option("--config", "-c", help="Configuration file.")
     ] = DEFAULT_PATH,
+    fleet: Annotated[
+        Path | None, typer.Option(help="What `vigil fleet pace --json` wrote: compare the speed.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     log_level: Annotated[str, typer.Option(help="What else to show.", hidden=True)] = "critical",
 ) -> None:
@@ -31,14 +34,16 @@ def doctor(
 
     It changes nothing, and works whether the agent runs or not.
     """
+    from agent.cli.fleet_pace import read_paces
     from agent.doctor.examination import examine, refused
     from agent.doctor.findings import exit_status
     from agent.errors import ConfigError
     from agent.schema.document import to_json
 
     logging.basicConfig(level=log_level.upper())
+    paces = read_paces(fleet) if fleet else None
     try:
-        report = examine(_in_force(config))
+        report = examine(_in_force(config), fleet=paces)
     except ConfigError as error:
         report = refused(error)
     if json:

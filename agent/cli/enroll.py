@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.output import AsJson, mention, print_json
 from agent.config import DEFAULT_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _STORE_HELP = "Where the key for models is made: auto, tpm2, pkcs11, credential or file."
 _OPTION_HELP = "NAME=VALUE for the key store, for example pin_file=/etc/vigil/pin. Repeatable."
@@ -22,7 +27,7 @@ _UNIT_NEEDS = {
 }
 
 
-def enroll(
+def enroll(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
     bundle: Annotated[
         Path | None, typer.Option(help="Folder from `vigil fleet enrol-token`.")
     ] = None,
@@ -38,6 +43,7 @@ def enroll(
     offline: Annotated[
         bool, typer.Option("--offline", help="Do not ask the controller: the bundle is carried.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Join a fleet: at once where the controller can be reached, else by carrying the bundle to it and back.
 
@@ -50,9 +56,13 @@ def enroll(
     options = key_options(key_option or [])
     try:
         place = bundle or _fetch(str(ticket), folder)
-        joined = _join(place, folder, (key_store, options), offline=offline)
+        told = partial(mention, as_json=as_json)
+        joined = _join(place, folder, (key_store, options), told, offline=offline)
     except TransferError as error:
         raise InUseError(error.message, code=error.code, hint=error.hint) from error
+    if as_json:
+        configuration = str(joined) if joined else None
+        print_json({"bundle": str(place), "configuration": configuration})
     if joined and ticket is not None:
         shutil.rmtree(place)
 
@@ -72,8 +82,15 @@ def _fetch(ticket: str, folder: Path) -> Path:
     return place
 
 
-def _join(bundle: Path, folder: Path, store: tuple[str, dict[str, str]], *, offline: bool) -> bool:
-    """Do what can be done now; return whether the device has joined."""
+def _join(
+    bundle: Path,
+    folder: Path,
+    store: tuple[str, dict[str, str]],
+    told: Callable[[str], None],
+    *,
+    offline: bool,
+) -> Path | None:
+    """Do what can be done now; return the configuration once the device has joined."""
     from agent.fleet.bundle import has_certificate
     from agent.fleet.enrolment_client import send_request
     from agent.fleet.joining import join, request
@@ -83,17 +100,17 @@ def _join(bundle: Path, folder: Path, store: tuple[str, dict[str, str]], *, offl
     if not has_certificate(bundle):
         key = choose_store(*store, read_facts())
         terms = request(bundle, folder, key=key)
-        typer.echo(f"{terms.device}: its key for models lives in: {store_name(key)}")
+        told(f"{terms.device}: its key for models lives in: {store_name(key)}")
         if store_name(key) in _UNIT_NEEDS:
-            typer.echo(f"its service needs, in a drop-in: {_UNIT_NEEDS[store_name(key)]}")
+            told(f"its service needs, in a drop-in: {_UNIT_NEEDS[store_name(key)]}")
         if offline or not terms.enrol_port:
-            typer.echo(f"carry {bundle} to the controller, run `vigil fleet admit` there,")
-            typer.echo("then bring it back and run this command again")
-            return False
+            told(f"carry {bundle} to the controller, run `vigil fleet admit` there,")
+            told("then bring it back and run this command again")
+            return None
         send_request(bundle, terms)
     path = join(bundle, folder)
-    typer.echo(f"{path}: ready; add the cameras and start the agent")
-    return True
+    told(f"{path}: ready; add the cameras and start the agent")
+    return path
 
 
 def key_options(given: list[str]) -> dict[str, str]:

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cli.detect import Backend, Family, read_labels
-from agent.cli.output import STDOUT, write_file, write_json
+from agent.cli.output import STDOUT, writable, write_file, write_json
 from agent.cli.progress import with_progress
+from agent.schema.values import MAX_THREADS
 
 if TYPE_CHECKING:
     from agent.vision.dataset import Dataset
@@ -49,10 +50,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
         Path, typer.Option(exists=True, help="Folder of the pictures, or a video of them.")
     ],
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the report to this file; - prints it.")
+        Path | None,
+        typer.Option(
+            "--json",
+            dir_okay=False,
+            callback=writable,
+            help="Write the report to this file; - prints it.",
+        ),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder for precision and confusion plots.")
+        Path | None,
+        typer.Option(
+            file_okay=False, callback=writable, help="Folder for precision and confusion plots."
+        ),
     ] = None,
     confidence: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of a box.")
@@ -78,7 +88,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     labels: Annotated[
         Path | None, typer.Option(exists=True, help="Class names, one a line, of all models.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runtime.")] = 2,
+    threads: Annotated[
+        int, typer.Option(min=1, max=MAX_THREADS, help="CPU threads of the runtime.")
+    ] = 2,
     tracking: Annotated[
         bool,
         typer.Option("--tracking", help="Judge tracking, too: labels of a video with track_id."),

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agent.cli.detect import Family
+from agent.cli.figures import VariantFigures, figures, show_figures
 from agent.cli.golden import golden_pictures, load_variant
-from agent.cli.output import write_json
+from agent.cli.output import writable, write_json
 from agent.cli.progress import with_progress
 from agent.errors import ModelError, PackageError
 from agent.release.gate import Budget, ClassLoss, Evidence, reasons_against
@@ -34,11 +33,12 @@ _LEAST_CONFIDENCE, _IOU = 0.005, 0.6
 
 
 class GateReport(Struct):
-    """What `--json` gives: for each variant what was measured, and why it is refused."""
+    """What `--json` gives: for each variant what was measured, what it costs, and why it is refused."""
 
     source: str
     budget: Budget
     evidence: list[Evidence]
+    figures: list[VariantFigures]
     refused: dict[str, list[str]]
 
 
@@ -50,40 +50,61 @@ class Reference:
     report: EvalReport
 
 
+class Claim(NamedTuple):
+    """A variant's id, and the accuracy that its draft states."""
+
+    variant: str
+    accuracy: float
+
+
+class Judged(NamedTuple):
+    """What was found of a variant; no report where it could not be measured."""
+
+    evidence: Evidence
+    report: EvalReport | None
+
+
 @dataclass(frozen=True)
 class Court:
-    """What variants are judged on.
+    """What variants are judged by.
 
     Attributes:
-        truth: The validation set.
         pictures: The golden pictures, BGR, shape (H, W, 3).
     """
 
-    truth: Dataset
     pictures: Sequence[NDArray[np.uint8]]
     budget: Budget
 
-    def reference(self, detector: Detector, name: str) -> Reference:
-        """Measure a model that variants are made from."""
-        return Reference(detector, measure(detector, self.truth, name))
-
     def judge(
-        self, variant: str, claimed: float, load: Callable[[], Detector], reference: Reference
-    ) -> Evidence:
-        """Measure a variant; one that does not load or run is evidence, too."""
+        self,
+        claim: Claim,
+        load: Callable[[], Detector],
+        measured: Callable[[Detector], EvalReport],
+        reference: Reference,
+    ) -> Judged:
+        """Compare a variant with what it was made from; one that does not load or run is evidence, too.
+
+        Args:
+            claim: What its draft says.
+            load: Gives the variant.
+            measured: Gives its report on the validation set.
+            reference: What it was made from.
+        """
         from agent.vision.evaluation import compare
         from agent.vision.fidelity import compare_on
         from agent.vision.golden import MatchRule
 
         rule = MatchRule(self.budget.iou, self.budget.score_tolerance)
+        variant, claimed = claim
         try:
             detector = load()
             seen = compare_on(self.pictures, detector, reference.detector, rule)
-            report = measure(detector, self.truth, variant)
+            report = measured(detector)
         except ModelError as error:
-            return Evidence(variant=variant, claimed=claimed, fault=error.diagnostics())
+            fault = Evidence(variant=variant, claimed=claimed, fault=error.diagnostics())
+            return Judged(fault, None)
         verdict = compare(report, reference.report, self.budget.max_drop)
-        return Evidence(
+        evidence = Evidence(
             variant=variant,
             claimed=claimed,
             accuracy=report.map50_95,
@@ -96,6 +117,7 @@ class Court:
             precision=round(seen.matched.precision, 4),
             repeat=seen.repeat,
         )
+        return Judged(evidence, report)
 
 
 def measure(detector: Detector, truth: Dataset, name: str) -> EvalReport:
@@ -139,7 +161,13 @@ def gate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comma
         Family | None, typer.Option(help="How the source's outputs are decoded, if silent.")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the evidence to this file; - prints it.")
+        Path | None,
+        typer.Option(
+            "--json",
+            dir_okay=False,
+            callback=writable,
+            help="Write the evidence to this file; - prints it.",
+        ),
     ] = None,
 ) -> None:
     """Judge every variant of a draft against its source; refuse what lost too much, with the reasons.
@@ -152,8 +180,8 @@ def gate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comma
 
     wanted, folder = read_draft(draft), draft.resolve().parent
     names = [folder / name for name in wanted.golden.images]
+    truth = load_dataset(dataset, images)
     court = Court(
-        load_dataset(dataset, images),
         [picture.image for picture in golden_pictures(names, clip)],
         Budget(max_drop=max_drop, max_class_drop=max_class_drop, min_match=min_match),
     )
@@ -164,44 +192,54 @@ def gate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comma
         confidence=wanted.golden.confidence,
         iou=wanted.golden.iou,
     )
-    reference = court.reference(detector, source.name)
-    found = [
-        court.judge(one.id, one.accuracy, partial(load_variant, wanted, one, folder), reference)
+    reference = Reference(detector, measure(detector, truth, source.name))
+    judged = [
+        court.judge(
+            Claim(one.id, one.accuracy),
+            partial(load_variant, wanted, one, folder),
+            partial(measure, truth=truth, name=one.id),
+            reference,
+        )
         for one in wanted.variants
     ]
+    evidence = [one.evidence for one in judged]
     refused = {
-        one.variant: against for one in found if (against := reasons_against(one, court.budget))
+        one.variant: against for one in evidence if (against := reasons_against(one, court.budget))
     }
+    steps = [figures("source", source, reference.report, reference.report)]
+    costs = [VariantFigures(variant=source.name, steps=steps)]
+    for one, found in zip(wanted.variants, judged, strict=True):
+        file = folder / one.model
+        steps = [figures("draft", file, found.report, reference.report)]
+        costs.append(VariantFigures(variant=one.id, steps=steps, passed=one.id not in refused))
     if json_file is not None:
-        evidence = GateReport(
-            source=str(source), budget=court.budget, evidence=found, refused=refused
+        report = GateReport(
+            source=str(source),
+            budget=court.budget,
+            evidence=evidence,
+            figures=costs,
+            refused=refused,
         )
-        write_json(evidence, json_file)
-    report(found, refused)
+        write_json(report, json_file)
+    show_figures(costs)
+    refuse(refused, len(evidence))
 
 
-def report(found: Sequence[Evidence], refused: dict[str, list[str]]) -> None:
-    """Show what was found of all variants; `refused` has the reasons against those that must not pass.
+def refuse(refused: Mapping[str, Sequence[str]], judged: int) -> None:
+    """Refuse where there are reasons, of all variants at once.
+
+    Args:
+        refused: The reasons against those that must not pass.
+        judged: How many variants there were.
 
     Raises:
         PackageError: `package.gate` when there is one.
     """
-    Console(stderr=True).print(_table(found, refused))
     if refused:
         told = "; ".join(f"{one}: {reason}" for one, all_ in refused.items() for reason in all_)
         raise PackageError(
-            f"{len(refused)} of {len(found)} variants refused: {told}",
+            f"{len(refused)} of {judged} variants refused: {told}",
             code="package.gate",
             hint="calibrate on pictures like those your cameras take, keep more layers in float, "
             "or state a wider budget if you can bear the loss",
         )
-
-
-def _table(found: Sequence[Evidence], refused: dict[str, list[str]]) -> Table:
-    table = Table("variant", "mAP50-95", "lost", "golden found", "shared", "repeat", "verdict")
-    for one in found:
-        shares = [f"{one.recall:.3f}", f"{one.precision:.3f}", f"{one.repeat:.1g}"]
-        figures = [f"{one.accuracy:.4f}", f"{one.drop:.4f}", *shares]
-        shown = ["-"] * len(figures) if one.fault else figures
-        table.add_row(one.variant, *shown, "REFUSED" if one.variant in refused else "passed")
-    return table

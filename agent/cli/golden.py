@@ -89,7 +89,7 @@ def golden_pictures(paths: list[Path], clip: Path | None) -> list[Picture]:
         hint = "put it there, or take all that are missing from a video: --clip VIDEO"
         raise PackageError(f"{missing[0]}: no such golden picture", hint=hint)
     if missing and clip is not None:
-        write_stills(clip, missing)
+        write_stills(clip, paths)
     return [read_picture(path) for path in paths]
 
 

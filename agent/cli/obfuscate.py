@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli.output import write_file
+from agent.cli.output import writable, write_file
 from agent.errors import PackageError
 from agent.host.disk import REAL_DISK
 
@@ -34,7 +34,9 @@ class Hidden:
 
 def obfuscate(
     model: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", dir_okay=False, callback=writable, help="File to write.")
+    ],
     seed: Annotated[
         int | None, typer.Option(help="Decides names and order; from the file itself if not given.")
     ] = None,
@@ -69,7 +71,10 @@ def hide(
 
     before = REAL_DISK.read(model, _MODEL_LIMIT)
     chosen = _seed_of(before) if seed is None else seed
-    after = hidden_from(before, Plan(chosen, inert))
+    try:
+        after = hidden_from(before, Plan(chosen, inert))
+    except PackageError as error:
+        raise PackageError(f"{model}: {error.message}", code=error.code, hint=error.hint) from error
     proof = compare(before, after, rounds=rounds)
     if proof.largest > tolerance or (not tolerance and not proof.identical):
         raise PackageError(

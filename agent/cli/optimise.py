@@ -1,27 +1,45 @@
-"""`vigil release prune | distil`: smaller networks from a checkpoint, with what each step gained and lost."""
+"""`vigil release prune | distil | qat`: smaller networks from a checkpoint, with what each step gained and lost."""
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from agent.cli.figures import StepFigures, VariantFigures, figures, show_figures
 from agent.cli.gate import measure
-from agent.cli.output import write_file, write_json
-from agent.cli.steps import StepFigures, StepsDocument, figures, steps_table
-from agent.release.optimise.settings import Distillation, Pruning, Training
+from agent.cli.output import writable, write_file
+from agent.cli.quantise import plain_int8
+from agent.release.optimise.settings import (
+    STRIDE,
+    Awareness,
+    Distillation,
+    Pruning,
+    Training,
+)
 
 if TYPE_CHECKING:
     from agent.vision.evaluation import EvalReport
 
+
+def _whole(size: int) -> int:
+    if size % STRIDE:
+        raise typer.BadParameter(f"expected a multiple of {STRIDE}, found {size}")
+    return size
+
+
 Checkpoint = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .pt file.")]
-Out = Annotated[Path, typer.Option("--out", help="Checkpoint to write.")]
-Size = Annotated[int, typer.Option(min=32, help="Side of the input, pixels.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", dir_okay=False, callback=writable, help="Checkpoint to write."),
+]
+Size = Annotated[
+    int,
+    typer.Option(min=STRIDE, callback=_whole, help="Side of the input, pixels."),
+]
 Data = Annotated[Path, typer.Option(exists=True, help="Training set (YAML of ultralytics).")]
 Batch = Annotated[int, typer.Option(min=1, help="Pictures a step.")]
 Rate = Annotated[float, typer.Option(min=1e-6, max=1.0, help="Learning rate at the start.")]
@@ -34,7 +52,12 @@ TruthFile = Annotated[
 TruthImages = Annotated[
     Path | None, typer.Option("--images", exists=True, help="Folder or video of its pictures.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--json", dir_okay=False, callback=writable, help="Write the figures to this file."
+    ),
+]
 
 
 def prune(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
@@ -60,11 +83,12 @@ def prune(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
     if epochs and data is None:
         message = "expected a training set, or --epochs 0 to cut only"
         raise typer.BadParameter(message, param_hint="--data")
-    _require_both(dataset, images)
+    course = _Course(size, dataset, images, json_file)
+    course.measure("source", checkpoint)
     training = _training(data, batch, rate, device) if data else None
     plan = Pruning(ratio=ratio, epochs=epochs)
     write_file(out, pruned(checkpoint, plan, training, Path(), size))
-    _finish([("source", checkpoint), ("pruned", out)], size, dataset, images, json_file)
+    course.finish("pruned", out)
 
 
 def distil(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
@@ -91,75 +115,115 @@ def distil(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
 
     if not classes + boxes + features:
         raise typer.BadParameter("expected one above 0, found none", param_hint="--classes")
-    _require_both(dataset, images)
+    course = _Course(size, dataset, images, json_file)
+    course.measure("teacher", teacher)
+    course.measure("student", checkpoint)
     plan = Distillation(epochs=epochs, classes=classes, boxes=boxes, features=features)
     training = _training(data, batch, rate, device)
     write_file(out, distilled(checkpoint, teacher, plan, training, Path(), size))
-    stages = [("teacher", teacher), ("student", checkpoint), ("distilled", out)]
-    _finish(stages, size, dataset, images, json_file)
+    course.finish("distilled", out)
 
 
-def show_steps(steps: Sequence[StepFigures], json_file: Path | None) -> None:
-    """Print the table; write the figures, and beside them a plot where matplotlib is installed."""
-    Console(stderr=True).print(steps_table(steps))
-    if json_file is None:
-        return
-    write_json(StepsDocument(steps=list(steps)), json_file)
-    if importlib.util.find_spec("matplotlib"):
-        from agent.vision.plots import steps_plot
+def qat(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
+    checkpoint: Checkpoint,
+    out: Out,
+    size: Size,
+    data: Data,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 10,
+    batch: Batch = 16,
+    rate: Rate = 0.001,
+    device: Device = "cpu",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="Pictures, to measure INT8 of both on as well."),
+    ] = None,
+    dataset: TruthFile = None,
+    images: TruthImages = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Train a detector with quantisation in mind (QAT): its weights stay float, and lose less as INT8."""
+    from agent.release.optimise.steps import aware
 
-        for of in dict.fromkeys(one.of for one in steps):
-            mine = [one for one in steps if one.of == of]
-            costs: dict[str, Sequence[float]] = {
-                "size": [one.size_bytes for one in mine],
-                "parameters": [one.parameters for one in mine],
-                "MACs": [one.macs for one in mine],
-                "ms": [one.infer_ms for one in mine],
-            }
-            names, accuracy = [one.step for one in mine], [one.map50_95 for one in mine]
-            plot = json_file.with_name(f"{json_file.stem}-{of}.png")
-            write_file(plot, steps_plot(names, accuracy, costs))
+    course = _Course(size, dataset, images, json_file, calibrate)
+    course.measure("source", checkpoint)
+    training = _training(data, batch, rate, device)
+    write_file(out, aware(checkpoint, Awareness(epochs=epochs), training, Path(), size))
+    course.finish("aware", out)
 
 
 def _training(data: Path, batch: int, rate: float, device: str) -> Training:
     return Training(data=str(data.resolve()), batch=batch, rate=rate, device=device)
 
 
-def _require_both(dataset: Path | None, images: Path | None) -> None:
-    if (dataset is None) != (images is None):
-        raise typer.BadParameter("expected both or none", param_hint="--dataset, --images")
+class _Course:
+    """What checkpoints of a step see and cost, measured before the long work where they are there: faults show at once.
 
+    Args:
+        size: Side of the input, pixels.
+        dataset: Labels, with `images`; nothing is measured without both.
+        images: Folder or video.
+        json_file: Where the figures are written.
+        calibrate: Pictures; INT8 of each checkpoint is measured, too.
 
-def _finish(
-    stages: Sequence[tuple[str, Path]],
-    size: int,
-    dataset: Path | None,
-    images: Path | None,
-    json_file: Path | None,
-) -> None:
-    name, out = stages[-1]
-    if dataset is not None and images is not None:
-        show_steps(_measured(stages, size, dataset, images), json_file)
-    Console(highlight=False).print(f"{out}: written, {name}")
+    Raises:
+        ConfigError: The set is no set.
+    """
 
+    def __init__(
+        self,
+        size: int,
+        dataset: Path | None,
+        images: Path | None,
+        json_file: Path | None,
+        calibrate: Path | None = None,
+    ) -> None:
+        from agent.vision.dataset import load_dataset
 
-def _measured(
-    stages: Sequence[tuple[str, Path]], size: int, dataset: Path, images: Path
-) -> list[StepFigures]:
-    from agent.release.export import export_checkpoint
-    from agent.schema.values import BackendName, Precision
-    from agent.vision.dataset import load_dataset
-    from agent.vision.detector import load_detector
+        if (dataset is None) != (images is None):
+            raise typer.BadParameter("expected both or none", param_hint="--dataset, --images")
+        if dataset is None and (json_file or calibrate):
+            message = "expected --dataset and --images beside it, to measure on"
+            raise typer.BadParameter(message, param_hint="--json" if json_file else "--calibrate")
+        self._truth = load_dataset(dataset, images) if dataset and images else None
+        self._size = size
+        self._json_file = json_file
+        self._calibrate = calibrate
+        self._steps: list[StepFigures] = []
+        self._first: EvalReport | None = None
 
-    truth = load_dataset(dataset, images)
-    found: list[StepFigures] = []
-    first: EvalReport | None = None
-    with tempfile.TemporaryDirectory(prefix="vigil-steps-") as folder:
-        for step, checkpoint in stages:
+    def measure(self, step: str, checkpoint: Path) -> None:
+        """Measure what a checkpoint is exported to, and its INT8 where there is something to calibrate on.
+
+        Raises:
+            CameraError: There are no pictures to calibrate on.
+            ConfigError: Its classes are not the set's.
+            PackageError: It cannot be exported or quantised.
+        """
+        from agent.release.export import export_checkpoint
+        from agent.schema.values import BackendName, Precision
+        from agent.vision.detector import load_detector
+
+        if self._truth is None:
+            return
+        with tempfile.TemporaryDirectory(prefix="vigil-steps-") as folder:
             file = Path(folder) / f"{step}.onnx"
-            exported = export_checkpoint(checkpoint, BackendName.ONNXRUNTIME, Precision.FP32, size)
-            file.write_bytes(exported)
-            report = measure(load_detector(file), truth, step)
-            found.append(figures(stages[-1][1].stem, step, file, report, first))
-            first = first or report
-    return found
+            file.write_bytes(
+                export_checkpoint(checkpoint, BackendName.ONNXRUNTIME, Precision.FP32, self._size)
+            )
+            files = [(step, file)]
+            if self._calibrate is not None:
+                int8 = file.with_name(f"{step}-int8.onnx")
+                int8.write_bytes(plain_int8(load_detector(file), file, self._calibrate))
+                files.append((f"{step}, int8", int8))
+            for name, one in files:
+                report = measure(load_detector(one), self._truth, name)
+                self._first = self._first or report
+                self._steps.append(figures(name, one, report, self._first))
+
+    def finish(self, step: str, out: Path) -> None:
+        """Measure what was made, and show all; raises as `measure`."""
+        self.measure(step, out)
+        if self._first is not None:
+            shown = VariantFigures(variant=out.stem, steps=self._steps)
+            show_figures([shown], self._json_file)
+        Console(highlight=False).print(f"{out}: written, {step}")

@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from agent.host.disk import REAL_DISK
+from agent.host.disk import REAL_DISK, require_writable
 
 STDOUT = Path("-")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -21,12 +21,12 @@ _out, _err = (
 
 
 def tell(document: dict[str, Any], *lines: str, as_json: bool) -> None:
-    """Print what a command did: one JSON object on one line, or lines for people."""
+    """Print what a command did: one JSON object on one line, or lines for people, unwrapped: a broken path is no path."""
     if as_json:
         print_json(document)
         return
     for line in lines:
-        _out.print(line)
+        _out.print(line, soft_wrap=True)
 
 
 def print_json(document: Any) -> None:
@@ -36,7 +36,18 @@ def print_json(document: Any) -> None:
 
 def mention(line: str, *, as_json: bool) -> None:
     """Print what a person should read meanwhile, beside the JSON where that is what is printed."""
-    (_err if as_json else _out).print(line)
+    (_err if as_json else _out).print(line, soft_wrap=True)
+
+
+def writable(target: Path | None) -> Path | None:
+    """Callback of an option that names what is written in the end: what cannot be is refused before the work.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    if target is not None and target != STDOUT:
+        require_writable(target)
+    return target
 
 
 def write_json(document: msgspec.Struct, target: Path) -> None:

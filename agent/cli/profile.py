@@ -14,7 +14,7 @@ from agent.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from agent.models.lint import Fault
     from agent.schema.manifest import Manifest
-    from agent.schema.profile import BoardFacts, DeviceProfile
+    from agent.schema.profile import BoardFacts, Choice, DeviceProfile
 
 app = typer.Typer(
     name="profile",
@@ -98,12 +98,11 @@ def choose(
     """
     from agent.cli import profile_tables
     from agent.host.board import read_facts
-    from agent.models import choose as choosing
     from agent.schema.document import to_json
 
     release, facts = read_manifest(manifest), read_facts(root)
     board = find_profile(profile, facts)
-    choice = choosing.choose(board, release, facts, read_measurements(state, release, facts))
+    choice = choose_here(board, release, facts, state)
     if as_json:
         typer.echo(to_json(choice).decode())
     else:
@@ -212,15 +211,18 @@ def find_profile(name: str, facts: BoardFacts) -> DeviceProfile:
     return found.profile
 
 
-def read_measurements(state: Path, manifest: Manifest, facts: BoardFacts) -> dict[str, float]:
-    """Return what was measured on this device; nothing, with a warning, where that cannot be read."""
+def choose_here(
+    profile: DeviceProfile, manifest: Manifest, facts: BoardFacts, state: Path
+) -> Choice:
+    """Return the choice by what was measured on this device; with a warning without, where that cannot be read."""
+    from agent.models import choose as choosing
     from agent.models.measurements import Measurements
 
     try:
-        return Measurements(state).of(manifest, facts)
+        return Measurements(state).choose(profile, manifest, facts)
     except StorageError as error:
         _warn(f"choosing without measurements: {error}")
-        return {}
+        return choosing.choose(profile, manifest, facts)
 
 
 def _warn(text: str) -> None:

@@ -17,7 +17,7 @@ from agent.cli.profile_tables import print_choice
 from agent.errors import ConfigError, ModelError
 from agent.host.disk import REAL_DISK
 from agent.host.sensors import temperature_c
-from agent.models.choose import choose, worth_measuring
+from agent.models.choose import worth_measuring
 from agent.models.measurements import ALONE, Measurements, key_of, measured
 from agent.schema.profile import Choice, Measurement
 from agent.schema.update_config import UpdateConfig
@@ -73,8 +73,7 @@ class Session:
         return after.variant is not None
 
     def _choice(self, cache: Measurements) -> Choice:
-        known = cache.of(self.manifest, self.facts)
-        return choose(self.profile, self.manifest, self.facts, known)
+        return cache.choose(self.profile, self.manifest, self.facts)
 
     def _measure(
         self, cache: Measurements, seconds: float, limit_c: float, *, again: bool

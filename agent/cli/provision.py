@@ -69,6 +69,10 @@ def cameras(
     try:
         load_config(trial)
         REAL_DISK.rename(trial, config)
+    except ConfigError as error:
+        # The trial is gone when this is read: what is to be corrected is the list.
+        message, hint = (text.replace(str(trial), str(file)) for text in (str(error), error.hint))
+        raise ConfigError(message, code=error.code, hint=hint) from error
     finally:
         trial.unlink(missing_ok=True)
 

@@ -16,20 +16,23 @@ from rich.table import Table
 
 from agent.cli.detect import Family, read_labels
 from agent.cli.gate import measure
-from agent.cli.output import write_file
-from agent.errors import PackageError
+from agent.cli.output import writable, write_file
+from agent.errors import ConfigError, PackageError
+from agent.release.optimise.settings import Quantisation, Ranges
 from agent.schema.values import CalibrationMethod
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from agent.release.quantise import Quantiser
+    from agent.release.quantise_litert import LiteRtQuantiser
     from agent.vision.dataset import Dataset
     from agent.vision.detector import Detector
     from agent.vision.evaluation import Comparison, EvalReport
 
-# How many convolutions stay in float, from try to try.
-_STEPS = (0, 12, 20, 32, 48)
+LITERT = ".tflite"
+CALIBRATION_PICTURES = 64
 _WORST_CLASSES = 5
 
 
@@ -49,8 +52,12 @@ class Tried:
 
 
 def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the command line
-    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A float .onnx file.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    model: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A float .onnx or .tflite file.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", dir_okay=False, callback=writable, help="File to write.")
+    ],
     calibrate: Annotated[
         Path, typer.Option(exists=True, help="Folder or video of what the cameras see.")
     ],
@@ -61,10 +68,21 @@ def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     max_drop: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Loss of mAP50-95 to bear.")
     ] = 0.01,
-    pictures: Annotated[int, typer.Option(min=1, help="Calibration pictures at most.")] = 64,
+    pictures: Annotated[
+        int, typer.Option(min=1, help="Calibration pictures at most.")
+    ] = CALIBRATION_PICTURES,
     method: Annotated[
         CalibrationMethod, typer.Option(help="How an activation's range is found.")
     ] = CalibrationMethod.MINMAX,
+    ranges: Annotated[
+        Ranges, typer.Option(help="Ranges of activations: static, or dynamic for .tflite.")
+    ] = Ranges.STATIC,
+    reduce_range: Annotated[
+        bool,
+        typer.Option(
+            "--reduce-range", help="Weights of seven bits (.onnx), for x86-64 without VNNI."
+        ),
+    ] = False,
     family: Annotated[
         Family | None, typer.Option(help="How outputs are decoded, if the file is silent.")
     ] = None,
@@ -74,34 +92,79 @@ def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
 ) -> None:
     """Quantise a detector to INT8; refuse when it loses more accuracy than you bear.
 
-    Convolutions that lose most of their signal are kept in float, more of them from try to try, until the loss is within the budget.
+    What loses most of its signal is kept in float, more of it from try to try, until the loss is within the budget.
     """
     from agent.vision.dataset import load_dataset
+
+    if out.suffix != model.suffix:
+        message = f"expected a name that ends in {model.suffix}, as {model} does, found {out}"
+        raise typer.BadParameter(message, param_hint="--out")
+    if ranges is Ranges.DYNAMIC and model.suffix != LITERT:
+        raise typer.BadParameter(f"expected static for {model}", param_hint="--ranges")
+    if reduce_range and model.suffix == LITERT:
+        raise typer.BadParameter(
+            f"expected an .onnx file, found {model}", param_hint="--reduce-range"
+        )
+    if method is not CalibrationMethod.MINMAX and model.suffix == LITERT:
+        raise typer.BadParameter(f"expected minmax for {model}", param_hint="--method")
 
     truth = load_dataset(dataset, images)
     load = partial(_detector, family=family, names=read_labels(labels) if labels else None)
     inputs = calibration_inputs(load(model), calibrate, pictures)
-    found = quantise_within(model, inputs, method, load, truth, max_drop)
+    plan = Quantisation(ranges=ranges, reduce_range=reduce_range)
+    with quantiser_of(model, inputs, method, plan) as quantiser:
+        found = quantise_within(quantiser, model, load, truth, max_drop)
     Console().print(_table(found.tries))
     require_within(found, model)
     write_file(out, found.file)
     Console(highlight=False).print(f"{out}: written")
 
 
-def quantise_within(
+def quantiser_of(
     model: Path,
     inputs: Sequence[NDArray[np.float32]],
     method: CalibrationMethod,
+    plan: Quantisation,
+) -> Quantiser | LiteRtQuantiser:
+    """Return what makes INT8 of a float file.
+
+    Args:
+        model: An .onnx or .tflite file.
+        inputs: What its input tensor holds for each calibration picture.
+        method: How an activation's range is found; minmax for LiteRT.
+        plan: Dynamic ranges are for LiteRT only, reduced ones for ONNX.
+
+    Raises:
+        ConfigError: LiteRT's quantiser is not installed.
+        PackageError: The file cannot be quantised.
+    """
+    if model.suffix != LITERT:
+        from agent.release.quantise import Quantiser
+
+        return Quantiser(model, inputs, method.value, reduce_range=plan.reduce_range)
+    try:
+        from agent.release.quantise_litert import LiteRtQuantiser
+    except ImportError as error:
+        raise ConfigError(
+            f"INT8 of a LiteRT file needs litert-quantizer: {error}",
+            code="quantise.missing",
+            hint="pip install litert-quantizer, or the extra `release` (docs/releases.md)",
+        ) from error
+    return LiteRtQuantiser(model, inputs, plan.ranges)
+
+
+def quantise_within(
+    quantiser: Quantiser | LiteRtQuantiser,
+    model: Path,
     load: Callable[[Path], Detector],
     truth: Dataset,
     max_drop: float,
 ) -> Tried:
-    """Quantise, with more and more convolutions kept in float until the loss is within `max_drop` or there are no more tries.
+    """Quantise, with more and more kept in float until the loss is within `max_drop` or there are no more tries.
 
     Args:
-        model: The float ONNX file.
-        inputs: What its input tensor holds for each calibration picture.
-        method: How an activation's range is found.
+        quantiser: Of the model.
+        model: The float .onnx or .tflite file.
         load: Loads it, or what is made of it.
         truth: The validation set.
         max_drop: Loss of mAP50-95 to bear.
@@ -110,22 +173,29 @@ def quantise_within(
         ModelError: The float model or a try does not run.
         PackageError: It cannot be quantised.
     """
-    from agent.release.quantise import Quantiser
     from agent.vision.evaluation import compare
 
     before = measure(load(model), truth, model.name)
     tries: list[tuple[str, int, EvalReport]] = [("float", model.stat().st_size, before)]
-    with Quantiser(model, inputs, method.value) as quantiser:
-        worst_first: list[str] = []
-        for kept in _STEPS:
-            worst_first = worst_first or (quantiser.by_harm() if kept else [])
-            file = quantiser.quantise(worst_first[:kept])
-            tried = _measure_bytes(file, load, truth)
-            tries.append((f"int8, {kept} in float", len(file), tried))
-            verdict = compare(tried, before, max_drop)
-            if verdict.passed:
-                break
+    for name, file in quantiser.tries():
+        tried = _measure_bytes(file, model.suffix, load, truth)
+        tries.append((name, len(file), tried))
+        verdict = compare(tried, before, max_drop)
+        if verdict.passed:
+            break
     return Tried(file, tries, verdict)
+
+
+def plain_int8(detector: Detector, model: Path, source: Path) -> bytes:
+    """Return INT8 of a float file with nothing kept in float, calibrated on a folder or video.
+
+    Raises:
+        CameraError: The source holds no picture, or one that cannot be decoded.
+        PackageError: It cannot be quantised.
+    """
+    inputs = calibration_inputs(detector, source, CALIBRATION_PICTURES)
+    with quantiser_of(model, inputs, CalibrationMethod.MINMAX, Quantisation()) as quantiser:
+        return next(quantiser.tries())[1]
 
 
 def require_within(found: Tried, model: Path) -> None:
@@ -141,7 +211,7 @@ def require_within(found: Tried, model: Path) -> None:
     raise PackageError(
         f"{model}: INT8 loses {verdict.drop:.4f} of mAP50-95, {verdict.max_drop:.4f} may be lost; most: {worst}",
         code="package.accuracy",
-        hint="calibrate on pictures like those your cameras take, try --method percentile, or train with quantisation",
+        hint="calibrate on pictures like those your cameras take, try --method percentile, or train the checkpoint for it (`vigil release qat`)",
     )
 
 
@@ -160,9 +230,11 @@ def _detector(model: Path, family: Family | None, names: Sequence[str] | None) -
     return load_detector(model, family=family.value if family else None, labels=names)
 
 
-def _measure_bytes(file: bytes, load: Callable[[Path], Detector], truth: Dataset) -> EvalReport:
+def _measure_bytes(
+    file: bytes, suffix: str, load: Callable[[Path], Detector], truth: Dataset
+) -> EvalReport:
     with tempfile.TemporaryDirectory(prefix="vigil-quantise-") as folder:
-        path = Path(folder) / "int8.onnx"
+        path = Path(folder) / f"int8{suffix}"
         path.write_bytes(file)
         return measure(load(path), truth, path.name)
 

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from agent.cli.baseline import baseline_of
-from agent.cli.gate import report
+from agent.cli.figures import show_figures
+from agent.cli.gate import refuse
 from agent.cli.golden import golden_pictures, look
-from agent.cli.optimise import show_steps
+from agent.cli.judging import Judge
 from agent.cli.output import write_file
 from agent.cli.variants import Made, Workbench
 from agent.errors import PackageError
@@ -26,7 +27,8 @@ from agent.release.attest import DATASET
 from agent.release.cache import Cache
 from agent.release.draft_file import DRAFT_SCHEMA, DraftFile, GoldenFile, VariantFile
 from agent.release.gate import reasons_against
-from agent.release.recipe import Recipe, load_recipe
+from agent.release.recipe import Recipe
+from agent.release.recipe_file import load_recipe
 from agent.schema.document import to_json, to_yaml
 from agent.schema.values import FamilyName, TaskName
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 DRAFT_FILE = "draft.yaml"
 WORK_FOLDER = ".vigil-build"
-STEPS_FILE = "steps.json"
+FIGURES_FILE = "variants.json"
 
 
 def make_draft(path: Path, work: Path | None = None) -> Path:
@@ -66,18 +68,35 @@ class _Build:
 
     def draft(self) -> Path:
         """Make everything; return the path of the draft."""
-        bench = Workbench(self._recipe, self._folder, self._cache, lambda: self._pictures)
+        judge = Judge(self._recipe, self._folder, self._cache, lambda: self._pictures)
+        self._try_sources(judge)
+        bench = Workbench(self._recipe, self._folder, self._cache, judge)
         made = [bench.make(wanted) for wanted in self._recipe.variants]
-        if steps := [found for one in made for found in bench.steps(one)]:
-            show_steps(steps, self._work / STEPS_FILE)
         against = {one.wanted.id: reasons_against(one.evidence, one.budget) for one in made}
-        report([one.evidence for one in made], {name: why for name, why in against.items() if why})
+        refused = {name: why for name, why in against.items() if why}
+        found = [bench.figures(one, passed=one.wanted.id not in refused) for one in made]
+        show = partial(show_figures, found, self._work / FIGURES_FILE)
+        if refused:
+            show()
+        refuse(refused, len(made))
         draft = self._draft([bench.hide(one) for one in made])
         draft = replace(draft, golden=self._look(draft))
         draft = replace(draft, drift_baseline=self._baseline(draft))
         path = self._work / DRAFT_FILE
         write_file(path, to_yaml(msgspec.to_builtins(draft)).encode())
+        show()
         return path
+
+    def _try_sources(self, judge: Judge) -> None:
+        """Read what is judged and calibrated on, before the long work that would end at what is wrong with it."""
+        from agent.vision.gallery import open_source
+
+        recipe = self._recipe
+        _ = judge.truth
+        _ = self._pictures
+        sources = [recipe.calibration.source] if recipe.calibration else []
+        for name in (*sources, *(recipe.drift.sources if recipe.drift else [])):
+            open_source(self._folder / name)
 
     @cached_property
     def _golden_paths(self) -> list[Path]:

@@ -57,6 +57,7 @@ def _overview(found: Status) -> Table:
         "speed": f"{measured.fps:.1f} frames/s, {measured.worker_restarts} worker restarts",
         "memory": f"{measured.control_pss_mb:.0f} MB + worker {measured.worker_pss_mb:.0f} MB",
         "rung": _rung(found),
+        "pace": _pace(found),
         "drift": _drift(found.telemetry),
         "golden set": state.unproven,
         **({"shadow": _shadow(measured.shadow)} if measured.shadow else {}),
@@ -64,8 +65,9 @@ def _overview(found: Status) -> Table:
     }
     table = _table("", "")
     table.show_header = False
-    for row in rows.items():
-        _add(table, *row)
+    for name, text in rows.items():
+        if text:
+            _add(table, name, text)
     return table
 
 
@@ -86,6 +88,11 @@ def _rung(found: Status) -> str:
     return f"{state.rung} ({place}): {state.rung_reason}{throttled}"
 
 
+def _pace(found: Status) -> str:
+    report = found.telemetry.pace
+    return found.state.slow or (report.state if report else "not measured: no frames came yet")
+
+
 def _drift(measured: Telemetry) -> str:
     if not measured.drift:
         return "not judged: the release has no baseline, or no frames came yet"
@@ -95,6 +102,8 @@ def _drift(measured: Telemetry) -> str:
 def _shadow(run: ShadowProgress) -> str:
     agreement = "" if run.agreement is None else f", {run.agreement:.1%} of objects seen by both"
     state = f"ended: {run.end}" if run.end else run.state.value
+    if run.left_s is not None:
+        state += f", about {run.left_s / 3600:.1f} h left"
     return (
         f"{run.candidate} {run.variant}: {run.frames} of {run.of_frames} frames{agreement}; {state}"
     )
@@ -102,7 +111,9 @@ def _shadow(run: ShadowProgress) -> str:
 
 def _cameras(measured: Telemetry) -> Table:
     counted = ("processed", "dropped", "gated", "reconnects")
-    table = _table("camera", "status", "frames/s", "gate", *counted, "problem")
+    table = _table(
+        "camera", "status", "fps", "gate", "frames", "dropped", "gated", "reopened", "problem"
+    )
     for one in measured.cameras:
         counts = (str(getattr(one, name)) for name in counted)
         _add(table, one.name, one.status, f"{one.fps:.1f}", one.gate or "-", *counts, one.problem)
@@ -120,7 +131,8 @@ def _table(*columns: str) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(box=SIMPLE)
+    # Close together: eighty columns are what a serial console has, and what a pipe is given.
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
         table.add_column(column)
     return table

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
 
-from agent.cli.gate import Court, Reference, measure
+from agent.cli.checkpoints import Checkpoints
+from agent.cli.figures import VariantFigures, figures
+from agent.cli.judging import Judge, load_known
 from agent.cli.obfuscate import hide
-from agent.cli.quantise import calibration_inputs, quantise_within, require_within
-from agent.cli.steps import StepFigures, figures
+from agent.cli.quantise import (
+    calibration_inputs,
+    quantise_within,
+    quantiser_of,
+    require_within,
+)
+from agent.errors import PackageError
 from agent.release.cache import Cache
 from agent.release.gate import Budget, Evidence
-from agent.release.recipe import CHECKPOINT, Calibration, Recipe, RecipeVariant
-from agent.schema.document import parse_json, to_json
+from agent.release.optimise.settings import Quantisation
+from agent.release.recipe import Recipe, RecipeVariant
 from agent.schema.values import BackendName, Precision
 
 if TYPE_CHECKING:
-    from agent.vision.dataset import Dataset
-    from agent.vision.detector import Detector
-    from agent.vision.evaluation import EvalReport
-    from agent.vision.gallery import Picture
     from agent.vision.recognise import Facts
 
 
@@ -52,58 +54,57 @@ class Workbench:
         recipe: Where they are described.
         folder: Where the recipe's paths begin.
         cache: Keeps what was made.
-        pictures: Gives the golden pictures.
+        judge: Measures it.
     """
 
-    def __init__(
-        self, recipe: Recipe, folder: Path, cache: Cache, pictures: Callable[[], list[Picture]]
-    ) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, cache: Cache, judge: Judge) -> None:
         self._recipe = recipe
         self._folder = folder
         self._cache = cache
-        self._pictures = pictures
-        self._references: dict[Path, Reference] = {}
+        self._judge = judge
+        self._checkpoints = Checkpoints(recipe, folder, cache)
 
     def make(self, wanted: RecipeVariant) -> Made:
         """Prune, distil, export, quantise or halve, and judge; what the gate finds is evidence, no error.
 
         Raises:
-            ConfigError: A checkpoint needs ultralytics, or classes are not the validation set's.
+            ConfigError: What a step needs is not installed, or classes are not the validation set's.
             ModelError: The source does not load or run.
             PackageError: It cannot be exported, or INT8 loses too much.
         """
         Console(stderr=True).print(f"{wanted.id}", highlight=False)
         budget = wanted.budget or self._recipe.budget
-        checkpoints = self._checkpoints(wanted)
+        # Before the long work: classes that are not the validation set's show here.
+        self._judge.reference(self._reference(wanted), wanted)
+        checkpoints = self._checkpoints.stages(wanted)
         stages = [
             (step, self._exported(wanted, one, wanted.backend, wanted.precision))
             for step, one in checkpoints
         ]
         source = stages[-1][1]
-        facts = self._load(source, wanted).facts
-        file = source
-        if wanted.quantise and self._recipe.calibration is not None:
-            file = self._quantised(source, facts, self._recipe.calibration, budget.max_drop)
-            stages.append(("int8", file))
+        facts = self._judge.load(source, wanted).facts
+        if (plan := wanted.quantisation) is not None:
+            checkpoint = checkpoints[-1][1]
+            stages += self._int8(wanted, plan, checkpoint, source, facts, budget.max_drop)
         if wanted.half:
-            file = self._halved(source)
-            stages.append(("fp16", file))
-        evidence = self._judged(wanted, file, facts, budget)
+            stages.append(("fp16", self._halved(source)))
+        file = stages[-1][1]
+        evidence = self._judge.judge(wanted, file, facts, self._reference(wanted), budget)
         return Made(wanted, file, facts, evidence, budget, tuple(stages))
 
-    def steps(self, made: Made) -> list[StepFigures]:
-        """Measure what every step gained and lost; none where there was no step, or no ONNX file to count.
+    def figures(self, made: Made, *, passed: bool) -> VariantFigures:
+        """Return what a variant costs and sees after each step, and what the gate decided.
 
         Raises:
-            ModelError: A file of a step does not run.
+            ModelError: A file that it was made from does not run.
         """
-        if len(made.stages) == 1 or made.file.suffix != ".onnx":
-            return []
-        reports = [self._report(file, made.facts) for _, file in made.stages]
-        return [
-            figures(made.wanted.id, step, file, report, reports[0] if number else None)
-            for number, ((step, file), report) in enumerate(zip(made.stages, reports, strict=True))
-        ]
+        reference = self._judge.reference(self._reference(made.wanted), made.wanted).report
+        steps = []
+        for step, file in made.stages:
+            runs = file != made.file or not made.evidence.fault
+            report = self._judge.report(file, made.facts) if runs else None
+            steps.append(figures(step, file, report, reference))
+        return VariantFigures(variant=made.wanted.id, steps=steps, passed=passed)
 
     def hide(self, made: Made) -> Made:
         """Obfuscate, unless the recipe wants models as they are.
@@ -123,50 +124,6 @@ class Workbench:
         )
         return replace(made, file=file)
 
-    def _checkpoints(self, wanted: RecipeVariant) -> list[tuple[str, Path]]:
-        """Return step and file of the source, and of the checkpoints that training made of it."""
-        stages = [("source", self._folder / wanted.source)]
-        training, size = self._recipe.training, wanted.size
-        if size is None:
-            return stages
-        data = self._training_set
-        if (cut := wanted.prune) is not None:
-            from agent.release.optimise.steps import pruned
-
-            source = stages[-1][1]
-            inputs = {"checkpoint": source, "size": size, "plan": msgspec.to_builtins(cut)}
-            make = partial(pruned, source, cut, training, self._folder, size)
-            known = data if cut.epochs else {}
-            stages.append(("pruned", self._cache.file("pruned", CHECKPOINT, inputs | known, make)))
-        if (plan := wanted.distil) is not None and training is not None:
-            from agent.release.optimise.steps import distilled
-
-            student, teacher = stages[-1][1], self._folder / (plan.teacher or wanted.source)
-            inputs = {"checkpoint": student, "size": size, "plan": msgspec.to_builtins(plan)}
-            inputs |= data | {"teacher": teacher}
-            make = partial(distilled, student, teacher, plan, training, self._folder, size)
-            stages.append(("distilled", self._cache.file("distilled", CHECKPOINT, inputs, make)))
-        return stages
-
-    @cached_property
-    def _training_set(self) -> dict[str, object]:
-        """Return what decides what is learned: settings, and the files beside the data set's, but for the trainer's own caches."""
-        training = self._recipe.training
-        if training is None:
-            return {}
-        folder = (self._folder / training.data).parent
-        files = (one for one in folder.rglob("*") if one.is_file() and one.suffix != ".cache")
-        named: dict[str, object] = {f"data {one.relative_to(folder)}": one for one in files}
-        return named | {"training": msgspec.to_builtins(training)}
-
-    def _report(self, file: Path, facts: Facts) -> EvalReport:
-        def make() -> bytes:
-            return to_json(measure(_load_known(file, facts), self._truth, file.name))
-
-        inputs = self._validation | {"model": file, "facts": msgspec.to_builtins(facts)}
-        path = self._cache.file("measured", ".json", inputs, make)
-        return msgspec.json.decode(path.read_bytes(), type=_eval_report())
-
     def _exported(
         self, wanted: RecipeVariant, source: Path, backend: BackendName, precision: Precision
     ) -> Path:
@@ -180,58 +137,56 @@ class Workbench:
         make = partial(export_checkpoint, source, backend, precision, size)
         return self._cache.file("exported", suffix, inputs, make)
 
-    def _quantised(
-        self, source: Path, facts: Facts, calibration: Calibration, max_drop: float
-    ) -> Path:
+    def _int8(
+        self,
+        wanted: RecipeVariant,
+        plan: Quantisation,
+        checkpoint: Path,
+        source: Path,
+        facts: Facts,
+        max_drop: float,
+    ) -> list[tuple[str, Path]]:
+        """Return the stages from the exported `source` of a checkpoint to INT8, trained for it where it loses too much without."""
+        stages: list[tuple[str, Path]] = []
+        aware, size = plan.aware, wanted.size
+        if aware is not None and size is not None:
+            plain = self._quantised(source, facts, plan, max_drop=1.0)
+            before, after = (self._judge.report(one, facts).map50_95 for one in (source, plain))
+            if aware.is_due(before - after, max_drop):
+                trained = self._checkpoints.aware(checkpoint, size, aware)
+                source = self._exported(wanted, trained, wanted.backend, wanted.precision)
+                stages = [("int8 untrained", plain), ("aware", source)]
+        return [*stages, ("int8", self._quantised(source, facts, plan, max_drop))]
+
+    def _quantised(self, source: Path, facts: Facts, plan: Quantisation, max_drop: float) -> Path:
+        """Return the first INT8 file that loses no more than `max_drop`; with 1 the one with nothing in float."""
+        calibration = self._recipe.calibration
+        if calibration is None:
+            raise PackageError("INT8: nothing to calibrate on")
         pictures = self._folder / calibration.source
 
         def make() -> bytes:
-            load = partial(_load_known, facts=facts)
+            load = partial(load_known, facts=facts)
             values = calibration_inputs(load(source), pictures, calibration.pictures)
-            found = quantise_within(source, values, calibration.method, load, self._truth, max_drop)
+            with quantiser_of(source, values, calibration.method, plan) as quantiser:
+                found = quantise_within(quantiser, source, load, self._judge.truth, max_drop)
             require_within(found, source)
             return found.file
 
-        inputs = self._validation | {
+        inputs = self._judge.validation | {
             "model": source,
             "facts": msgspec.to_builtins(facts),
             "pictures": pictures,
             "calibration": msgspec.to_builtins(calibration),
+            "ranges": [plan.ranges.value, plan.reduce_range],
             "max_drop": max_drop,
         }
-        return self._cache.file("int8", ".onnx", inputs, make)
+        return self._cache.file("int8", source.suffix, inputs, make)
 
     def _halved(self, source: Path) -> Path:
         from agent.release.half import halve
 
         return self._cache.file("fp16", ".onnx", {"model": source}, partial(halve, source))
-
-    def _judged(self, wanted: RecipeVariant, file: Path, facts: Facts, budget: Budget) -> Evidence:
-        reference, golden = self._reference(wanted), self._recipe.golden
-
-        def make() -> bytes:
-            court = Court(self._truth, [one.image for one in self._pictures()], budget)
-            if reference not in self._references:
-                detector = self._load(reference, wanted)
-                self._references[reference] = court.reference(detector, reference.name)
-            load = partial(_load_known, file, facts, golden.confidence, golden.iou)
-            return to_json(court.judge(wanted.id, 0.0, load, self._references[reference]))
-
-        inputs = self._validation | {
-            "variant": wanted.id,
-            "model": file,
-            "facts": msgspec.to_builtins(facts),
-            "reference": reference,
-            "budget": msgspec.to_builtins(budget),
-            "golden": msgspec.to_builtins(golden),
-            **{
-                f"golden {name}": self._folder / name
-                for name in (*golden.images, golden.clip)
-                if name
-            },
-        }
-        path = self._cache.file("judged", ".json", inputs, make)
-        return parse_json(path.read_bytes(), Evidence)
 
     def _reference(self, wanted: RecipeVariant) -> Path:
         """Return the file that a variant is judged against: what it was made from."""
@@ -239,54 +194,3 @@ class Workbench:
             return self._folder / wanted.reference
         source = self._folder / wanted.source
         return self._exported(wanted, source, BackendName.ONNXRUNTIME, Precision.FP32)
-
-    def _load(self, file: Path, wanted: RecipeVariant) -> Detector:
-        from agent.vision.detector import load_detector
-
-        golden = self._recipe.golden
-        return load_detector(
-            file,
-            family=wanted.family.value if wanted.family else None,
-            labels=self._recipe.labels or None,
-            confidence=golden.confidence,
-            iou=golden.iou,
-        )
-
-    @cached_property
-    def _truth(self) -> Dataset:
-        from agent.vision.dataset import load_dataset
-
-        validation = self._recipe.validation
-        return load_dataset(self._folder / validation.dataset, self._folder / validation.images)
-
-    @property
-    def _validation(self) -> dict[str, object]:
-        validation = self._recipe.validation
-        return {
-            "truth": self._folder / validation.dataset,
-            "images": self._folder / validation.images,
-        }
-
-
-def _eval_report() -> type[EvalReport]:
-    from agent.vision.evaluation import EvalReport
-
-    return EvalReport
-
-
-def _load_known(file: Path, facts: Facts, confidence: float = 0.25, iou: float = 0.6) -> Detector:
-    """Load a file that is decoded as another one is."""
-    from agent.vision.detector import load_detector
-
-    return load_detector(
-        file,
-        family=facts.family,
-        labels=facts.labels,
-        input_spec=facts.input,
-        box_units=facts.box_units,
-        task=facts.task,
-        keypoints=facts.keypoints,
-        class_scores=facts.class_scores,
-        confidence=confidence,
-        iou=iou,
-    )

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli.output import write_json
+from agent.cli.output import writable, write_json
 from agent.errors import ConfigError, PackageError
 
 if TYPE_CHECKING:
@@ -25,13 +25,19 @@ def verify(
     ] = None,
     key: Annotated[list[Path], typer.Option("--key", help="A release's key; repeatable.")] = [],  # noqa: B006
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the findings to this file; - prints them.")
+        Path | None,
+        typer.Option(
+            "--json",
+            dir_okay=False,
+            callback=writable,
+            help="Write the findings to this file; - prints them.",
+        ),
     ] = None,
 ) -> None:
-    """Say of a repository or a release folder what a device would refuse, and where.
+    """Say of a repository or a release folder what a device or an auditor would refuse, and where.
 
-    Of a repository: signatures, thresholds and expiry from the given root on, keys listed twice, and digests of every listed
-    file. Of every release: its manifest against its sealed files. With its key, what is sealed in them, too.
+    Of a repository: signatures, thresholds and expiry from the given root on, keys listed twice, digests of every listed
+    file, and the signatures for OpenSSF's model-signing. Of every release: its manifest against its sealed files. With its key, what is sealed in them, too.
     """
     from agent.release.build import read_key
     from agent.release.verify import Inspector
@@ -72,12 +78,13 @@ def _report(found: Verification) -> None:
     Raises:
         PackageError: `package.verify` when anything is wrong.
     """
-    table = Table("release", "sealed files", "opened", "manifest sha256")
+    table = Table("release", "sealed files", "opened", "model-signing", "manifest sha256")
     for one in found.releases:
-        table.add_row(one.release, str(one.files), str(one.opened), one.sha256)
+        counts = (str(count) for count in (one.files, one.opened, one.bundles))
+        table.add_row(one.release, *counts, one.sha256)
     console.print(table)
     if found.findings:
         told = "\n".join(f"  {one.place}: {one.problem} [{one.code}]" for one in found.findings)
-        message = f"{found.subject}: {len(found.findings)} found that devices would refuse\n{told}"
+        message = f"{found.subject}: {len(found.findings)} found that devices or auditors would refuse\n{told}"
         raise PackageError(message, code="package.verify", hint="publish nothing before it is well")
     console.print(f"{found.subject}: nothing wrong")

@@ -6,7 +6,11 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from tuf.api.metadata import Targets
+
+from agent.cli.verify_signatures import Signatures
 from agent.errors import TrustError
+from agent.release.charter import TARGETS
 from agent.release.verify import Inspector
 from agent.schema.agent_release import AGENT_ROLE, AgentManifest
 from agent.schema.document import trusted_json
@@ -25,7 +29,7 @@ ANY_CLASS = ""  # the lookups that narrow to a class are not used here
 def inspect_repository(public: Path, root: bytes, inspector: Inspector) -> None:
     """Check everything that the published folder `public` offers, beginning with the trusted `root`.
 
-    Findings name places in `public`: `metadata`, `metadata/<role>`, or the path of a target.
+    Findings name places in `public`: `metadata`, `metadata/<role>`, the path of a target, or `signatures/…`.
     """
     source = FolderSource(public)
     with tempfile.TemporaryDirectory() as name, inspector.at("metadata"):
@@ -33,9 +37,13 @@ def inspect_repository(public: Path, root: bytes, inspector: Inspector) -> None:
         cache.mkdir()
         trusted = TrustClient(cache, root, Floor(Path(name) / "floor"), ANY_CLASS).check(source)
         walk = _Walk(source, trusted, inspector)
+        signatures = Signatures(public, trusted.document(TARGETS), inspector)
         for role in trusted.roles():
             with inspector.at(f"metadata/{role}"):
-                walk.role(role)
+                document = trusted.document(role)
+                walk.role(role, document)
+                signatures.expect(role, document)
+        signatures.inspect()
 
 
 class _Walk:
@@ -47,9 +55,9 @@ class _Walk:
         self._inspector = inspector
         self._seen: set[str] = set()
 
-    def role(self, role: str) -> None:
+    def role(self, role: str, document: Targets) -> None:
         """Check what a role lists, manifests before the files that they name."""
-        for path in sorted(self._trusted.paths(role), key=lambda path: not _is_manifest(path)):
+        for path in sorted(document.targets, key=lambda path: (not _is_manifest(path), path)):
             if path not in self._seen:
                 with self._inspector.at(path):
                     self._judge(role, path, self._read(path))

@@ -41,6 +41,7 @@ from agent.trust.sealed import Cipher, seal
 DEK_BYTES = 32
 SALT_BYTES = 32
 _MODEL_LIMIT = 1 << 30
+_KEY_LIMIT = 1 << 16
 UNSEALED = SealedFile(file="", size=1, sha256="0" * 64)
 UNLIMITED = GoldenSpec(payload=UNSEALED)
 DEVICE_DEFAULTS = ProbationSpec()
@@ -250,7 +251,8 @@ def read_key(path: Path, disk: Disk = REAL_DISK) -> bytes:
         ConfigError: The file holds no key.
         StorageError: It cannot be read.
     """
-    dek = disk.read(path, DEK_BYTES)
+    dek = disk.read(path, _KEY_LIMIT)
     if len(dek) != DEK_BYTES:
-        raise ConfigError(f"{path}: expected {DEK_BYTES} bytes, found {len(dek)}")
+        message = f"{path}: expected a release's key, {DEK_BYTES} bytes, found {len(dek)}"
+        raise ConfigError(message, hint="take the file of `vigil release build --key-out`")
     return dek

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from securesystemslib.signer import Signer
+from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed, Targets
 
 from agent.errors import TrustError
+from agent.release.model_signing import add_bundles, check_bundles, drop_bundles, take_bundles
 from agent.trust.metadata import refuse_repeated_keys
 
 Delegator = Root | Targets
@@ -57,6 +58,14 @@ def read_document(data: bytes, source: str, kind: type[Signed]) -> Metadata[Any]
     return document
 
 
+def begin_anew(document: Metadata[Any], version: int, expires: datetime) -> None:
+    """Make `document` a next version that nobody has approved."""
+    document.signed.version = version
+    document.signed.expires = expires
+    document.signatures.clear()
+    drop_bundles(document)
+
+
 def standing(role: str, document: Metadata[Any], delegator: Delegator) -> Standing:
     """Count the valid approvals of `document` under the keys that `delegator` lists for `role`.
 
@@ -79,11 +88,12 @@ def standing(role: str, document: Metadata[Any], delegator: Delegator) -> Standi
 
 
 def require_approvals(role: str, document: Metadata[Any], delegator: Delegator) -> None:
-    """Refuse a document that too few of its role's keys have signed.
+    """Refuse a document that too few of its role's keys have signed, or with a bundle that is not theirs.
 
     Raises:
-        TrustError: With code `trust.threshold`.
+        TrustError: With code `trust.threshold`, or as `agent.release.model_signing.check_bundles`.
     """
+    check_bundles(document, keys_of(role, delegator))
     now = standing(role, document, delegator)
     if now.missing:
         message = (
@@ -95,9 +105,16 @@ def require_approvals(role: str, document: Metadata[Any], delegator: Delegator) 
 
 
 def approve(
-    role: str, document: Metadata[Any], signers: Sequence[Signer], delegator: Delegator
-) -> None:
-    """Add the signatures of `signers`, all of whom must be keys of `role`.
+    role: str,
+    document: Metadata[Any],
+    signers: Sequence[Signer],
+    delegator: Delegator,
+    published: Root | Targets | None = None,
+) -> list[str]:
+    """Add the signatures of `signers`, all of whom must be keys of `role`; `published` is what counts now.
+
+    Returns:
+        The new releases that got bundles for OpenSSF's model-signing, see `agent.release.model_signing`.
 
     Raises:
         TrustError: A signer has no say in this role; nothing was signed.
@@ -105,6 +122,8 @@ def approve(
     require_say(role, signers, delegator)
     for signer in signers:
         document.sign(signer, append=True)
+    listed = published.targets if isinstance(published, Targets) else {}
+    return add_bundles(document, listed, signers)
 
 
 def require_say(role: str, signers: Sequence[Signer], delegator: Delegator) -> None:
@@ -123,13 +142,19 @@ def require_say(role: str, signers: Sequence[Signer], delegator: Delegator) -> N
 def collect(
     role: str, document: Metadata[Any], carried: Metadata[Any], delegator: Delegator
 ) -> None:
-    """Take over the valid approvals that another copy of the same document carries.
+    """Take over the valid approvals and the bundles that another copy of the same document carries.
 
     Raises:
-        TrustError: The copy's content differs.
+        TrustError: The copy's content differs, or a bundle is not about it.
     """
     if carried.signed_bytes != document.signed_bytes:
         message = f"{role}: the approved copy is not the document that is staged here"
         raise TrustError(message, code="trust.different", hint="stage it again and approve that")
     for keyid in standing(role, carried, delegator).signed:
         document.signatures[keyid] = carried.signatures[keyid]
+    take_bundles(document, carried, keys_of(role, delegator))
+
+
+def keys_of(role: str, delegator: Delegator) -> dict[str, Key]:
+    """Return the keys that may sign for `role`, by id."""
+    return {keyid: delegator.get_key(keyid) for keyid in delegator.get_delegated_role(role).keyids}

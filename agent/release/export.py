@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 
 from agent.errors import ConfigError, PackageError
+from agent.release.litert_archive import dateless
 from agent.schema.values import BackendName, Precision
 
 OPSET = 17
@@ -69,16 +70,16 @@ def _ultralytics() -> Any:
         raise ConfigError(
             "a checkpoint needs ultralytics, which is not installed",
             code="export.missing",
-            hint="pip install 'vigil-agent[release]' (AGPL-3.0, see the README), or export it elsewhere and give the .onnx file",
+            hint="install the extra `release` (docs/releases.md; AGPL-3.0, see the README), or export it elsewhere and give the .onnx file",
         ) from error
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     return YOLO
 
 
 def _dateless(model: bytes, backend: BackendName) -> bytes:
-    """Return ONNX without the day of its export, so that the same checkpoint gives the same bytes."""
+    """Return the file without the day of its export, so that the same checkpoint gives the same bytes."""
     if backend is BackendName.LITERT:
-        return model
+        return dateless(model)
     parsed = onnx.load(io.BytesIO(model))
     kept = [entry for entry in parsed.metadata_props if entry.key != "date"]
     del parsed.metadata_props[:]

@@ -1,8 +1,9 @@
-"""What an ONNX network costs: its parameters, and the multiplications of one picture."""
+"""What a network costs: its parameters, and the multiplications of one picture."""
 
 from __future__ import annotations
 
 import math
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +24,13 @@ class GraphCost(NamedTuple):
 
 
 def graph_cost(model: Path) -> GraphCost:
-    """Count the convolutions (Conv) and matrix products (Gemm, MatMul) of a file, float or QDQ.
+    """Count the convolutions and matrix products of an ONNX or LiteRT file, float or quantised.
 
     Raises:
         PackageError: It cannot be read, or a shape is not fixed.
     """
+    if model.suffix == ".tflite":
+        return GraphCost(*_litert(model))
     try:
         graph = onnx.shape_inference.infer_shapes(onnx.load(model)).graph
     except (DecodeError, onnx.shape_inference.InferenceError, ValueError) as error:
@@ -52,6 +55,16 @@ def graph_cost(model: Path) -> GraphCost:
         parameters += sum(math.prod(stored[name]) for name in node.input if name in stored)
         macs += out * _terms(node, shapes | stored)
     return GraphCost(parameters, macs)
+
+
+def _litert(model: Path) -> tuple[int, int]:
+    from agent.release.litert_cost import litert_cost
+
+    try:
+        return litert_cost(model.read_bytes())
+    except (struct.error, IndexError, TypeError, ValueError) as error:
+        message = f"{model}: cannot be read as LiteRT: {error}"
+        raise PackageError(message, code="package.model") from error
 
 
 def _terms(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:

@@ -1,8 +1,8 @@
-"""Static INT8 of an ONNX detector: calibrated on pictures, convolutions only, those that suffer kept in float.
+"""Static INT8 of an ONNX detector: calibrated on pictures, convolutions and their SiLU, those that suffer kept in float.
 
 The file gets QuantizeLinear and DequantizeLinear nodes (QDQ), as ONNX Runtime and TensorRT take them. Weights are quantised
-channel by channel (int8, symmetric), activations tensor by tensor (uint8). Everything that is no convolution stays in float:
-it costs little and decodes boxes, which eight bits cannot.
+channel by channel (int8, symmetric), activations tensor by tensor (uint8). A SiLU in float between two convolutions costs more
+than what eight bits save in them. Everything else stays in float: it costs little and decodes boxes, which eight bits cannot.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import logging
 import math
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,9 @@ _UNREADABLE = (
 _ACTIVATIONS = frozenset({"Sigmoid", "Mul", "Relu", "LeakyRelu", "HardSwish", "Clip"})
 
 
+# How many convolutions stay in float, from try to try.
+_KEPT = (0, 12, 20, 32, 48)
+
 # How an activation's range is found: all of it, or all but its outliers (slower).
 METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
 
@@ -63,16 +67,20 @@ class Quantiser:
         model: The float ONNX file.
         inputs: What its input tensor holds for each calibration picture, each of the input's own shape, float32.
         method: A key of `METHODS`.
+        reduce_range: Weights of seven bits, see `Quantisation`.
 
     Raises:
         PackageError: It is no ONNX model, has no convolution, or there are no inputs.
     """
 
-    def __init__(self, model: Path, inputs: Sequence[Float32], method: str) -> None:
+    def __init__(
+        self, model: Path, inputs: Sequence[Float32], method: str, *, reduce_range: bool = False
+    ) -> None:
         if not inputs:
             raise PackageError("calibration: expected pictures, found none")
         self._inputs = inputs
         self._method = METHODS[method]
+        self._reduce_range = reduce_range
         self._folder = tempfile.TemporaryDirectory(prefix="vigil-quantise-")
         self._plain = Path(self._folder.name) / "plain.onnx"
         self._metadata = _prepare(model, self._plain)
@@ -84,6 +92,7 @@ class Quantiser:
         outputs = {node.name: node.output[0] for node in graph.node if node.op_type == "Conv"}
         self.convolutions = list(outputs)
         self._outputs = outputs
+        self._silus = _silus(graph)
         self._final = {name for name, output in outputs.items() if output not in activated}
         if not self.convolutions:
             raise PackageError(f"{model}: no convolution to quantise", code="package.model")
@@ -93,6 +102,13 @@ class Quantiser:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
+
+    def tries(self) -> Iterator[tuple[str, bytes]]:
+        """Yield name and file of one try after the other, with more and more convolutions in float."""
+        worst: list[str] = []
+        for kept in _KEPT:
+            worst = worst or (self.by_harm() if kept else [])
+            yield f"int8, {kept} in float", self.quantise(worst[:kept])
 
     def quantise(self, keep_float: Sequence[str] = ()) -> bytes:
         """Return the quantised file, with the convolutions named in `keep_float` left as they are."""
@@ -133,15 +149,17 @@ class Quantiser:
         return {name: float(kinds["qdq_err"]) for name, kinds in errors.items()}
 
     def _quantise(self, out: Path, keep_float: Sequence[str]) -> None:
+        rounded = [name for name in self.convolutions if name not in keep_float]
         with _quiet():
             quantize_static(
                 str(self._plain),
                 str(out),
                 _Reader(self._input, self._inputs),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv"],
-                nodes_to_exclude=list(keep_float),
+                op_types_to_quantize=["Conv", "Sigmoid", "Mul"],
+                nodes_to_quantize=[part for name in rounded for part in (name, *self._silus[name])],
                 per_channel=True,
+                reduce_range=self._reduce_range,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=self._method,
@@ -154,6 +172,25 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc] # the library is unt
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._feeds, None)
+
+
+def _silus(graph: onnx.GraphProto) -> dict[str, list[str]]:
+    """Return the Sigmoid and the Mul that make x * sigmoid(x) of a convolution's output, by the convolution's name."""
+    takers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            takers[name].append(node)
+    found: dict[str, list[str]] = defaultdict(list)
+    for node in graph.node:
+        if node.op_type == "Sigmoid":
+            (source,), (gate,) = node.input, node.output
+            found[source] += [
+                name
+                for mul in takers[source]
+                if mul.op_type == "Mul" and set(mul.input) == {source, gate}
+                for name in (node.name, mul.name)
+            ]
+    return {node.name: found[node.output[0]] for node in graph.node if node.op_type == "Conv"}
 
 
 def _prepare(model: Path, out: Path) -> dict[str, str]:

@@ -20,17 +20,20 @@ Paths are relative to the file's folder. `vigil release schema` prints the whole
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import inspect
 
 import msgspec
 
-from agent.errors import ConfigError
-from agent.host.disk import REAL_DISK, Disk
 from agent.release.draft_file import CipherName, LimitsFile
 from agent.release.gate import Budget
-from agent.release.optimise.settings import Distillation, Pruning, Training
-from agent.schema.document import config_from_yaml
+from agent.release.optimise.settings import (
+    Distillation,
+    Pruning,
+    Quantisation,
+    Ranges,
+    Side,
+    Training,
+)
 from agent.schema.manifest import ProbationSpec
 from agent.schema.values import (
     BackendName,
@@ -48,12 +51,6 @@ from agent.schema.values import (
 
 RECIPE_SCHEMA = 1
 CHECKPOINT = ".pt"
-_TEXT_LIMIT = 1 << 20
-_SUFFIXES = {
-    BackendName.ONNXRUNTIME: (".onnx", CHECKPOINT),
-    BackendName.TENSORRT: (".onnx", CHECKPOINT),
-    BackendName.LITERT: (".tflite", CHECKPOINT),
-}
 
 
 class ValidationSet(Struct):
@@ -102,10 +99,10 @@ class RecipeVariant(Struct):
         source: An ONNX or LiteRT file, or a checkpoint (.pt) that ultralytics exports.
         backend: Runtime on the device; told by the file unless it is a checkpoint or for TensorRT.
         precision: What the file computes in; of a checkpoint, what it is exported to.
-        size: Side of the square input that a checkpoint is exported with, pixels.
+        size: Side of the square input that a checkpoint is exported with, pixels, a multiple of 32.
         prune: Take channels out of a checkpoint.
         distil: Train a checkpoint beside a teacher, after it was pruned where it is.
-        quantise: Make static INT8 of it, within the budget; for ONNX.
+        quantise: Make INT8 of it, within the budget: true for static ranges, or how.
         half: Make FP16 of it, with inputs and outputs in float32; for ONNX.
         reference: The file that it is judged against; its own source unless given.
         family: How outputs are decoded, where the file does not say.
@@ -117,10 +114,10 @@ class RecipeVariant(Struct):
     memory_mb: Positive
     backend: BackendName = BackendName.ONNXRUNTIME
     precision: Precision = Precision.FP32
-    size: Positive | None = None
+    size: Side | None = None
     prune: Pruning | None = None
     distil: Distillation | None = None
-    quantise: bool = False
+    quantise: bool | Quantisation = False
     half: bool = False
     reference: str = ""
     family: FamilyName | None = None
@@ -129,10 +126,19 @@ class RecipeVariant(Struct):
     needs: dict[str, bool] = msgspec.field(default_factory=dict)
 
     @property
+    def quantisation(self) -> Quantisation | None:
+        """How INT8 is made of it; None where it is not."""
+        if isinstance(self.quantise, Quantisation):
+            return self.quantise
+        return Quantisation() if self.quantise else None
+
+    @property
     def shipped_precision(self) -> Precision:
         """What the released file computes in."""
-        made = Precision.FP16 if self.half else self.precision
-        return Precision.INT8 if self.quantise else made
+        if (plan := self.quantisation) is not None:
+            is_static = plan.ranges is Ranges.STATIC
+            return Precision.INT8 if is_static else Precision.DYNAMIC_INT8
+        return Precision.FP16 if self.half else self.precision
 
     @property
     def is_checkpoint(self) -> bool:
@@ -170,107 +176,11 @@ class Recipe(Struct, rename={"device_class": "class"}):
     provenance: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-def load_recipe(path: Path, disk: Disk = REAL_DISK) -> Recipe:
-    """Read a recipe and make sure that it does not contradict itself and that its files are there.
-
-    Raises:
-        ConfigError: With file, place, expected and found.
-        StorageError: It cannot be read.
-    """
-    text = disk.read(path, _TEXT_LIMIT).decode(errors="replace")
-    recipe = config_from_yaml(text, Recipe, str(path))
-    for place, problem in _faults(recipe, path.resolve().parent).items():
-        raise ConfigError(f"{path}: at {place}: {problem}", hint=f"correct {place} in {path}")
-    return recipe
-
-
 def recipe_schema() -> bytes:
     """Return the JSON Schema of a recipe, for editors; `docs/recipe.schema.json` is this."""
     schema = msgspec.json.schema(Recipe)
+    for part in schema["$defs"].values():
+        if "description" in part:
+            # Whether docstrings keep their indentation depends on the versions of Python and msgspec.
+            part["description"] = inspect.cleandoc(part["description"])
     return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"
-
-
-def _faults(recipe: Recipe, folder: Path) -> dict[str, str]:
-    """Return by place what is wrong, in the order of the file."""
-    faults: dict[str, str] = {}
-    if recipe.schema != RECIPE_SCHEMA:
-        faults["$.schema"] = f"expected {RECIPE_SCHEMA}, found {recipe.schema}"
-    if not recipe.golden.images and not recipe.golden.clip:
-        faults["$.golden"] = "expected images or a clip, found neither"
-    if not recipe.variants:
-        faults["$.variants"] = "expected at least one, found none"
-    seen: set[str] = set()
-    for index, variant in enumerate(recipe.variants):
-        place = f"$.variants[{index}]"
-        if variant.id in seen:
-            faults[f"{place}.id"] = f"expected a name of its own, found {variant.id!r} again"
-        seen.add(variant.id)
-        faults |= {f"{place}.{name}": text for name, text in _variant_faults(variant, recipe)}
-    for place, name in _files(recipe):
-        if not (folder / name).exists():
-            faults.setdefault(place, f"expected a file or folder, found none at {folder / name}")
-    return faults
-
-
-def _variant_faults(variant: RecipeVariant, recipe: Recipe) -> Iterator[tuple[str, str]]:
-    suffixes = _SUFFIXES[variant.backend]
-    if not variant.source.endswith(suffixes):
-        wanted = f"{' or '.join(suffixes)} for {variant.backend.value}"
-        yield "source", f"expected a name that ends in {wanted}, found {variant.source!r}"
-    if variant.is_checkpoint and variant.size is None:
-        yield "size", "expected the side of the input to export with, found none"
-    if variant.size is not None and not variant.is_checkpoint:
-        yield "size", f"expected none, for {variant.source} has a size of its own"
-    yield from _training_faults(variant, recipe)
-    if variant.half and (variant.quantise or variant.backend is not BackendName.ONNXRUNTIME):
-        yield (
-            "half",
-            "expected false where quantise is true and for other backends than onnxruntime",
-        )
-    if variant.half and variant.precision is not Precision.FP32:
-        yield "precision", f"expected fp32 of what is halved, found {variant.precision.value}"
-    if not variant.quantise:
-        return
-    if variant.backend is BackendName.LITERT:
-        yield "quantise", "expected false for LiteRT, which is quantised where it is exported"
-    if recipe.calibration is None:
-        yield "quantise", "expected $.calibration beside it, found none"
-    if variant.precision is not Precision.FP32:
-        yield "precision", f"expected fp32 of what is quantised, found {variant.precision.value}"
-
-
-def _training_faults(variant: RecipeVariant, recipe: Recipe) -> Iterator[tuple[str, str]]:
-    plan, distil = variant.prune, variant.distil
-    for name, asked in (("prune", plan), ("distil", distil)):
-        if asked is not None and not variant.is_checkpoint:
-            yield name, f"expected a checkpoint ({CHECKPOINT}) as source, found {variant.source!r}"
-        if asked is not None and asked.epochs and recipe.training is None:
-            yield name, "expected $.training beside it, found none"
-    if distil is None:
-        return
-    if not distil.classes + distil.boxes + distil.features:
-        yield "distil", "expected a weight above 0, found none"
-    if not distil.teacher and plan is None:
-        yield "distil.teacher", "expected a checkpoint, for nothing is pruned, found none"
-    if distil.teacher and not distil.teacher.endswith(CHECKPOINT):
-        yield "distil.teacher", f"expected a checkpoint ({CHECKPOINT}), found {distil.teacher!r}"
-
-
-def _files(recipe: Recipe) -> list[tuple[str, str]]:
-    """Return place and path of every file that a recipe names."""
-    named = [
-        ("$.validation.dataset", recipe.validation.dataset),
-        ("$.validation.images", recipe.validation.images),
-        ("$.golden.clip", recipe.golden.clip),
-        ("$.calibration.source", recipe.calibration.source if recipe.calibration else ""),
-        ("$.training.data", recipe.training.data if recipe.training else ""),
-    ]
-    named += [(f"$.golden.images[{n}]", name) for n, name in enumerate(recipe.golden.images)]
-    drift = recipe.drift.sources if recipe.drift else []
-    named += [(f"$.drift.sources[{n}]", name) for n, name in enumerate(drift)]
-    for index, variant in enumerate(recipe.variants):
-        named.append((f"$.variants[{index}].source", variant.source))
-        named.append((f"$.variants[{index}].reference", variant.reference))
-        teacher = variant.distil.teacher if variant.distil else ""
-        named.append((f"$.variants[{index}].distil.teacher", teacher))
-    return [(place, name) for place, name in named if name]

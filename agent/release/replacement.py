@@ -22,18 +22,16 @@ from tuf.api.metadata import Root, Targets
 
 from agent.errors import ConfigError, TrustError
 from agent.release.charter import POLICY, RELEASE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
-from agent.schema.agent_release import AGENT_ROLE
 
 _BY_ROOT = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 ROLES = (*_BY_ROOT, RELEASE, POLICY)
-_ADMINISTERED = (POLICY, AGENT_ROLE)
 
 
 class Staging(Protocol):
     """What is asked of a repository."""
 
-    def roles(self) -> list[str]:
-        """Return the delegated roles."""
+    def roles(self, *, administered: bool = False) -> list[str]:
+        """Return the device classes, or the other delegated roles: those of administrators."""
 
     def amend(self, role: str, change: Callable[[Any], object]) -> None:
         """Stage a next version of `role`'s document with a change."""
@@ -62,8 +60,7 @@ def replace_key(repository: Staging, role: str, old: Key, new: Key) -> Sequence[
         anew = [TARGETS] if role == TARGETS else []
         delegator = ROOT
     else:
-        administered = role == POLICY
-        anew = [one for one in repository.roles() if (one in _ADMINISTERED) == administered]
+        anew = repository.roles(administered=role == POLICY)
         repository.amend(TARGETS, partial(_exchange, roles=anew, old=old, new=new))
         delegator = TARGETS
     for one in anew:

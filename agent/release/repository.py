@@ -115,12 +115,7 @@ class Repository:
         for path, data in files.items():
             self._add_target(draft, target_of(path, data, custom), data)
         self._shelf.stage(role, draft)
-        path = f"models/{manifest.release_id}/{MANIFEST_FILE}"
-        return ReleaseRef(
-            path=path,
-            sha256=draft.signed.targets[path].hashes["sha256"],
-            counter=manifest.release_counter,
-        )
+        return reference(draft.signed.targets[f"models/{manifest.release_id}/{MANIFEST_FILE}"])
 
     def add_agent(self, folder: Path) -> UpdateAgentArgs:
         """Stage the agent release in `folder`, as `agent.release.agent_release` made it.
@@ -180,31 +175,34 @@ class Repository:
 
     def review(self, role: str) -> Review:
         """Return what an approval of the staged document of `role` agrees to, see `agent.release.review`."""
-        before = self._shelf.published(role).signed if self._shelf.latest_version(role) else None
-        return review(role, self._shelf.read_staged(role), before, self._shelf.target_reader(role))
+        shelf = self._shelf
+        return review(role, shelf.read_staged(role), shelf.before(role), shelf.target_reader(role))
 
-    def approve(self, role: str, signers: Sequence[Signer]) -> documents.Standing:
+    def approve(self, role: str, signers: Sequence[Signer]) -> list[str]:
         """Add approvals to the staged document of `role`.
+
+        Returns:
+            The new releases that were also signed for OpenSSF's model-signing.
 
         Raises:
             TrustError: Nothing is staged for it, or a signer has no say in it.
         """
-        document = self._shelf.read_staged(role)
-        documents.approve(role, document, signers, self._shelf.delegator(role))
-        self._shelf.stage(role, document)
-        return documents.standing(role, document, self._shelf.delegator(role))
+        shelf, document = self._shelf, self._shelf.read_staged(role)
+        before, delegator = shelf.before(role), shelf.delegator(role)
+        signed = documents.approve(role, document, signers, delegator, before)
+        shelf.stage(role, document)
+        return signed
 
-    def collect(self, role: str, carried: bytes) -> documents.Standing:
+    def collect(self, role: str, carried: bytes) -> None:
         """Take over approvals from a copy of the staged document that was signed on another machine.
 
         Raises:
             TrustError: The copy is no metadata, or not of the document staged here.
         """
-        document = self._shelf.read_staged(role)
+        shelf, document = self._shelf, self._shelf.read_staged(role)
         copy = documents.read_document(carried, f"approved {role}", kind_of(role))
-        documents.collect(role, document, copy, self._shelf.delegator(role))
-        self._shelf.stage(role, document)
-        return documents.standing(role, document, self._shelf.delegator(role))
+        documents.collect(role, document, copy, shelf.delegator(role))
+        shelf.stage(role, document)
 
     def standings(self) -> list[documents.Standing]:
         """Return where every staged document stands."""
@@ -271,19 +269,18 @@ class Repository:
         ]
         return sorted(found, key=lambda ref: ref.counter)
 
-    def roles(self) -> list[str]:
-        """Return the delegated roles: the device classes and `policy`."""
-        delegations = self._shelf.current(TARGETS).signed.delegations
-        return sorted(delegations.roles)
+    def roles(self, *, administered: bool = False) -> list[str]:
+        """Return the device classes, or the other delegated roles: those of administrators."""
+        roles = self._shelf.current(TARGETS).signed.delegations.roles
+        return sorted(role for role in roles if (role in {POLICY, AGENT_ROLE}) == administered)
 
     # inside ----------------------------------------------------------------------------------------
 
     def _draft(self, role: str) -> Metadata[Any]:
         """Return an unsigned next version of `role`, continuing what is staged but not published."""
         document = self._shelf.current(role)
-        document.signed.version = self._shelf.latest_version(role) + 1
-        document.signed.expires = self._now() + lifetime(role)
-        document.signatures.clear()
+        version, expires = self._shelf.latest_version(role) + 1, self._now() + lifetime(role)
+        documents.begin_anew(document, version, expires)
         return document
 
     def _add_target(self, draft: Metadata[Any], target: TargetFile, data: bytes) -> None:

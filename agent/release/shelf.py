@@ -15,8 +15,10 @@ from agent.host.disk import Disk
 from agent.release import documents, online
 from agent.release.charter import ROOT, TARGETS
 from agent.release.listing import FILE_LIMIT
+from agent.release.model_signing import drop_bundles
 
 DOCUMENT_LIMIT = 5_000_000  # bytes; devices refuse more
+SIGNATURES = "signatures"  # folder of the published bundles for model-signing
 _RANK = {ROOT: 0, TARGETS: 1}
 
 
@@ -24,7 +26,7 @@ class Shelf:
     """The files below `folder`; knows names and places, decides nothing about trust.
 
     Attributes:
-        public: What devices may see: `metadata/` and `targets/`.
+        public: What devices may see: `metadata/` and `targets/`; `signatures/` are for others.
         staged: What is being approved.
     """
 
@@ -41,7 +43,8 @@ class Shelf:
             PackageError: There is a repository already.
         """
         if self._disk.exists(self.public) or self._disk.exists(self.staged):
-            raise PackageError(f"{self.public.parent}: a repository is there already")
+            hint = "name another folder; if this one's making was cut off, remove it first"
+            raise PackageError(f"{self.public.parent}: a repository is there already", hint=hint)
         self._disk.make_dirs(self.staged)
         self._disk.make_dirs(self.metadata)
 
@@ -88,6 +91,13 @@ class Shelf:
             raise TrustError(message, code="trust.unknown_role", hint="is the name right?")
         return self._read(self.metadata / f"{version}.{role}.json", role)
 
+    def before(self, role: str) -> Root | Targets | None:
+        """Return what counts now of `role`, None before it is published."""
+        signed: Root | Targets | None = None
+        if self.latest_version(role):
+            signed = self.published(role).signed
+        return signed
+
     def current(self, role: str) -> Metadata[Any]:
         """Return the staged document of `role`, else the published one.
 
@@ -112,12 +122,12 @@ class Shelf:
         self._disk.make_dirs(place.parent)
         self._disk.write_atomic(place, data, mode=0o644)
 
-    def target_reader(self, role: str) -> Callable[[str], bytes]:
-        """Return what reads a target that the staged document of `role` lists, staged or published.
+    def target_reader(self, role: str, *, published: bool = False) -> Callable[[str], bytes]:
+        """Return what reads a target that the staged, or `published`, document of `role` lists.
 
         What it returns raises `TrustError` for bytes that are not what is listed, and `StorageError` where there are none.
         """
-        listed = self.read_staged(role).signed
+        listed = (self.published(role) if published else self.read_staged(role)).signed
 
         def read(path: str) -> bytes:
             target = listed.targets[path]
@@ -146,7 +156,14 @@ class Shelf:
                 self._disk.write_atomic(place, data, mode=0o644)
 
     def publish_document(self, role: str, document: Metadata[Any]) -> None:
-        """Write a document under its version; devices see it with the next timestamp."""
+        """Write a document under its version, and its bundles as files; devices see it with the next timestamp."""
+        for path, bundle in drop_bundles(document).items():
+            if not path.startswith(f"{role}/"):
+                # Of another class, whose bundle it must not replace; devices refuse such a target.
+                continue
+            place = self.public / SIGNATURES / path
+            self._disk.make_dirs(place.parent)
+            self._disk.write_atomic(place, bundle, mode=0o644)
         name = f"{document.signed.version}.{role}.json"
         self._disk.write_atomic(self.metadata / name, document.to_bytes(), mode=0o644)
 

@@ -12,6 +12,8 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from agent.errors import PackageError, TrustError, VigilError
 from agent.host.disk import REAL_DISK, Disk
 from agent.release.attest import require_agreement
@@ -39,12 +41,14 @@ class VerifiedRelease(Struct):
         sha256: Digest of its manifest, which a `deploy` command names.
         files: Sealed files that it names.
         opened: Those of them that a given key opened.
+        bundles: Signatures for OpenSSF's model-signing that are published with it and hold.
     """
 
     release: str
     sha256: str
     files: Counter
     opened: Counter
+    bundles: Counter = 0
 
 
 class Verification(Struct):
@@ -67,6 +71,7 @@ class Inspector:
         self._useful: set[str] = set()
         self._releases: list[VerifiedRelease] = []
         self._findings: list[Finding] = []
+        self._bundles: Tally[str] = Tally()
 
     def result(self, subject: str) -> Verification:
         """Return everything found so far; a key that opened nothing is a finding, too."""
@@ -75,9 +80,8 @@ class Inspector:
             for name in self._keys
             if name not in self._useful
         ]
-        return Verification(
-            subject=subject, releases=self._releases, findings=self._findings + idle
-        )
+        releases = [replace(one, bundles=self._bundles[one.release]) for one in self._releases]
+        return Verification(subject=subject, releases=releases, findings=self._findings + idle)
 
     @contextlib.contextmanager
     def at(self, place: str) -> Iterator[None]:
@@ -87,6 +91,10 @@ class Inspector:
         except VigilError as error:
             problem = error.message.removeprefix(f"{place}: ")
             self._findings.append(Finding(place=place, code=error.code, problem=problem))
+
+    def bundle(self, release: str) -> None:
+        """Count a bundle of model-signing about a release that holds."""
+        self._bundles[release] += 1
 
     def folder(self, folder: Path, disk: Disk = REAL_DISK) -> None:
         """Look at a release folder, as `agent.release.build` made it."""

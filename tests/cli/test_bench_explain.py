@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agent.cli.bench_explain import Board, explain, told
+import pytest
+
+from agent.app.bench import Memory, Start
+from agent.cli.bench_explain import Board, beside_fleet, effects_of, explain, told
 from agent.cli.bench_report import BenchReport, ModeReport
-from agent.cli.contest import Memory, Start
+from agent.cli.fleet_pace import read_paces
+from agent.errors import ConfigError
 from agent.host.frequency import CpuClock, cpu_clock
+from agent.schema.document import to_json
 from agent.schema.messages import StageMs
+from agent.schema.pace import FleetPace, FleetPaces
 
 FULL = Board(CpuClock(1800, 1800, "performance"), (), "")
 
@@ -94,3 +100,42 @@ def test_the_clock_is_that_of_the_core_that_is_held_down_most(tmp_path: Path) ->
     found = cpu_clock(tmp_path)
     assert found is not None
     assert (found.now_mhz, found.max_mhz, found.governor) == (900, 1500, "ondemand")
+
+
+def test_other_precisions_and_sizes_are_advised_by_what_they_gave() -> None:
+    modes = {"raw": mode(infer=20.0), "serial": INFERS, "pipelined": INFERS}
+    quick = run(
+        INFERS, id="int8-320", input=(320, 320), modes={**modes, "raw": ModeReport(50.0, 9.0, {})}
+    )
+    others = run(INFERS, threads=1)
+    slow = run(INFERS)
+    effects = effects_of(slow, [slow, others, quick])
+    assert effects == {"int8-320 (320x320, onnxruntime)": 50.0}
+    found = explain(slow, FULL, effects)
+    assert found.advice == [
+        "int8-320 (320x320, onnxruntime): 2.50 times the inferences, measured just now"
+    ]
+
+
+def test_the_pipeline_is_held_against_the_fleets_devices_with_this_variant() -> None:
+    stages_ms = {"capture": 4.0, "infer": 20.0}
+    alike = [
+        FleetPace(
+            profile="p", release=f"gate/people/{n}.0", variant=name, devices=9, stages_ms=stages_ms
+        )
+        for n, name in ((1, "fp32-640"), (2, "int8-320"))
+    ]
+    lines = beside_fleet(run(INFERS), alike)
+    assert lines == [
+        "gate/people/1.0 fp32-640: infer 45.0 ms, 2.2 times the median of 9 alike in the fleet, 20.0 ms"
+    ]
+    found = explain(run(INFERS), FULL, {}, lines)
+    assert f"  beside the fleet: {lines[0]}" in list(told(run(INFERS), found))
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", to_json(FleetPaces(v=9, at_ms=1, paces=[]))])
+def test_a_file_that_is_not_the_fleets_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "paces.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"paces\.json") as caught:
+        read_paces(tmp_path / "paces.json")
+    assert "vigil fleet pace" in caught.value.hint

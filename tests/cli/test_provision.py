@@ -58,6 +58,8 @@ def test_wrong_cameras_leave_the_configuration_as_it_was(
     status, _, told = provision("cameras", str(file), config=config)
     assert status == 78
     assert words in told
+    assert str(file) in told, "and not a file that is gone by now"
+    assert ".trial" not in told
     assert config.read_text() == before
     assert not config.with_name("vigil.yaml.trial").exists()
 

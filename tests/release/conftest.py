@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import yaml
 from securesystemslib.signer import CryptoSigner
@@ -15,9 +17,12 @@ from agent.release.build import ReleaseDraft, VariantDraft, build_release
 from agent.release.charter import Charter, RoleKeys
 from agent.release.golden import golden_set
 from agent.release.repository import Repository
+from agent.release.signers import load_signer
 from agent.schema.manifest import InputSpec
 from agent.schema.values import BackendName, FamilyName, Precision
-from tests.release.drafts import BUNDLED, CLIP, IMAGES, Alter
+from tests.release.drafts import BUNDLED, CLIP, IMAGES, Alter, vigil
+from tests.release.networks import ARCHITECTURE
+from tests.release.signing import RELEASE, Site
 
 DEK = bytes(range(32))
 FRAMES = range(0, 300, 15)
@@ -113,6 +118,38 @@ def repository(tmp_path: Path, people: People) -> Repository:
 
 
 @pytest.fixture
+def published(repository: Repository, people: Any, workshop: Any) -> Repository:
+    """A repository with one release of gate."""
+    repository.add_release(workshop.release())
+    people.sign_all(repository)
+    repository.publish(*people.online)
+    return repository
+
+
+@pytest.fixture
+def site(people: Any, workshop: Any, tmp_path: Path) -> Site:
+    folder = tmp_path / "keys"
+    signers = people.signers["release"]
+    for number in range(2):
+        vigil("release", "keygen", "release", number, "--keys", folder, "--p256")
+        signer = load_signer(folder / f"release/{number}.key")
+        assert isinstance(signer, CryptoSigner)
+        signers[number] = signer
+    repository = Repository.create(tmp_path / "repository", people.charter("gate", "yard"))
+    people.sign_all(repository)
+    repository.publish(*people.online)
+    built = workshop.release()
+    repository.add_release(built)
+    copies = [tmp_path / f"copy-{number}" for number in range(2)]
+    for number, copy in enumerate(copies):
+        shutil.copytree(tmp_path / "repository", copy)
+        key = folder / f"release/{number}.key"
+        told = vigil("release", "approve", copy, "gate", "--key", key)
+        assert f"{RELEASE}: signed for OpenSSF's model-signing" in told
+    return Site(repository, built, copies, signers, people)
+
+
+@pytest.fixture
 def draft(tmp_path: Path) -> Alter:
     """Write a draft of both bundled forms of a model; keyword arguments replace its fields."""
 
@@ -171,3 +208,32 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if number in FRAMES:
             cv2.imwrite(str(folder / f"pictures/{number:03d}.png"), picture)
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A YOLO11 with attention and random weights."""
+    from ultralytics import YOLO
+
+    path = tmp_path_factory.mktemp("network") / "parts.pt"
+    yolo = YOLO(str(ARCHITECTURE), task="detect")
+    yolo.model.names = dict(enumerate(("bolt", "nut", "washer", "gear", "bracket")))
+    yolo.save(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight labelled pictures of 96 x 96."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(8):
+        picture = noise.integers(0, 255, (96, 96, 3), np.uint8)
+        cv2.imwrite(str(folder / f"images/{number}.png"), picture)
+        (folder / f"labels/{number}.txt").write_text(f"{number % 5} 0.5 0.5 0.4 0.4\n")
+    names = "[bolt, nut, washer, gear, bracket]"
+    text = f"path: {folder}\ntrain: images\nval: images\nnames: {names}\n"
+    (folder / "data.yaml").write_text(text)
+    return folder / "data.yaml"

@@ -74,6 +74,9 @@ def test_a_faithful_variant_passes_and_the_evidence_is_written(
     assert report["refused"] == {}
     assert (found["recall"], found["precision"], found["repeat"]) == (1.0, 1.0, 0.0)
     assert found["accuracy"] == found["reference"] > 0.6
+    source, same = report["figures"]
+    assert source["steps"][0]["macs"] == same["steps"][0]["macs"] > 0
+    assert (source["passed"], same["passed"]) == (None, True)
 
 
 def test_every_way_to_be_wrong_is_refused_with_its_reason(

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from agent.cli.optimise import show_steps
-from agent.cli.steps import StepFigures, figures
+from agent.cli.figures import StepFigures, VariantFigures, figures, show_figures
 from agent.errors import ConfigError, PackageError
 from agent.release.graph_cost import graph_cost
 from agent.release.optimise.network import load_network
 from agent.schema.messages import StageMs
 from agent.vision.evaluation import ClassReport, EvalReport
 from tests.release.drafts import BUNDLED, vigil
-
-ROOT = Path(__file__).parents[2]
-HAS_TORCH = all(
-    importlib.util.find_spec(name) for name in ("torch", "torch_pruning", "ultralytics")
-)
-needs_torch = pytest.mark.skipif(
-    not HAS_TORCH, reason="torch, torch-pruning or ultralytics is not installed (extra `release`)"
-)
+from tests.release.networks import HAS_TORCH, exported, needs_torch
 
 
 def convolution(path: Path, sides: list[int | str]) -> Path:
@@ -70,21 +62,45 @@ def test_weights_stored_in_another_format_are_counted() -> None:
     assert 240e6 < cost.macs < 280e6
 
 
+def test_a_litert_file_is_counted_as_its_onnx_file_is() -> None:
+    litert, exported = (graph_cost(BUNDLED / f"parts-2.{kind}") for kind in ("tflite", "onnx"))
+    assert math.isclose(litert.macs, exported.macs, rel_tol=0.01)
+    assert math.isclose(litert.parameters, exported.parameters, rel_tol=0.01)
+
+
+def test_rubbish_in_a_litert_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.tflite").write_bytes(b"rubbish that is no model" * 9)
+    with pytest.raises(PackageError, match=r"bad\.tflite: cannot be read"):
+        graph_cost(tmp_path / "bad.tflite")
+
+
 def test_figures_of_a_step_name_the_class_that_lost_most(tmp_path: Path) -> None:
     file = convolution(tmp_path / "conv.onnx", [8, 8])
     before = report(0.8, {"nut": 0.8, "bolt": 0.8})
-    found = figures("v", "pruned", file, report(0.7, {"nut": 0.75, "bolt": 0.6}), before)
-    assert (found.worst_class, found.worst_drop) == ("bolt", 0.2)
+    found = figures("pruned", file, report(0.7, {"nut": 0.75, "bolt": 0.6}), before)
+    assert (found.drop, found.worst_class, found.worst_drop) == (0.1, "bolt", 0.2)
     assert (found.infer_ms, found.map50_95, found.macs) == (2.0, 0.7, 2304)
-    assert not figures("v", "source", file, before, None).worst_class
+    assert not figures("source", file, before, before).worst_class
 
 
-def test_steps_are_kept_as_a_document_and_a_plot(
+def test_what_does_not_run_or_cannot_be_counted_is_shown_without_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = convolution(tmp_path / "conv.onnx", ["height", "width"])
+    found = figures("int8", file, None, report(0.8, {"nut": 0.8}))
+    assert (found.macs, found.infer_ms, found.map50_95, found.drop) == (None,) * 4
+    show_figures(
+        [VariantFigures(variant="broken", steps=[found], passed=False)], tmp_path / "out.json"
+    )
+    assert "REFUSED" in capsys.readouterr().err
+    assert (tmp_path / "out.png").exists()
+
+
+def test_figures_are_shown_as_a_table_a_document_and_a_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = [
         StepFigures(
-            of="int8-320",
             step=step,
             size_bytes=size,
             parameters=1000,
@@ -92,15 +108,18 @@ def test_steps_are_kept_as_a_document_and_a_plot(
             infer_ms=2.0,
             map50_95=0.7,
             map50=0.9,
+            drop=0.0,
             worst_class=worst,
         )
         for step, size, worst in (("source", 4000, ""), ("int8", 1000, "bolt"))
     ]
-    show_steps(steps, tmp_path / "steps.json")
-    told = json.loads((tmp_path / "steps.json").read_bytes())["steps"]
-    assert [one["size_bytes"] for one in told] == [4000, 1000]
-    assert (tmp_path / "steps-int8-320.png").read_bytes().startswith(b"\x89PNG")
-    assert "bolt" in capsys.readouterr().err
+    shown = [VariantFigures(variant="int8-320", steps=steps, passed=True)]
+    show_figures(shown, tmp_path / "steps.json")
+    (told,) = json.loads((tmp_path / "steps.json").read_bytes())["variants"]
+    assert [one["size_bytes"] for one in told["steps"]] == [4000, 1000]
+    assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
+    table = capsys.readouterr().err
+    assert all(word in table for word in ("int8-320", "bolt", "passed"))
 
 
 @pytest.mark.parametrize(
@@ -109,15 +128,18 @@ def test_steps_are_kept_as_a_document_and_a_plot(
         (("prune", "--ratio", "1.0"), "expected above 0 and below 1"),
         (("prune", "--ratio", "0"), "expected above 0 and below 1"),
         (("prune", "--ratio", "0.5"), "expected a training set"),
+        (("prune", "--ratio", "0.5", "--size", "100"), "expected a multiple of 32, found 100"),
+        (("prune", "--ratio", "0.5", "--epochs", "0", "--json", "x"), "expected --dataset and"),
     ],
 )
 def test_a_command_that_cannot_be_meant_is_refused(
     tmp_path: Path, command: tuple[str, ...], words: str
 ) -> None:
     (tmp_path / "a.pt").touch()
+    name, *options = command
     paths = (tmp_path / "a.pt", "--out", tmp_path / "out.pt", "--size", 64)
     with pytest.raises(AssertionError, match=words):
-        vigil("release", *command, *paths)
+        vigil("release", name, *paths, *options)
     assert not (tmp_path / "out.pt").exists()
 
 
@@ -126,48 +148,6 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="torch-pruning") as refusal:
         load_network(tmp_path / "a.pt")
     assert refusal.value.code == "optimise.missing"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A YOLO11 with attention and random weights."""
-    from ultralytics import YOLO
-
-    path = tmp_path_factory.mktemp("network") / "parts.pt"
-    yolo = YOLO(str(ROOT / "scripts/demo_model/parts-yolo11.yaml"), task="detect")
-    yolo.model.names = dict(enumerate(("bolt", "nut", "washer", "gear", "bracket")))
-    yolo.save(str(path))
-    return path
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight labelled pictures of 96 x 96."""
-    import cv2
-
-    folder = tmp_path_factory.mktemp("data")
-    for name in ("images", "labels"):
-        (folder / name).mkdir()
-    noise = np.random.default_rng(0)
-    for number in range(8):
-        picture = noise.integers(0, 255, (96, 96, 3), np.uint8)
-        cv2.imwrite(str(folder / f"images/{number}.png"), picture)
-        (folder / f"labels/{number}.txt").write_text(f"{number % 5} 0.5 0.5 0.4 0.4\n")
-    names = "[bolt, nut, washer, gear, bracket]"
-    text = f"path: {folder}\ntrain: images\nval: images\nnames: {names}\n"
-    (folder / "data.yaml").write_text(text)
-    return folder / "data.yaml"
-
-
-def exported(checkpoint: bytes, folder: Path) -> Path:
-    from agent.release.export import export_checkpoint
-    from agent.schema.values import BackendName, Precision
-
-    (folder / "made.pt").write_bytes(checkpoint)
-    file = folder / "made.onnx"
-    made = export_checkpoint(folder / "made.pt", BackendName.ONNXRUNTIME, Precision.FP32, 96)
-    file.write_bytes(made)
-    return file
 
 
 @needs_torch
@@ -255,6 +235,29 @@ def test_a_data_set_of_other_classes_is_refused(checkpoint: Path, data: Path) ->
     training = Training(data=other.name, batch=4)
     with pytest.raises(PackageError, match="expected the network's classes"):
         pruned(checkpoint, Pruning(ratio=0.3, epochs=1), training, data.parent, 96)
+
+
+@needs_torch
+def test_labels_of_other_classes_are_refused_before_the_training(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    other = {"images": [], "annotations": [], "categories": [{"id": 0, "name": "screw"}]}
+    other["images"] = [{"id": 0, "file_name": "0.png", "width": 96, "height": 96}]
+    (tmp_path / "labels.json").write_text(json.dumps(other))
+    (tmp_path / "pictures").mkdir()
+    cv2.imwrite(str(tmp_path / "pictures/0.png"), np.zeros((96, 96, 3), np.uint8))
+    measured = ("--dataset", tmp_path / "labels.json", "--images", tmp_path / "pictures")
+    trained = ("--data", data, "--epochs", 1, "--size", 96, "--ratio", 0.3, *measured)
+    with pytest.raises(ConfigError, match="screw") as refusal:
+        vigil("release", "prune", checkpoint, "--out", tmp_path / "cut.pt", *trained)
+    assert refusal.value.code == "dataset.classes"
+    assert not (tmp_path / "cut.pt").exists()
+
+
+@needs_torch
+def test_an_exported_file_is_no_checkpoint() -> None:
+    with pytest.raises(PackageError, match=r"parts-2\.onnx: expected a checkpoint"):
+        load_network(BUNDLED / "parts-2.onnx")
 
 
 @needs_torch

@@ -75,6 +75,25 @@ def test_layers_kept_in_float_are_not_quantised_and_final_ones_come_first() -> N
     assert counts[1] < counts[0]
 
 
+def test_the_silu_behind_a_convolution_is_rounded_with_it_and_scores_are_not() -> None:
+    noise = np.random.default_rng(1).random((2, 1, 3, 320, 320), np.float32)
+    with Quantiser(MODEL, list(noise), "minmax") as quantiser:
+        spared = quantiser.by_harm()[-1]
+        nodes = onnx.load_from_string(quantiser.quantise([spared])).graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    kinds = {
+        node.name: {makers[name].op_type for name in node.input if name in makers}
+        for node in nodes
+        if node.op_type in {"Sigmoid", "Mul"}
+    }
+    rounded = {name for name, inputs in kinds.items() if inputs == {"DequantizeLinear"}}
+    silus = [name for name in kinds if "/act/" in name]
+    assert set(silus) - rounded == {
+        name for name in silus if spared.removesuffix("conv/Conv") in name
+    }
+    assert rounded <= set(silus)
+
+
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"\x08\x08rubbish"])
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
@@ -83,6 +102,32 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None
         Quantiser(path, [np.zeros((1, 3, 32, 32), np.float32)], "minmax")
     assert refused.value.code == "package.model"
     assert str(path) in refused.value.message
+
+
+def test_weights_of_a_reduced_range_have_seven_bits(tmp_path: Path) -> None:
+    """Sums of two products with activations of eight bits fit in sixteen then: 2 * 255 * 64 < 32768."""
+    path = tmp_path / "conv.onnx"
+    weight = numpy_helper.from_array(np.linspace(-1, 1, 54, dtype=np.float32).reshape(2, 3, 3, 3))
+    weight.name = "w"
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv")
+    ends = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4]),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 2, 2]),
+    ]
+    graph = helper.make_graph([node], "graph", ends[:1], ends[1:], [weight])
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    greatest = {}
+    for reduced in (False, True):
+        inputs = [np.ones((1, 3, 4, 4), np.float32)]
+        with Quantiser(path, inputs, "minmax", reduce_range=reduced) as quantiser:
+            made = onnx.load_from_string(quantiser.quantise())
+        (stored,) = (one for one in made.graph.initializer if list(one.dims) == [2, 3, 3, 3])
+        values = numpy_helper.to_array(stored)
+        assert values.dtype == np.int8
+        greatest[reduced] = int(np.abs(values.astype(int)).max())
+    assert greatest[False] == 127
+    assert 60 <= greatest[True] <= 64
 
 
 def test_without_pictures_there_is_nothing_to_calibrate_on() -> None:

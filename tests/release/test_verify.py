@@ -10,11 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 from securesystemslib.signer import SSlibKey
-from typer.testing import CliRunner
 
-from agent.cli import app
 from agent.demo.releases import Script, draft_of
-from agent.errors import ConfigError, PackageError
+from agent.errors import ConfigError
 from agent.release.agent_release import build_agent_release
 from agent.release.build import build_release
 from agent.release.repository import Repository
@@ -23,18 +21,10 @@ from agent.schema.manifest import Manifest
 from agent.trust.sealed import seal
 from tests.parts.signed_repository import SignedRepository, make_release
 from tests.release.drafts import vigil
+from tests.release.verified import checked, faults, of_repository
 
 DEK = bytes(range(32))
 PLACE = "models/gate/people/1.0"
-
-
-@pytest.fixture
-def published(repository: Repository, people: Any, workshop: Any) -> Repository:
-    """A repository with one release of gate."""
-    repository.add_release(workshop.release())
-    people.sign_all(repository)
-    repository.publish(*people.online)
-    return repository
 
 
 @pytest.fixture
@@ -42,28 +32,6 @@ def key(tmp_path: Path) -> Path:
     path = tmp_path / "release.key"
     path.write_bytes(DEK)
     return path
-
-
-def checked(place: Path, *options: object) -> Verification:
-    """Run the command; return what it found. The exit status tells the same."""
-    report = place.parent / "verified.json"
-    arguments = ["release", "verify", str(place), "--json", str(report), *map(str, options)]
-    result = CliRunner().invoke(app, arguments)
-    found = msgspec.json.decode(report.read_bytes(), type=Verification)
-    if not found.findings:
-        assert result.exit_code == 0, result.output
-        return found
-    error = result.exception
-    assert isinstance(error, PackageError)
-    assert (error.code, error.exit_status) == ("package.verify", 1)
-    assert all(f"{one.place}: {one.problem}" in str(error) for one in found.findings)
-    return found
-
-
-def of_repository(repository: Repository, *options: object) -> Verification:
-    root = repository.public.parent / "root.json"
-    root.write_bytes(repository.root_bytes)
-    return checked(repository.public.parent, "--root", root, *options)
 
 
 def of_folder(signed: SignedRepository, folder: Path) -> Verification:
@@ -74,10 +42,6 @@ def of_folder(signed: SignedRepository, folder: Path) -> Verification:
     root = folder.parent / "root.json"
     root.write_bytes(signed.root_bytes)
     return checked(folder, "--root", root)
-
-
-def faults(found: Verification) -> list[tuple[str, str]]:
-    return [(one.place, one.code) for one in found.findings]
 
 
 def stored(repository: Repository, name: str) -> Path:

@@ -7,11 +7,9 @@ Layout: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler
 
 from __future__ import annotations
 
-import io
 import random
 import string
 import struct
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table
 
 from agent.errors import PackageError
+from agent.release.litert_archive import split
 
 _NAME_BYTES = 4
 _LETTERS = string.ascii_lowercase + string.digits
@@ -36,7 +35,7 @@ def obfuscate_litert(model: bytes, seed: int) -> bytes:
     Raises:
         PackageError: It cannot be parsed.
     """
-    data = bytearray(_without_archive(model))
+    data = bytearray(split(model)[0])
     chance = random.Random(seed)  # noqa: S311 - repeatable names, no secret
     try:
         root = schema.Model.GetRootAs(data, 0)
@@ -49,14 +48,6 @@ def obfuscate_litert(model: bytes, seed: int) -> bytes:
     for place in buffers:
         _overwrite(data, place, b"")
     return bytes(data)
-
-
-def _without_archive(model: bytes) -> bytes:
-    try:
-        with zipfile.ZipFile(io.BytesIO(model)) as archive:
-            return model[: min(entry.header_offset for entry in archive.infolist())]
-    except (zipfile.BadZipFile, ValueError):
-        return model
 
 
 def _names(model: Any) -> Iterator[int]:

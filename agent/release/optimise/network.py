@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigError, PackageError
+from agent.release.recipe import CHECKPOINT
 
 _UNREADABLE = (
     RuntimeError,
@@ -35,7 +36,7 @@ def require_torch() -> None:
         raise ConfigError(
             f"pruning and distilling need torch, torch-pruning and ultralytics: {error}",
             code="optimise.missing",
-            hint="pip install 'vigil-agent[release]' (ultralytics is AGPL-3.0, see the README)",
+            hint="install the extra `release` (docs/releases.md; ultralytics is AGPL-3.0, see the README)",
         ) from error
     for library in (torch, torch_pruning, ultralytics):
         logging.getLogger(library.__name__).setLevel(logging.ERROR)
@@ -49,6 +50,9 @@ def load_network(checkpoint: Path) -> Any:
         PackageError: The file is no checkpoint, or not of a detector with one head (YOLOv8, YOLO11).
     """
     require_torch()
+    if checkpoint.suffix != CHECKPOINT:
+        message = f"{checkpoint}: expected a checkpoint, whose name ends in {CHECKPOINT}"
+        raise PackageError(message, code="package.model")
     from ultralytics import YOLO
     from ultralytics.nn.modules import Detect
 

@@ -1,13 +1,16 @@
-"""What a recipe says of pruning and distillation."""
+"""What a recipe says of pruning, distillation and quantisation."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import msgspec
 
-from agent.schema.values import Counter, Positive, PositiveFloat, Struct
+from agent.schema.values import Counter, Fraction, Positive, PositiveFloat, Struct
 
+STRIDE = 32  # pixels; the deepest feature map of YOLOv8 and YOLO11 has so many to a cell
+Side = Annotated[int, msgspec.Meta(gt=0, multiple_of=STRIDE)]
 Ratio = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 
 
@@ -53,3 +56,41 @@ class Distillation(Struct):
     classes: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
     boxes: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
     features: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
+
+
+class Awareness(Struct):
+    """Training with quantisation in mind, of what loses too much as INT8.
+
+    Attributes:
+        rate: Learning rate at the start; the training's unless given.
+        if_drop_over: It is done where INT8 without it, no layer kept in float, loses more of mAP50-95 than this; what the variant
+            may lose unless given.
+    """
+
+    epochs: Positive = 10
+    rate: PositiveFloat | None = None
+    if_drop_over: Fraction | None = None
+
+    def is_due(self, drop: float, max_drop: float) -> bool:
+        """Return whether INT8 that lost `drop` of mAP50-95 without it, of which `max_drop` may be lost, asks for it."""
+        return drop > (max_drop if self.if_drop_over is None else self.if_drop_over)
+
+
+class Ranges(str, Enum):
+    """Where the ranges of activations come from: calibration pictures, or (LiteRT only) each picture itself."""
+
+    STATIC = "static"
+    DYNAMIC = "dynamic"
+
+
+class Quantisation(Struct):
+    """INT8: of a `.onnx` or float `.tflite` file, or of the one that a checkpoint is exported to.
+
+    Attributes:
+        aware: Train a checkpoint with quantisation in mind where it loses too much.
+        reduce_range: Weights of seven bits (ONNX), for x86-64 without VNNI, whose 16-bit sums of products saturate with eight.
+    """
+
+    ranges: Ranges = Ranges.STATIC
+    aware: Awareness | None = None
+    reduce_range: bool = False

@@ -1,11 +1,13 @@
-"""The two steps: a checkpoint in, a checkpoint out."""
+"""The steps of training: a checkpoint in, a checkpoint out."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from agent.release.optimise.network import checkpoint_of, load_network
-from agent.release.optimise.settings import Distillation, Pruning, Training
+from agent.release.optimise.settings import Awareness, Distillation, Pruning, Training
 
 
 def pruned(
@@ -31,7 +33,7 @@ def pruned(
     prune(network, plan.ratio, size)
     if plan.epochs and training is not None:
         data = folder / training.data
-        network = fine_tune(network, data, training, plan.epochs, size, None)
+        network = fine_tune(network, data, training, plan.epochs, size)
     return checkpoint_of(network)
 
 
@@ -46,8 +48,21 @@ def distilled(
     """Return the checkpoint after training beside a teacher; the rest as of `pruned`."""
     student, master = load_network(checkpoint), load_network(teacher)
     from agent.release.optimise.distil import Lesson
-    from agent.release.optimise.train import fine_tune
+    from agent.release.optimise.train import Change, fine_tune
 
     lesson = Lesson(master, student, plan)
-    network = fine_tune(student, folder / training.data, training, plan.epochs, size, lesson)
+    beside = Change(lesson.begin, lesson.adaptors.parameters())
+    network = fine_tune(student, folder / training.data, training, plan.epochs, size, beside)
+    return checkpoint_of(network)
+
+
+def aware(checkpoint: Path, plan: Awareness, training: Training, folder: Path, size: int) -> bytes:
+    """Return the checkpoint after training with quantisation in mind, float as before; the rest as of `pruned`."""
+    network = load_network(checkpoint)
+    from agent.release.optimise.aware import imitate_int8
+    from agent.release.optimise.train import Change, fine_tune
+
+    training = replace(training, rate=plan.rate or training.rate)
+    data, rounded = folder / training.data, Change(imitate_int8)
+    network = fine_tune(network, data, training, plan.epochs, size, rounded)
     return checkpoint_of(network)
