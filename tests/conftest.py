@@ -1,8 +1,11 @@
 """The parts every test may ask for, and how tests are shared out when several processes run them."""
 
 import os
+from functools import cache
 
 import pytest
+import typer.testing
+from typer.main import get_command
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
@@ -16,6 +19,11 @@ from tests.parts.tokens import soft_token, soft_tpm
 # Readline tells them to the processes it starts; the command line's tables would keep that width whatever a test sets.
 os.environ.pop("COLUMNS", None)
 os.environ.pop("LINES", None)
+# A thousand processes load the same modules: the first compiles them for all, whatever the environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Typer's runner builds all commands anew, in 50 ms, for every line that a test runs.
+typer.testing._get_command = cache(get_command)  # type: ignore[attr-defined]
 
 _TOGETHER = "tests/provisioning/"  # they work on copies of one machine that takes minutes to make
 
@@ -23,6 +31,12 @@ _TOGETHER = "tests/provisioning/"  # they work on copies of one machine that tak
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist carries no types
     def _split_scope(self, nodeid: str) -> str:
         return _TOGETHER if nodeid.startswith(_TOGETHER) else super()._split_scope(nodeid)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: begun last, one of them would go on when all others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +16,14 @@ from typer.main import get_command
 
 from agent import __version__
 from agent.cli import app
+from agent.host.ports import free_port
 from tests.parts.broker import needs_mosquitto
+from tests.parts.conveyor import labels_of_first_frames
 from tests.parts.guides import ROOT, blocks, lines, run_guide
 
 GUIDES = [ROOT / "README.md", ROOT / "docs/first-device.md"]
 TEXTS = [ROOT / "README.md", ROOT / "device_profiles/README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+COMMAND: Any = get_command(app)
 ARCHITECTURE = ROOT / "docs/architecture.md"
 UNITS = sorted(ROOT.glob("systemd/vigil*.*[!d]"))
 DROP_INS = sorted(ROOT.glob("systemd/*.d/*.conf"))
@@ -38,7 +41,8 @@ def name_of(path: Path) -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("guide", GUIDES, ids=name_of)
 def test_a_guide_leads_to_a_device_that_runs_the_new_model(guide: Path, tmp_path: Path) -> None:
-    settings = {"PORT": str(free_port()), "PAGE": str(free_port())}
+    labels = labels_of_first_frames(tmp_path / "labels.json")
+    settings = {"PORT": str(free_port()), "PAGE": str(free_port()), "LABELS": str(labels)}
     missing = {program for line in lines(guide) if (program := line.missing_program)}
     if missing:
         pytest.skip(f"not installed: {', '.join(sorted(missing))}")
@@ -118,7 +122,12 @@ def test_the_install_lines_give_a_vigil_command(tmp_path: Path) -> None:
     script = script.replace("sudo ", "").replace("/opt/vigil", str(tmp_path / "vigil"))
     script = script.replace("python3 ", f"{sys.executable} ")
     done = subprocess.run(
-        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+        ["bash", "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PIP_NO_COMPILE": "1"},  # it takes half of the time
+        check=False,
     )
     shutil.rmtree(tmp_path / "vigil", ignore_errors=True)  # half a gigabyte
     assert done.returncode == 0, done.stderr
@@ -169,7 +178,7 @@ def calls(text: Path) -> list[str]:
 
 def fault(call: str) -> str:
     """What is wrong with the arguments `call`, empty when nothing is; `…` stands for anything."""
-    command: Any = get_command(app)
+    command = COMMAND
     words = shlex.split(call.replace("\\\n", " "), comments=True)
     while words and words[0] in getattr(command, "commands", ()):
         command = command.commands[words.pop(0)]
@@ -187,10 +196,3 @@ def anchors(text: Path) -> set[str]:
     return {
         re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -12,6 +12,7 @@ import agent
 
 HEAVY = {
     "ai_edge_litert",
+    "alembic",
     "amqtt",
     "cv2",
     "edgefirst",
@@ -61,6 +62,25 @@ def probe(*names: str) -> str:
 
 def test_the_control_process_loads_no_pictures_and_no_runtime() -> None:
     assert probe(*modules()) == ""
+
+
+def loaded(name: str) -> set[str]:
+    """Every module that importing one module loads."""
+    command = [sys.executable, "-c", f"import {name}, sys; print(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_a_service_holds_no_command_line_and_a_benchmark_what_a_service_holds() -> None:
+    service = loaded("agent.app.service")
+    tops = {name.partition(".")[0] for name in service}
+    assert not tops & {"pydantic", "rich", "typer"}
+    assert not service & {"agent.cli", "agent.demo", "agent.fleet", "agent.release"}
+    assert service <= loaded("agent.app.bench")
+
+
+def test_a_worker_holds_nothing_that_only_others_need() -> None:
+    """Each of these is a MiB or two that stays for good."""
+    assert not loaded("agent.vision.worker") & {"importlib.metadata", "email.message", "yaml"}
 
 
 @pytest.mark.parametrize("room", sorted(ELSEWHERE - {"agent.demo"}))

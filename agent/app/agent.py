@@ -24,9 +24,11 @@ from agent.app.self_update import Surroundings, make_self_updater
 from agent.app.shadow import Neighbours, ShadowCommands, make_shadow
 from agent.app.standing import Standing, UpdateWatch, WorkerWatch, offline_state
 from agent.app.wiring import (
+    make_drift,
     make_engines,
     make_governor,
     make_link_meter,
+    make_pace,
     make_policy_keeper,
     make_renewal,
     make_stager,
@@ -36,8 +38,6 @@ from agent.app.wiring import (
 from agent.config.settings import Settings
 from agent.control.link.links import make_links
 from agent.control.link.traffic import Presence, Subscription
-from agent.drift.keeper import DriftKeeper
-from agent.drift.keeper import Ports as DriftPorts
 from agent.events.keeper import EventKeeper
 from agent.events.store import EventStore
 from agent.host.logbook import Logbook
@@ -90,16 +90,15 @@ class Agent:
         self._update_watch = UpdateWatch(self._announce.update)
         self._engines = make_engines(device)
         self._supervisor = make_supervisor(device, self._listeners(), self._engines, self._held)
-        self._governor = make_governor(
-            device, self._supervisor, self._meters, self._held, self._announce.move
-        )
-        drift_ports = DriftPorts(lambda: self._supervisor.release, self._announce.drift)
-        self._drift = DriftKeeper(device.id, device.folder, drift_ports, device.disk)
+        watched = (self._supervisor, self._meters, self._held)
+        self._governor = make_governor(device, *watched, self._announce.move)
+        self._drift = make_drift(device, self._supervisor, self._announce.drift)
+        self._pace = make_pace(device, *watched, self._announce.pace)
         self._survey = self._make_survey()
         self._connect_updates()
         self._connect_commands(logbook)
-        grab, desk = self._supervisor.grab, self._commands.settings
-        self._page = make_page(config, self._snapshot, grab, self._events, desk, doctor)
+        desk, book = self._commands.settings, self._shadow.book
+        self._page = make_page(self._standing, self._snapshot, self._events, desk, book, doctor)
         self._reporter = make_reporter(
             self._standing,
             self._topics,
@@ -155,6 +154,7 @@ class Agent:
             drift=self._drift,
             seal=HeadSeal(device.config),
             unproven=lambda: self._nightly.problem,
+            slow=lambda: self._pace.slow,
         )
         self._nightly = make_nightly(device, lambda: prove_model(self._standing, self._updater))
 
@@ -187,7 +187,8 @@ class Agent:
         )
 
     def _make_survey(self) -> Survey:
-        subject = Subject(self._device.id, self._device.folder, self._device.interval_s)
+        device = self._device
+        subject = Subject(device.id, device.folder, device.interval_s)
         ports = Ports(
             worker_pid=lambda: self._supervisor.worker_pid or 0,
             link=lambda: self._links.control.quality,
@@ -197,6 +198,7 @@ class Agent:
             events=self._events.report,
             drift=self._drift.reports,
             shadow=lambda: self._shadow.progress,
+            pace=lambda: self._pace.report,
         )
         return Survey(subject, self._meters, self._outbox, ports)
 
@@ -212,9 +214,10 @@ class Agent:
             *([self._page] if device.config.console.enabled else []),
             *(self._loop(f"link-{n}", link, 60) for n, link in enumerate(self._links.all)),
             self._loop("reporter", self._reporter, 30),
-            *self._build_loop(),
+            *(self._loop("engines", it, 60 + self._build_s) for it in [self._engines] if it),
             self._loop("events", self._events, 60),
             self._loop("drift", self._drift, 60),
+            self._loop("pace", self._pace, 60),
             self._loop("supervisor", self._supervisor, 180),
             Loop(
                 "updater",
@@ -248,15 +251,9 @@ class Agent:
     def _loop(self, name: str, body: Runnable, patience_s: float) -> Loop:
         return Loop(name, body, patience_s, self._life.on_crash)
 
-    def _build_loop(self) -> list[Loop]:
-        """The loop that builds TensorRT engines, which may say nothing while one is being built."""
-        if self._engines is None:
-            return []
-        return [self._loop("engines", self._engines, 60 + self._build_s)]
-
     @property
     def _build_s(self) -> float:
-        """How long the build of an engine may take, 0 where none is ever built."""
+        """How long the build of an engine may take and its loop say nothing, 0 where none is built."""
         return self._engines.limits.timeout_s if self._engines is not None else 0
 
     # what the parts say to each other -------------------------------------------------------------------

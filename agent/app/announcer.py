@@ -12,6 +12,7 @@ from agent.schema.drift import DriftNotice
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import UpdateReport
+from agent.schema.pace import PaceReport
 from agent.telemetry.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -51,3 +52,9 @@ class Announcer:
         self.streams.drift(notice)
         self.console().drifts.add(notice)
         self.device.ledger.record("drift", text)
+
+    def pace(self, report: PaceReport) -> None:
+        """Tell that inference got slower than in this device's past, or that it is over."""
+        text = report.reason or f"as {report.state}"
+        log.warning("speed: %s", text)
+        self.device.ledger.record("pace", text)

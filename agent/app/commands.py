@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent import __version__
+from agent.app.daily import DAILY_SUMMARIES, daily_handler
 from agent.app.device import Device
 from agent.app.examples import Examples
 from agent.app.lifecycle import EXIT_RELOAD, EXIT_RESTART
@@ -115,6 +116,7 @@ class Commands:
             "set-config-protected": self.settings.protected_command,
             **self._upkeep().handlers(),
             **self._ports.shadow.handlers(self.errands, self._limit_bytes),
+            DAILY_SUMMARIES: self.errands.handler(self._daily()),
             "snapshot": self.errands.handler(pictures.snapshot),
             "capture": self.errands.handler(pictures.capture),
             "collect-examples": self.errands.handler(self._collect_examples),
@@ -122,6 +124,9 @@ class Commands:
 
     def _collect_examples(self, body: CommandBody, replier: Replier) -> None:
         self._ports.examples.send(body, replier, self._limit_bytes())
+
+    def _daily(self) -> Handler:
+        return daily_handler(self._device, self._ports.examples.link, self._limit_bytes)
 
     def _pictures(self) -> Pictures:
         device = self._device

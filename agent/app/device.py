@@ -83,7 +83,11 @@ class Device:
 
     def choose(self, manifest: Manifest) -> Choice:
         """Return the variant of a release that suits this board, with the reasons."""
-        choice = choose(self.profile, manifest, self.facts, self._measured(manifest))
+        try:
+            choice = self.measurements.choose(self.profile, manifest, self.facts)
+        except StorageError as error:
+            log.warning("choosing without measurements: %s", error)
+            choice = choose(self.profile, manifest, self.facts)
         for verdict in choice.verdicts:
             chosen = "chosen" if verdict.variant == choice.variant else "not chosen"
             log.info("variant %s %s: %s", verdict.variant, chosen, verdict.reason)
@@ -105,13 +109,6 @@ class Device:
             self.measurements.record(new)
         except StorageError as error:
             log.warning("the trial's latency is not kept: %s", error)
-
-    def _measured(self, manifest: Manifest) -> dict[str, float]:
-        try:
-            return self.measurements.of(manifest, self.facts)
-        except StorageError as error:
-            log.warning("choosing without measurements: %s", error)
-            return {}
 
 
 def open_device(config: Config, disk: Disk = REAL_DISK) -> Device:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 from collections.abc import Sequence
 from typing import Protocol
 
 from agent.host import systemd
+from agent.host.ending import Ending
 from agent.host.loop import Loop
 from agent.update.selfupdate.launcher import AGAIN
 
@@ -44,13 +44,14 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self._parts: Sequence[Part] = ()
-        self._over = threading.Event()
+        self._ending = Ending()
+        self._signal = 0
         self._status = 0
 
     def finish(self, status: int = 0) -> None:
-        """End the run with this exit status; may be called from any thread."""
+        """End the run with this exit status; may be called from any thread and any signal's handler."""
         self._status = self._status or status
-        self._over.set()
+        self._ending.ask()
 
     def on_crash(self, name: str, error: BaseException) -> None:
         """End the run because a loop crashed: systemd starts a fresh process."""
@@ -68,7 +69,7 @@ class Lifecycle:
         started: list[Part] = []
         try:
             for part in parts:
-                if self._over.is_set():
+                if self._ending.is_near:
                     break
                 part.start()
                 started.append(part)
@@ -87,15 +88,17 @@ class Lifecycle:
         systemd.notify(f"READY=1\nMAINPID={os.getpid()}")
         needed_s = systemd.watchdog_interval_s()
         pause_s = min(_PULSE_S, needed_s / 4) if needed_s else _PULSE_S
-        while not self._over.wait(pause_s):
+        while not self._ending.wait(pause_s):
             stale = [part.name for part in self._parts if isinstance(part, Loop) and not part.fresh]
             if stale:
                 log.error("no sign of life from: %s", ", ".join(stale))
             elif needed_s:
                 systemd.notify("WATCHDOG=1")
+        if self._signal:
+            log.info("stopping on %s", signal.Signals(self._signal).name)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        log.info("stopping on %s", signal.Signals(number).name)
+        self._signal = number  # told of later: a handler may interrupt a line of the log
         self.finish()
 
 

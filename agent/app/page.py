@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from agent.app.shadow import ShadowFindings
+from agent.app.standing import Standing
 from agent.console.server import Console
-from agent.console.sources import Archive, Grab, Settings, Sources
+from agent.console.sources import Archive, Settings, Sources
 from agent.errors import ConfigError
-from agent.schema.config import Config
 from agent.schema.doctor import DoctorReport
 from agent.schema.snapshot import Snapshot
+from agent.supervisor.shadow_book import ShadowBook
 
 log = logging.getLogger(__name__)
 Doctor = Callable[[], DoctorReport]
@@ -47,13 +49,22 @@ class Page:
 
 
 def make_page(
-    config: Config,
+    standing: Standing,
     status: Callable[[], Snapshot],
-    grab: Grab,
     archive: Archive,
     settings: Settings,
+    shadow: ShadowBook,
     doctor: Doctor | None,
 ) -> Page:
-    """Return the page of the device with this configuration, not started."""
-    cameras = {camera.name: camera for camera in config.cameras}
-    return Page(Console(config.console, Sources(cameras, status, grab, archive, settings, doctor)))
+    """Return the page of this device, not started."""
+    config = standing.device.config
+    sources = Sources(
+        cameras={camera.name: camera for camera in config.cameras},
+        status=status,
+        grab=standing.supervisor.grab,
+        archive=archive,
+        settings=settings,
+        doctor=doctor,
+        shadow=ShadowFindings(shadow, standing.device.id),
+    )
+    return Page(Console(config.console, sources))

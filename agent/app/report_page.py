@@ -5,61 +5,45 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
+from functools import cached_property
 
 from agent.host.clock import utc
-from agent.schema.days import CameraDay, Day, Spread, StageDay
-from agent.trust.audit import AuditRow
-from agent.web.report import COLOURS, Curve, heading, lines, note, page, table
+from agent.schema.days import CameraDay, Day, DayHistory, Noted, Spread, StageDay
+from agent.web.period import Figure, Period
+from agent.web.report import heading, note, page, table
 
-_DAY_S = 86_400.0
 _ROWS = 200
 _LABELS = 4
 # What people know of a picture, and what the model makes of it; each against its baseline.
 _FIGURES = ("brightness", "contrast", "sharpness", "scores", "objects")
-_TOLD = ("update", "drift", "proof")
 
 
 @dataclass(frozen=True)
 class Month:
-    """What is told of.
+    """What is told of: what a device kept, and of how many days, today among them."""
 
-    Attributes:
-        device: Its id.
-        now_ms: Unix milliseconds; the last day ends here.
-        length: How many days, today among them.
-        days: Those that are kept.
-        record: Rows of the audit record.
-        unread: Files that say nothing, with the reason.
-    """
-
-    device: str
-    now_ms: int
+    history: DayHistory
     length: int
-    days: Mapping[date, Day]
-    record: Sequence[AuditRow] = ()
-    unread: Sequence[str] = ()
 
     @property
-    def dates(self) -> list[date]:
-        """Every day of the time, whether it is kept or not."""
-        last = utc(self.now_ms).date()
-        return [last - timedelta(days=back) for back in range(self.length - 1, -1, -1)]
+    def period(self) -> Period:
+        """Its days, whether they are kept or not."""
+        return Period(self.history.at_ms, self.length)
 
-    def seconds(self, day: date) -> float:
-        """Return how long a day was so far."""
-        passed = self.now_ms / 1000 % _DAY_S
-        return max(1.0, passed) if day == self.dates[-1] else _DAY_S
+    @cached_property
+    def days(self) -> Mapping[date, Day]:
+        """Those that are kept."""
+        return {date.fromisoformat(day.date): day for day in self.history.days}
 
 
 def report_page(month: Month) -> str:
     """Return the page."""
-    dates = month.dates
     return page(
-        f"{month.device}: {dates[0]} to {dates[-1]}",
+        f"{month.history.device}: {month.period.title}",
         [
             table(("", ""), _facts(month)),
-            *(note(f"Left out: {one}") for one in month.unread),
+            *(note(f"Left out: {one}") for one in month.history.unread),
             note(
                 "Days are UTC. A day's mean is that of its measurements; p50 and p95 are means of those of single measurements, "
                 "not percentiles of the day. Where a curve is interrupted, nothing is kept of that day."
@@ -93,7 +77,7 @@ def report_page(month: Month) -> str:
 
 def _facts(month: Month) -> Iterator[tuple[str, object]]:
     days = list(month.days.values())
-    whole_s = sum(month.seconds(day) for day in month.dates)
+    whole_s = sum(map(month.period.seconds, month.period.dates))
     yield "days with measurements", f"{len(days)} of {month.length}"
     for name, seconds in (
         ("agent ran", sum(day.measured_s for day in days)),
@@ -107,18 +91,18 @@ def _facts(month: Month) -> Iterator[tuple[str, object]]:
 
 
 def _availability(month: Month) -> str:
-    def share(seconds: Callable[[Day], float]) -> list[tuple[float, float | None]]:
-        return [
-            (number, min(100.0, 100 * seconds(found) / month.seconds(day)) if found else 0.0)
-            for number, day in enumerate(month.dates)
-            for found in [month.days.get(day)]
-        ]
+    def share(seconds: Callable[[Day], float]) -> Figure:
+        def of(day: date) -> float:
+            found = month.days.get(day)
+            return min(100.0, 100 * seconds(found) / month.period.seconds(day)) if found else 0.0
 
-    curves = [
-        Curve("agent ran", share(lambda day: day.measured_s), COLOURS[0]),
-        Curve("frames were processed", share(lambda day: day.serving_s), COLOURS[1]),
-    ]
-    return lines("Share of each day, %", curves, _ends(month), 100)
+        return of
+
+    figures = {
+        "agent ran": share(lambda day: day.measured_s),
+        "frames were processed": share(lambda day: day.serving_s),
+    }
+    return month.period.chart("Share of each day, %", figures, 100)
 
 
 def _latency(month: Month) -> Iterator[str]:
@@ -185,31 +169,20 @@ def _objects(month: Month) -> Iterator[str]:
 def _record(month: Month) -> Iterator[str]:
     rows = _rows(month)
     shown = [(f"{utc(row.at_ms):%Y-%m-%d %H:%M}", row.kind, row.text) for row in rows[-_ROWS:]]
-    yield table(("when (UTC)", "what", ""), shown or [("nothing", "", "")])
+    yield table(("when (UTC)", "what", ""), shown or [("nothing", "", "")], is_text=True)
     if len(rows) > _ROWS:
         yield note(f"{len(rows) - _ROWS} earlier ones are in the audit record: vigil audit export")
 
 
-def _rows(month: Month) -> list[AuditRow]:
-    dates = month.dates
-    return [
-        row
-        for row in month.record
-        if row.kind in _TOLD and dates[0] <= utc(row.at_ms).date() <= dates[-1]
-    ]
+def _rows(month: Month) -> list[Noted]:
+    return [row for row in month.history.noted if month.period.covers(row.at_ms)]
 
 
 def _chart(month: Month, caption: str, figures: Mapping[str, Callable[[Day], float | None]]) -> str:
-    curves = []
-    for (name, figure), colour in zip(figures.items(), COLOURS, strict=False):
-        days = [month.days.get(day) for day in month.dates]
-        points = [(number, figure(day) if day else None) for number, day in enumerate(days)]
-        curves.append(Curve(name, points, colour))
-    return lines(caption, curves, _ends(month))
+    def of(figure: Callable[[Day], float | None]) -> Figure:
+        return lambda day: figure(month.days[day]) if day in month.days else None
 
-
-def _ends(month: Month) -> tuple[str, str]:
-    return month.dates[0].isoformat(), month.dates[-1].isoformat()
+    return month.period.chart(caption, {name: of(figure) for name, figure in figures.items()})
 
 
 def _mean_of(spreads: Sequence[Spread]) -> float:

@@ -20,6 +20,7 @@ from agent.control.replies import Replier, arguments
 from agent.errors import CommandError, ModelError, StorageError
 from agent.governor.governor import Governor
 from agent.governor.sensing import Board
+from agent.host.clock import wall_ms
 from agent.host.pressure import memory_pressure
 from agent.host.sensors import temperature_c
 from agent.models.store import InstalledRelease
@@ -27,10 +28,11 @@ from agent.schema.actions import NoArgs
 from agent.schema.document import to_json
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import CommandBody
-from agent.schema.shadow import ShadowRecord, StartShadowArgs
+from agent.schema.shadow import ShadowRecord, ShadowView, StartShadowArgs
 from agent.supervisor import Conversation, Shadow, Supervisor
-from agent.supervisor.comparison import report_of
+from agent.supervisor.comparison import alone_in, progress_of, report_of
 from agent.supervisor.shadow import Means, Ports
+from agent.supervisor.shadow_book import ShadowBook
 from agent.update.endings import is_over
 from agent.update.installer import Updater
 from agent.update.metered import Meter
@@ -178,6 +180,35 @@ class ShadowCommands:
             replier.running(f"part {part['part']} of {part['parts']}", attachment=part)
         whole = msgspec.to_builtins(report.whole)
         replier.succeeded(frames=report.frames, state=report.state.value, whole=whole)
+
+
+@dataclass(frozen=True)
+class ShadowFindings:
+    """What the device's page shows of the newest run."""
+
+    book: ShadowBook
+    device: str
+
+    def view(self) -> ShadowView | None:
+        """Return how far it is and what it found so far; None before the first run."""
+        record = self.book.record
+        if record is None:
+            return None
+        return ShadowView(
+            progress=progress_of(record, wall_ms()),
+            report=report_of(record, self.device),
+            labels=record.candidate.labels,
+            alone={one.file: alone_in(one) for one in record.pictures},
+        )
+
+    def picture(self, file: str) -> bytes | None:
+        """Return one of its pictures (JPEG); None when it is not kept, or not any more."""
+        record = self.book.record
+        known = {one.file: one for one in record.pictures} if record else {}
+        try:
+            return self.book.picture(known[file]) if file in known else None
+        except StorageError:
+            return None  # it gave way to a worse one meanwhile
 
 
 def _packed(files: dict[str, bytes]) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from agent.host.clock import utc
 from agent.schema.shadow import ClassFinding, Latency, ShadowPicture, ShadowReport
 from agent.schema.values import Box
+from agent.supervisor.comparison import alone_in
 from agent.web.report import COLOURS, Frames, bars, heading, note, page, picture, table
 
 _COLUMNS = (
@@ -41,7 +42,9 @@ def shadow_page(report: ShadowReport, labels: Sequence[str], pictures: Mapping[s
             ),
             table(("model", "frames", "p50 ms", "p95 ms"), _latencies(report)),
             heading("Where they differ most"),
-            note("Running model: dashed orange. Candidate: blue."),
+            note(
+                "Running model: dashed orange. Candidate: blue. Boxes that one model alone saw are named."
+            ),
             *(
                 _shown(one, labels, pictures[one.file])
                 for one in report.pictures
@@ -86,15 +89,19 @@ def _latencies(report: ShadowReport) -> list[tuple[object, ...]]:
 
 
 def _shown(one: ShadowPicture, labels: Sequence[str], jpeg: bytes) -> str:
-    def captions(boxes: Sequence[Box]) -> list[tuple[str, Sequence[float]]]:
+    def captions(boxes: Sequence[Box], alone: Sequence[int]) -> list[tuple[str, Sequence[float]]]:
         return [
-            (f"{labels[box.label]} {box.score:.2f}", (box.x_min, box.y_min, box.x_max, box.y_max))
-            for box in boxes
+            (
+                f"{labels[box.label]} {box.score:.2f}" if place in alone else "",
+                (box.x_min, box.y_min, box.x_max, box.y_max),
+            )
+            for place, box in enumerate(boxes)
         ]
 
+    running, candidate = alone_in(one)
     frames = [
-        Frames(COLOURS[1], captions(one.running), dashed=True),
-        Frames(COLOURS[0], captions(one.candidate)),
+        Frames(COLOURS[1], captions(one.running, running), dashed=True),
+        Frames(COLOURS[0], captions(one.candidate, candidate)),
     ]
     caption = (
         f"{one.camera}, {_time(one.captured_ms)}: {one.differing} objects seen by one model alone"

@@ -74,6 +74,7 @@ class Standing:
     drift: DriftKeeper
     seal: HeadSeal
     unproven: Callable[[], str] = lambda: ""
+    slow: Callable[[], str] = lambda: ""
 
     def state(self) -> State:
         """Return the state as it is now."""
@@ -104,6 +105,7 @@ class Standing:
             rung_reason=self.governor.reason if rung else "",
             drifted=self.drift.drifted(),
             unproven=self.unproven(),
+            slow=self.slow(),
         )
 
     def sight(self, at_s: float) -> Sight:

@@ -13,6 +13,8 @@ from agent.app.standing import UpdateWatch
 from agent.config.reading import filmed
 from agent.control.link.links import Links
 from agent.control.renewal import Renewal
+from agent.drift.keeper import DriftKeeper
+from agent.drift.keeper import Ports as DriftPorts
 from agent.governor.governor import Governor, Ports, Rules
 from agent.governor.ladder import Rates
 from agent.governor.ports import Speed, Throttle
@@ -23,12 +25,16 @@ from agent.host.pressure import memory_pressure
 from agent.host.processes import pss_mb
 from agent.host.sensors import temperature_c
 from agent.models.store import InstalledRelease
+from agent.schema.drift import DriftNotice
 from agent.schema.governor import GovernorMove
 from agent.schema.manifest import Manifest
+from agent.schema.pace import PaceReport
 from agent.schema.values import BackendName
 from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
 from agent.supervisor.engines import BuildLimits, Engines
 from agent.telemetry.meters import Meters
+from agent.telemetry.pace_keeper import PaceKeeper
+from agent.telemetry.pace_keeper import Ports as PacePorts
 from agent.update.grants import KeyBroker
 from agent.update.installer import Updater
 from agent.update.journal import Journal
@@ -178,6 +184,35 @@ def make_governor(
     )
     ports = Ports(throttle, speed, costs_ms, held, on_move)
     return Governor(device.id, ports, rules, Senses())
+
+
+def make_drift(
+    device: Device, supervisor: Supervisor, on_change: Callable[[DriftNotice], None]
+) -> DriftKeeper:
+    """Return what judges whether cameras still show what the model was made for."""
+    ports = DriftPorts(lambda: supervisor.release, on_change)
+    return DriftKeeper(device.id, device.folder, ports, device.disk)
+
+
+def make_pace(
+    device: Device,
+    supervisor: Supervisor,
+    meters: Meters,
+    held: Callable[[], str],
+    on_change: Callable[[PaceReport], None],
+) -> PaceKeeper:
+    """Return what judges whether frames take longer than they did; not beside an update's trial or probation."""
+    settings = worker_settings(device)
+
+    def setting() -> str:
+        release = supervisor.release
+        if release is None or held():
+            return ""
+        cameras, threads = len(settings.cameras), settings.threads
+        return f"{release.ref.sha256}/{release.variant.id}/{cameras} cameras/{threads} threads"
+
+    ports = PacePorts(setting, lambda: supervisor.worker_pid or 0, on_change)
+    return PaceKeeper(device.folder, meters, ports, disk=device.disk)
 
 
 def make_updater(

@@ -86,7 +86,7 @@ class KeptEvents:
         kinds = {"snapshot": archive.snapshot, "thumbnail": archive.thumbnail} if archive else {}
         read = kinds.get(request.path_params["kind"])
         data = await run_in_threadpool(read, request.path_params["id"]) if read else None
-        return _file(data, "image/jpeg")
+        return jpeg_answer(data)
 
     async def _clip(self, request: Request) -> Response:
         archive = self._archive
@@ -115,6 +115,11 @@ def _newest(archive: Archive, wish: Wish) -> Iterator[EventRecord]:
         if len(batch) < _BATCH:
             return
         before_ms = batch[-1].event.start_ms
+
+
+def jpeg_answer(data: bytes | None) -> Response:
+    """Return a picture, or say that it is not kept."""
+    return _file(data, "image/jpeg")
 
 
 def _file(data: bytes | None, media_type: str) -> Response:

@@ -34,7 +34,6 @@ from agent.web.bodies import read_body
 
 PLACES_PATH = "/api/places/"
 MAX_PLACES_BYTES = 64 * 1024
-_NAME = "expected small letters, digits, '.', '_' and '-', with a letter or digit first, 63 at most"
 _PLACE = re.compile(r"at \$\.cameras\[\d+\]\.?(?:privacy\.)?(\S*): (.*)", re.DOTALL)
 
 
@@ -149,8 +148,7 @@ def _read(body: bytes) -> PlacesDocument | list[Fault]:
         return parse_json(body, PlacesDocument)
     except Malformed as error:
         place = error.place.removeprefix("$").removeprefix(".")
-        is_name = "matching regex" in error.problem and place.endswith(".name")
-        return [Fault(place=place, message=_NAME if is_name else error.problem)]
+        return [Fault(place=place, message=error.problem)]
 
 
 def _fault_in(message: str) -> Fault:

@@ -11,6 +11,7 @@
 | `/api/doctor` | what the doctor finds |
 | `/api/places`, `/api/places/<camera>` | zones, lines and masks of all cameras; PUT changes one camera's |
 | `/api/kept-events…`, `/event/<id>/…` | events that are kept, with filters; their pictures and clips |
+| `/api/shadow`, `/shadow/<file>` | the newest shadow run: progress and findings; pictures of the greatest disagreement |
 | `/stream/a,b` | server-sent events: pictures with boxes of these cameras |
 | `/frame/<camera>.jpg` | the newest picture |
 | `/healthz` | 200 while the worker is heard, 503 with reasons otherwise |
@@ -28,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agent.console.candidate import Candidate
 from agent.console.examination import Examination
 from agent.console.history import Point
 from agent.console.journal import LEVELS, LogMemory
@@ -74,6 +76,7 @@ def application(sources: Sources, memory: Memory, viewers: Viewers, access: Acce
         Route("/api/places", answers.places.show),
         Route("/api/places/{camera}", answers.places.save, methods=["PUT"]),
         *KeptEvents(sources.archive).routes(),
+        *Candidate(sources.shadow).routes(),
         Route("/stream/{cameras}", answers.stream),
         Route("/frame/{camera}.jpg", answers.frame),
         Route("/healthz", answers.health),

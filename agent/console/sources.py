@@ -17,6 +17,7 @@ from agent.schema.doctor import DoctorReport
 from agent.schema.events import EventRecord
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.settings import Verdict
+from agent.schema.shadow import ShadowView
 from agent.schema.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -58,6 +59,18 @@ class Archive(Protocol):
         ...
 
 
+class Comparison(Protocol):
+    """What a shadow run found; both block on the disk."""
+
+    def view(self) -> ShadowView | None:
+        """Return the newest run; None before the first."""
+        ...
+
+    def picture(self, file: str) -> bytes | None:
+        """Return one of its pictures (JPEG) by its name in the report; None when it is not kept."""
+        ...
+
+
 class Settings(Protocol):
     """How the console changes the configuration; called from its threads."""
 
@@ -93,6 +106,7 @@ class Sources:
         archive: Kept events.
         settings: Takes changes of zones, lines and masks; None where nothing can be changed.
         doctor: Examines the device, which takes seconds to minutes.
+        shadow: A candidate model beside the running one.
     """
 
     cameras: Mapping[str, CameraConfig]
@@ -101,6 +115,7 @@ class Sources:
     archive: Archive | None = None
     settings: Settings | None = None
     doctor: Callable[[], DoctorReport] | None = None
+    shadow: Comparison | None = None
 
 
 class Recent(Generic[T]):

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.errors import CommandError, StorageError, VigilError
 from agent.host.clock import wall_ms
-from agent.schema.document import to_json
+from agent.schema.document import ready, to_json
 from agent.schema.messages import MESSAGE_VERSION, CommandBody, Reply, ReplyStatus
 from agent.trust.ledger import Ledger
 
@@ -105,7 +105,7 @@ def arguments(body: CommandBody, kind: type[T]) -> T:
         CommandError: `command.arguments`, naming what was expected and found.
     """
     try:
-        return msgspec.convert(body.args, kind)
+        return msgspec.convert(body.args, ready(kind))
     except msgspec.ValidationError as error:
         message = f"arguments of {body.cmd}: {error}"
         raise CommandError(message, code="command.arguments") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import yaml
 
 from agent.demo.fleet import DemoFleet
 from agent.demo.releases import VIDEO
+from agent.host.ports import free_port
 
 CAMERA = "belt"
 # Shares of the picture: where parts are looked at on the belt, and the line behind which they count as delivered.
@@ -82,14 +82,6 @@ class DemoDevice:
         with self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, 2) - 8192))
             return tuple(log.read().decode(errors="replace").splitlines()[-count:])
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _leash() -> list[str]:

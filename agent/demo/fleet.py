@@ -6,6 +6,7 @@ broker is embedded and speaks to this machine alone.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from securesystemslib.signer import Signer
@@ -108,6 +109,7 @@ class DemoFleet:
     def enrol(self, device: str, folder: Path) -> Path:
         """Let a new device make its keys in `folder` and join; return its configuration file."""
         bundle = self.folder / "bundles" / device
+        shutil.rmtree(bundle, ignore_errors=True)  # it may have joined before
         site = Site("127.0.0.1", self.broker.port, self.repository.root_bytes)
         invite(bundle, self.registry, self.authority, Invitation(device, DEVICE_CLASS, ()), site)
         request(bundle, folder)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -143,7 +144,8 @@ def _accuracy(file: str) -> float:
     return measured.get(file, {}).get("video_map50_95", 0.0)
 
 
-def _golden_images() -> list[NDArray[np.uint8]]:
+@cache
+def _golden_images() -> tuple[NDArray[np.uint8], ...]:
     capture = cv2.VideoCapture(str(VIDEO))
     images: list[NDArray[np.uint8]] = []
     try:
@@ -155,9 +157,9 @@ def _golden_images() -> list[NDArray[np.uint8]]:
                 images.append(np.asarray(image, np.uint8))
     finally:
         capture.release()
-    return images
+    return tuple(images)
 
 
-def _find(model: Path, images: list[NDArray[np.uint8]]) -> Boxes:
+def _find(model: Path, images: Sequence[NDArray[np.uint8]]) -> Boxes:
     detector = load_detector(model, confidence=_CONFIDENCE, iou=_IOU)
     return [golden_boxes(detector, image) for image in images]

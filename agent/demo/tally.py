@@ -73,13 +73,13 @@ def _percentiles(values_ms: list[float]) -> dict[str, float]:
     }
 
 
-def _score(found: dict[int, list[Box]]) -> dict[str, float]:
-    """Score one release on the frames it was seen with, each once."""
+def _score(found: dict[int, list[Box]]) -> dict[str, Any]:
+    """Score one release on the frames of the video it was seen with, each once."""
     truth = json.loads(TRUTH.read_text())
     results = [result for frame, boxes in found.items() for result in coco_results(frame, boxes)]
     accuracy = coco_accuracy(truth, results, list(found))
     return {
         "map50_95": round(accuracy.map50_95, 4),
         "map50": round(accuracy.map50, 4),
-        "frames": accuracy.images,
+        "frames": sorted(found),
     }

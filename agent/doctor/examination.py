@@ -29,6 +29,7 @@ from agent.host.clock import monotonic_ns, wall_ms
 from agent.schema.config import Config
 from agent.schema.doctor import DOCTOR_SCHEMA, DoctorReport, Finding
 from agent.schema.document import Malformed, parse_json
+from agent.schema.pace import FleetPaces
 
 log = logging.getLogger(__name__)
 LIMIT_S = 180.0
@@ -93,9 +94,11 @@ class _Running:
         return problem(self._probe.name, code, what, why, fix)
 
 
-def examine(config: Config, root: Path = Path("/")) -> DoctorReport:
+def examine(
+    config: Config, root: Path = Path("/"), fleet: FleetPaces | None = None
+) -> DoctorReport:
     """Run every probe and return all findings; never raises for anything about the device."""
-    patient = admit(config, root)
+    patient = admit(config, root, fleet)
     running = [_Running(probe, patient) for probe in PROBES]
     findings = [finding for one in running for finding in one.collect()]
     return _report(config.device.id, findings)

@@ -17,14 +17,12 @@ from agent.host.board import read_facts
 from agent.host.clock import boot_id
 from agent.host.hardware import memory_mb
 from agent.host.reading import text
-from agent.models.opening import Opener
+from agent.models.opening import Opener, opener_of
 from agent.models.profiles import load_profiles, named, recognise
 from agent.models.store import InstalledRelease, ModelStore
 from agent.schema.doctor import Finding
-from agent.schema.keystore import key_config
 from agent.supervisor.conversation import Conversation, WorkerSettings
 from agent.supervisor.worker_process import WorkerProcess
-from agent.trust.stores import key_store
 from agent.update.journal import Journal
 
 _BLIND = "nothing is detected until a release is here"
@@ -50,7 +48,7 @@ def look_at_model(patient: Patient) -> Iterator[Finding]:
         label = f"{ref.label}, variant {release.variant.id}"
         yield good("model.files", f"{label}: all files are as they were signed")
         yield _signature(folder / "tuf", release)
-        opener = _opener(patient)
+        opener = opener_of(patient.config)
         for open_file in (opener.payload, opener.golden):
             os.close(open_file(release))
         yield good(
@@ -66,12 +64,6 @@ def _nothing(folder: Path) -> Finding:
     if not os.access(folder, os.R_OK | os.X_OK) and folder.exists():
         return unseen("model", f"{folder} may not be read", "sudo -u vigil vigil doctor")
     return problem("model", "model.none", "no release is installed", _BLIND, _AGAIN)
-
-
-def _opener(patient: Patient) -> Opener:
-    identity = patient.config.device
-    key = key_store(key_config(patient.config.key)).open()
-    return Opener(key, identity.id, identity.device_class)
 
 
 def _signature(folder: Path, release: InstalledRelease) -> Finding:

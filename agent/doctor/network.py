@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator
 
 from agent.control.link.examine import BrokerVisit, Errand, visit
+from agent.control.link.rivals import RIVALS
 from agent.control.link.tls import client_context
 from agent.doctor.findings import from_error, good, problem, unseen, warning
 from agent.doctor.patient import Patient
@@ -163,7 +164,7 @@ def _visit(patient: Patient) -> Iterator[Finding]:
     """Log in and try the topics, unless that would throw out the running agent."""
     config = patient.config
     if patient.status is not None:
-        yield from _as_the_agent_says(patient.status.link)
+        yield from as_the_agent_says(patient.status.link, config.device.id)
         return
     topics = DeviceTopics(config.device.id, config.broker.prefix)
     request = BlockRequest(id=secrets.token_hex(8), p="metadata/timestamp.json", o=0, l=1)
@@ -178,8 +179,17 @@ def _visit(patient: Patient) -> Iterator[Finding]:
         yield _port_fault(f"{config.broker.host}:{config.broker.port}", error)
 
 
-def _as_the_agent_says(link: str) -> Iterator[Finding]:
-    if link.startswith("connected"):
+def as_the_agent_says(link: str, device: str) -> Iterator[Finding]:
+    """Say what the running agent knows of its link: pure."""
+    if any(words in link for words in RIVALS):
+        yield problem(
+            "broker.login",
+            "broker.rival",
+            f"the running agent is thrown out: {link}",
+            f"each throws the other out; whoever has a copy of its key reads the commands for {device} and speaks in its name",
+            f"find the copy: a cloned card, a restored backup, a stolen box; else: vigil fleet revoke HOME {device}, and enrol it anew",
+        )
+    elif link.startswith("connected"):
         yield good("broker.login", f"the running agent is {link}")
         hint = "to try them, stop it for a moment: sudo systemctl stop vigil && vigil doctor"
         yield unseen("broker.topics", "a second connection would throw out the running agent", hint)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 from agent.doctor.findings import good, problem, unseen, warning
+from agent.doctor.pace import judge_beside, judge_pace
 from agent.doctor.patient import Patient
 from agent.schema.config import ConsoleConfig
 from agent.schema.doctor import Finding
@@ -20,6 +21,10 @@ def look_at_agent(patient: Patient) -> Iterator[Finding]:
     """Judge what the agent says of itself."""
     if patient.status is not None:
         yield from judge(patient.status)
+        state, measured = patient.status.state, patient.status.telemetry
+        yield from judge_pace(state, measured)
+        if patient.fleet is not None:
+            yield from judge_beside(state, measured, patient.fleet)
         return
     silence = patient.silence
     code = silence.code if silence else "status.absent"

@@ -8,7 +8,7 @@ from agent.drift.distance import quantiles, shares_of
 from agent.schema.drift import QUANTILES, FrameFigures, PeriodBaseline
 
 OF_PICTURES = ("brightness", "contrast", "sharpness", "noise", "red", "blue", "dark", "bright")
-OF_RESULTS = ("objects", "scores", "sizes")
+OF_RESULTS = ("objects", "scores", "sizes", "doubts")
 # Less says nothing of how figures are spread.
 LEAST_FRAMES = 20
 

@@ -75,7 +75,8 @@ def _coloured(signs: Signs) -> bool:
     return bool({"red", "blue"} & signs.changes.keys())
 
 
-# What changes most of a picture comes first: it changes the figures of the other causes as well.
+# What changes most of a picture comes first: it changes the figures of the other causes as well. So do new classes, which
+# score less than those the model was made for.
 _RULES: tuple[tuple[str, Callable[[Signs], bool]], ...] = (
     ("darkness", lambda signs: signs.fell("brightness") or signs.rose("dark")),
     ("over-exposure", lambda signs: signs.rose("brightness") or signs.rose("bright")),
@@ -86,8 +87,9 @@ _RULES: tuple[tuple[str, Callable[[Signs], bool]], ...] = (
     ("camera moved", _moved),
     ("blur", lambda signs: signs.fell("sharpness") or signs.view.lost >= _ALL_OVER),
     ("preprocessing", _is_senseless),
-    ("confidence collapse", _faded),
     ("new classes", lambda signs: "classes" in signs.changes),
+    ("confidence collapse", _faded),
+    ("unknown objects", lambda signs: signs.rose("doubts")),
     ("other scene", lambda signs: bool(signs.changes)),
 )
 CAUSES = tuple(name for name, _ in _RULES)

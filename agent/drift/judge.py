@@ -29,6 +29,7 @@ _MARGINS = {
     "objects": (0.5, 0.0),
     "scores": (0.1, 0.0),
     "sizes": (0.05, 0.3),
+    "doubts": (0.5, 0.0),
 }
 
 
@@ -60,6 +61,8 @@ class Rules:
 
 
 USUAL_RULES = Rules()
+# Share of the baseline's objects under which a class is new to it.
+_RARE = 0.02
 
 
 class Memory(Struct):
@@ -218,8 +221,8 @@ class Judge:
         if len(labels) < self._rules.objects or not baseline.classes:
             return
         usual, found = dict(enumerate(baseline.classes)), shares_of(labels)
-        # What is rarer than before is missing from the scene; what is more frequent by half of all is new to it.
-        grown = sum(max(0.0, found[one] - usual.get(one, 0.0)) for one in found)
+        # A camera shows a part of what a model was made for: new is only what that hardly had.
+        grown = sum(share for one, share in found.items() if usual.get(one, 0.0) < _RARE)
         index = psi_of_shares(usual, found)
         if index >= self._rules.psi * self._factor and grown >= self._rules.ks * self._factor:
             yield _change("classes", 0.0, grown, index, grown)

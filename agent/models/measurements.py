@@ -4,6 +4,7 @@ Rules
 - The file is read at every use: what `vigil profile measure` wrote, the running agent finds.
 - A figure measured alone (`measure`) is never replaced by one from a trial, which ran beside the serving
   model and is slower than the truth.
+- What a trial measured never leaves a board without a model: where no other variant fits, it counts for nothing.
 - It is a cache: a damaged file is reported, set aside in place of deletion, and begun anew.
 """
 
@@ -17,14 +18,16 @@ import msgspec
 from agent.errors import StorageError
 from agent.host.clock import wall_ms
 from agent.host.disk import REAL_DISK, Disk
+from agent.models.choose import choose
 from agent.schema.document import Malformed, parse_json, to_json
 from agent.schema.profile import Measurement, MeasurementFile
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
     from agent.schema.manifest import Manifest, Variant
-    from agent.schema.profile import BoardFacts
+    from agent.schema.profile import BoardFacts, Choice, DeviceProfile
 
 log = logging.getLogger(__name__)
 MEASUREMENTS_FILE = "measurements.json"
@@ -32,6 +35,7 @@ TRIAL, ALONE = "trial", "measure"
 _SCHEMA = 1
 _MAX_BYTES = 256 * 1024
 _MAX_KEPT = 200
+_ORIGINS = frozenset({TRIAL, ALONE})
 
 
 class Measurements:
@@ -64,13 +68,28 @@ class Measurements:
         self._disk.rename(self._path, self._path.with_suffix(".damaged"))
         return []
 
-    def of(self, manifest: Manifest, facts: BoardFacts) -> dict[str, float]:
+    def choose(self, profile: DeviceProfile, manifest: Manifest, facts: BoardFacts) -> Choice:
+        """Return the variant of a release that suits this board by what was measured here, with the reasons.
+
+        Raises:
+            StorageError: The file cannot be read.
+        """
+        choice = choose(profile, manifest, facts, self.of(manifest, facts))
+        if choice.variant is not None:
+            return choice
+        # A trial beside other work says how busy the board was then.
+        calm = choose(profile, manifest, facts, self.of(manifest, facts, {ALONE}))
+        return choice if calm.variant is None else calm
+
+    def of(
+        self, manifest: Manifest, facts: BoardFacts, origins: Container[str] = _ORIGINS
+    ) -> dict[str, float]:
         """Return the p95 of every variant that was measured on this board with this runtime, by id.
 
         Raises:
             StorageError: The file cannot be read.
         """
-        kept = {_key(each): each.p95_ms for each in self.load()}
+        kept = {_key(each): each.p95_ms for each in self.load() if each.origin in origins}
         asked = {variant.id: key_of(variant, facts) for variant in manifest.variants}
         return {name: kept[key] for name, key in asked.items() if key in kept}
 

@@ -7,18 +7,32 @@ from typing import TYPE_CHECKING
 
 from agent.errors import StorageError, TrustError
 from agent.host.disk import REAL_DISK
+from agent.schema.keystore import key_config
 from agent.trust.grant import unwrap
 from agent.trust.sealed import open_sealed
+from agent.trust.stores import key_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent.models.store import InstalledRelease
+    from agent.schema.config import Config
     from agent.trust.hybrid import AnyDeviceKey
 
 
 _MAX_GRANT_BYTES = 4096
+
+
+def opener_of(config: Config) -> Opener:
+    """Return what opens releases with the key of a configured device.
+
+    Raises:
+        KeyUnavailableError: The device key cannot be used now.
+    """
+    identity = config.device
+    key = key_store(key_config(config.key)).open()
+    return Opener(key, identity.id, identity.device_class)
 
 
 class Opener:

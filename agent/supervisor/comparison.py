@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from agent.schema.shadow import (
     SHADOW_VERSION,
+    TOLD_CLASSES,
     ClassFinding,
     ClassTally,
     Contender,
@@ -22,6 +23,7 @@ from agent.schema.shadow import (
     ShadowProgress,
     ShadowRecord,
     ShadowReport,
+    ShadowState,
 )
 from agent.vision.golden import GoldenBox, MatchRule, pair
 
@@ -39,6 +41,15 @@ class Compared:
     candidate_ms: float
 
 
+def alone_in(picture: ShadowPicture) -> tuple[list[int], list[int]]:
+    """Return the places of the boxes that one model alone saw: of the running model's, and of the candidate's."""
+    running, candidate = (
+        [(box.label, box.score, box.x_min, box.y_min, box.x_max, box.y_max) for box in boxes]
+        for boxes in (picture.running, picture.candidate)
+    )
+    return _unpaired(pair(running, candidate, SAME), len(running), len(candidate))
+
+
 def count(record: ShadowRecord, frame: Compared) -> tuple[ShadowRecord, int]:
     """Return the record with one more frame, and how many of its objects are seen by one model alone."""
     pairs = pair(frame.running, frame.candidate, SAME)
@@ -54,14 +65,9 @@ def count(record: ShadowRecord, frame: Compared) -> tuple[ShadowRecord, int]:
         box, other = frame.running[left], frame.candidate[right]
         change = other[1] - box[1]
         add(box, both=1, score_sum=change, score_abs_sum=abs(change))
-    in_pairs = ({left for left, _ in pairs}, {right for _, right in pairs})
-    sides = ((frame.running, "running_only"), (frame.candidate, "candidate_only"))
-    alone = [
-        (box, field)
-        for (boxes, field), paired in zip(sides, in_pairs, strict=True)
-        for place, box in enumerate(boxes)
-        if place not in paired
-    ]
+    left_alone, right_alone = _unpaired(pairs, len(frame.running), len(frame.candidate))
+    alone = [(frame.running[place], "running_only") for place in left_alone]
+    alone += [(frame.candidate[place], "candidate_only") for place in right_alone]
     for box, field in alone:
         add(box, **{field: 1})
     running_ms = [] if frame.running_ms is None else [frame.running_ms]
@@ -109,8 +115,11 @@ def report_of(record: ShadowRecord, device: str) -> ShadowReport:
     )
 
 
-def progress_of(record: ShadowRecord) -> ShadowProgress:
-    """Return how far a run is."""
+def progress_of(record: ShadowRecord, now_ms: int) -> ShadowProgress:
+    """Return how far a run is at a time (Unix milliseconds)."""
+    found = [_finding(name, tally) for name, tally in record.classes.items()]
+    shares = {one.name: one.agreement for one in found if one.agreement is not None}
+    least = sorted(shares.items(), key=lambda item: (item[1], item[0]))[:TOLD_CLASSES]
     return ShadowProgress(
         state=record.state,
         candidate=record.candidate.release,
@@ -118,9 +127,31 @@ def progress_of(record: ShadowRecord) -> ShadowProgress:
         frames=record.frames,
         of_frames=record.args.frames,
         agreement=_finding("", _whole(record.classes)).agreement,
+        classes=dict(least),
+        left_s=_left_s(record, now_ms),
         skipped=record.skipped,
         end=record.end,
     )
+
+
+def _unpaired(
+    pairs: Sequence[tuple[int, int]], running: int, candidate: int
+) -> tuple[list[int], list[int]]:
+    lefts, rights = {left for left, _ in pairs}, {right for _, right in pairs}
+    return (
+        [place for place in range(running) if place not in lefts],
+        [place for place in range(candidate) if place not in rights],
+    )
+
+
+def _left_s(record: ShadowRecord, now_ms: int) -> int | None:
+    if record.state is ShadowState.ENDED:
+        return None
+    passed_s = max(0, now_ms - record.started_ms) / 1000
+    left_s = record.args.hours * 3600 - passed_s
+    if record.frames:
+        left_s = min(left_s, (record.args.frames / record.frames - 1) * passed_s)
+    return max(0, round(left_s))
 
 
 def _whole(classes: Mapping[str, ClassTally]) -> ClassTally:

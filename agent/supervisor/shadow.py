@@ -119,7 +119,7 @@ class Shadow:
     def progress(self) -> ShadowProgress | None:
         """How far the run is, or how the last one ended; None before the first."""
         record = self.book.record
-        return progress_of(record) if record else None
+        return progress_of(record, wall_ms()) if record else None
 
     def frame(self, result: FrameResult) -> None:
         """Take a result of the running model; any thread, never blocks."""

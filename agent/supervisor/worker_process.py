@@ -68,7 +68,6 @@ class WorkerProcess:
         self._ids = itertools.count(1)
         self._answers = _Answers()
         self._heard_ns = monotonic_ns()
-        self.runtimes: dict[str, str] = {}
         self._process, self._wire = _spawn(command, memory_mb)
         self._reader = threading.Thread(target=self._read, name="worker-reader", daemon=True)
         self._reader.start()
@@ -189,7 +188,7 @@ class WorkerProcess:
     def _deliver(self, message: ipc.Answer, fd: int | None) -> None:
         self._heard_ns = monotonic_ns()
         if isinstance(message, ipc.Ready):
-            self.runtimes = message.runtimes
+            log.debug("worker %d is ready", message.pid)
         elif isinstance(message, ipc.EventPicture):
             self._deliver_picture(message, fd)
         elif isinstance(message, Said):

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from agent.schema.document import ready
 from agent.schema.measures import TelemetryDelta
 from agent.schema.messages import MESSAGE_VERSION, Telemetry
 
@@ -52,7 +53,7 @@ def apply(full: Telemetry, delta: TelemetryDelta) -> Telemetry:
     if (full.device, full.boot, full.seq) != (delta.device, delta.boot, delta.base):
         raise ValueError(f"the delta is against message {delta.base} of boot {delta.boot}")
     own = {"seq": delta.seq, "at_ms": delta.at_ms}
-    return msgspec.convert(_patched(msgspec.to_builtins(full), delta.patch) | own, Telemetry)
+    return msgspec.convert(_patched(msgspec.to_builtins(full), delta.patch) | own, ready(Telemetry))
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

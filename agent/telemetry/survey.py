@@ -13,6 +13,7 @@ from agent.schema.events import StoreReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.messages import MESSAGE_VERSION, Progress, Telemetry
+from agent.schema.pace import PaceReport
 from agent.schema.shadow import ShadowProgress
 from agent.telemetry.spool import Priority
 from agent.telemetry.watch import Watch
@@ -37,6 +38,7 @@ class Ports:
         events: How full the event store is.
         drift: How every camera stands to what the model was made for.
         shadow: How far the comparison with another model is.
+        pace: How quick the stages are beside this device's past.
     """
 
     worker_pid: Callable[[], int]
@@ -47,6 +49,7 @@ class Ports:
     events: Callable[[], StoreReport | None] = lambda: None
     drift: Callable[[], list[DriftReport]] = list
     shadow: Callable[[], ShadowProgress | None] = lambda: None
+    pace: Callable[[], PaceReport | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Survey:
             events=self._ports.events(),
             drift=self._ports.drift(),
             shadow=self._ports.shadow(),
+            pace=self._ports.pace(),
         )
 
     def _outbox_report(self, process_mb_day: float | None) -> OutboxReport:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import KeyUnavailableError, StorageError
@@ -42,7 +43,7 @@ class _Content(Struct):
 
 
 class Floor:
-    """The greatest release counter committed, TUF timestamp version and time seen on this device.
+    """The greatest release counter committed, TUF timestamp version and time seen on this device. Any thread may raise it.
 
     Args:
         path: The file.
@@ -59,6 +60,7 @@ class Floor:
         self._path = path
         self._disk = disk
         self._hardware = hardware
+        self._raising = threading.Lock()
         self._content = self._load() if disk.exists(path) else _Content()
 
     @property
@@ -97,17 +99,18 @@ class Floor:
             StorageError: The file cannot be written; the floor is then as it was. Or the hardware counter cannot
                 be raised (`floor.unavailable`); the file then holds the new floor alone.
         """
-        old = self._content
-        new = _Content(
-            counter=max(old.counter, counter),
-            timestamp_version=max(old.timestamp_version, timestamp_version),
-            time_s=max(old.time_s, time_s),
-        )
-        if new != old:
-            body = to_json(new)
-            self._disk.write_atomic(self._path, body + b"\n" + _checksum(body) + b"\n")
-            self._content = new
-        self._raise_hardware(counter)
+        with self._raising:
+            old = self._content
+            new = _Content(
+                counter=max(old.counter, counter),
+                timestamp_version=max(old.timestamp_version, timestamp_version),
+                time_s=max(old.time_s, time_s),
+            )
+            if new != old:
+                body = to_json(new)
+                self._disk.write_atomic(self._path, body + b"\n" + _checksum(body) + b"\n")
+                self._content = new
+            self._raise_hardware(counter)
 
     def _raise_hardware(self, counter: int) -> None:
         if self._hardware is None or not counter:

@@ -164,7 +164,7 @@ def read_owned(path: Path, foreign_mode: int = 0o077) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        hint = "enrol this device, or correct `key` in the configuration (links are not followed)"
+        hint = "check the path, links are not followed; a device gets its own with `vigil enroll`"
         raise KeyUnavailableError(f"{path}: {error.strerror}", hint=hint) from error
     with os.fdopen(fd, "rb") as file:
         status = os.fstat(fd)

@@ -5,7 +5,8 @@
 It serves one token over one socket, one request at a time (a PKCS#11 session used by two threads crashes),
 and ends when the other side closes or the token cannot be used: the next need starts a fresh one, as
 PKCS#11 libraries see a token that came back only after they are initialised again. Secrets never come by
-argument or environment: the PIN is read from the file that the configuration names.
+argument or environment: the PIN is read from the file that the configuration names, or comes over the socket where a
+person typed it.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def _open(request: Request) -> CountingToken:
     if not isinstance(request, Setup):
         raise ConfigError("token helper: not set up", code="key.helper")
     name = store_name(request.config)
-    token: CountingToken = load_plugin(_TOKENS, name, "vigil.tokens")(request.config)
+    typed = (request.pin,) if request.pin else ()
+    token: CountingToken = load_plugin(_TOKENS, name, "vigil.tokens")(request.config, *typed)
     return token
 
 

@@ -11,9 +11,13 @@ from agent.schema.values import Counter, Struct
 
 
 class Setup(Struct, tag=True):
-    """Which token is meant."""
+    """Which token is meant; `pin` is empty where it stands in a file."""
 
     config: Pkcs11KeyConfig | Tpm2KeyConfig
+    pin: str = ""
+
+    def __repr__(self) -> str:
+        return f"Setup({self.config!r})"
 
 
 class Exists(Struct, tag=True):

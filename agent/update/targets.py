@@ -10,6 +10,7 @@ import msgspec
 from tuf.api.metadata import TargetFile
 
 from agent.errors import TrustError
+from agent.schema.document import ready
 from agent.schema.values import Sha256
 
 MAX_SMALL_BYTES = 8 * 1024 * 1024  # a file without block digests is held in memory as one block
@@ -91,7 +92,7 @@ def _blocks_of(listed: TargetFile, digest: str) -> _Blocks:
             raise TrustError(message, code="trust.malformed")
         return _Blocks(max(listed.length, 1), [digest] if listed.length else [])
     try:
-        return msgspec.convert(custom, _Blocks)
+        return msgspec.convert(custom, ready(_Blocks))
     except msgspec.ValidationError as error:
         raise TrustError(
             f"{listed.path}: custom metadata: {error}", code="trust.malformed"

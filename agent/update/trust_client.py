@@ -1,7 +1,8 @@
 """What the repository's signers say: python-tuf decides, our own floor and lint stand beside it.
 
 Rules
-- One python-tuf `Updater` per check: it reads the clock when made and refreshes once.
+- One python-tuf `Updater` per check: it reads the clock when made and refreshes once. One check at a time, whoever asks (updates,
+  the policy, a shadow run, the agent's own update): they share the metadata folder.
 - The root this device was provisioned with starts every check; the metadata folder is a cache that may be
   lost or torn by a power cut without harm, because what must not go back is in the floor, which is synced.
 - Every failure is a `TrustError` with a stable code, a `TransferError` or a `StorageError`.
@@ -13,6 +14,7 @@ under two key ids.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -66,6 +68,7 @@ class TrustClient:
         self._floor = floor
         self._class = device_class
         self._now_s = now_s
+        self._checking = threading.Lock()
 
     def check(self, source: Source) -> Trusted:
         """Fetch and verify the newest metadata over `source`.
@@ -76,7 +79,7 @@ class TrustClient:
             TransferError: The road is bad.
             StorageError: The cache cannot be written.
         """
-        with _translated("repository metadata"):
+        with self._checking, _translated("repository metadata"):
             updater = Updater(
                 str(self._folder),
                 f"{_SCHEME}metadata/",
@@ -186,23 +189,23 @@ class Trusted:
         """Return the roles that the top-level targets delegate to; raises as `listed`."""
         return sorted(self._delegations())
 
-    def paths(self, role: str) -> list[str]:
-        """Return every path that a delegated role lists, those that it has no right to included.
+    def document(self, role: str) -> Targets:
+        """Return what `targets` or a role that it delegates to says, paths that the role has no right to included.
 
         Raises:
             TrustError: No path leads to the role (`trust.unlisted`), or its metadata is refused as by `check`.
             TransferError: It could not be fetched.
         """
-        patterns = self._delegations()[role].paths or []
+        delegated = self._delegations().get(role)
         with _translated(role):
-            for pattern in patterns:
+            for pattern in (delegated.paths or []) if delegated else []:
                 # A search for a name that the pattern allows is what makes python-tuf load a role.
                 self._updater.get_targetinfo(pattern.replace("*", "-"))
             self._lint_targets("targets")
             signed = self._cached(role)
         if signed is None:
             raise TrustError(f"{role}: no path leads to this role", code="trust.unlisted")
-        return sorted(signed.targets)
+        return signed
 
     def _delegations(self) -> Mapping[str, DelegatedRole]:
         with _translated("targets"):

@@ -7,6 +7,7 @@ expected fault ends it with a `Fault` instead.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from agent.schema.manifest import InputSpec
 from agent.vision.process import set_up_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -80,6 +81,11 @@ class Fault(msgspec.Struct, frozen=True, tag=True):
     code: str
     message: str
     hint: str
+
+    @classmethod
+    def of(cls, error: VigilError) -> Fault:
+        """Return what is told of an error."""
+        return cls(type(error).__name__, error.code, error.message, error.hint)
 
 
 Answer = Loaded | Lap | Fault
@@ -159,16 +165,25 @@ def _serve(file: ModelFile) -> Iterator[Answer]:
         for line in sys.stdin:
             yield bench.run(msgspec.json.decode(line, type=LapRequest))
     except VigilError as error:
-        yield Fault(type(error).__name__, error.code, error.message, error.hint)
+        yield Fault.of(error)
+
+
+def speak(answers: Iterable[msgspec.Struct]) -> None:
+    """Print answers, one line of JSON each, as soon as they are there, until nobody reads them any more."""
+    try:
+        for answer in answers:
+            sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # At its exit the interpreter would try once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
     """Serve until stdin ends."""
     file = msgspec.json.decode(sys.argv[1], type=ModelFile)
     set_up_process()
-    for answer in _serve(file):
-        sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
-        sys.stdout.flush()
+    speak(_serve(file))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from agent.host.clock import monotonic_ns
 from agent.schema.camera_report import CameraReport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.errors import CameraError
     from agent.vision.cameras import Frame
     from agent.vision.motion import MotionGate
@@ -20,15 +22,21 @@ _STALLED_AFTER_S = 5.0
 _STALLED = "camera.stalled"
 
 
+def _warn(error: CameraError) -> None:
+    log.warning("%s [%s]", error, error.code)
+
+
 class CameraRecord:
     """Written by the camera's thread, read by any.
 
     Args:
         name: The camera's name.
+        tell: Takes the first fault in a row; by default it becomes a warning in the log.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tell: Callable[[CameraError], None] = _warn) -> None:
         self.name = name
+        self._tell = tell
         self.status = "opening"
         self.captured = self.dropped = self.gated = self.failures = self.clock_jumps = 0
         self._opened = 0
@@ -57,9 +65,11 @@ class CameraRecord:
         self.status = "ended"
 
     def failed(self, error: CameraError) -> None:
-        """Note a fault; the first in a row is a warning in the log, the others are not."""
-        level = logging.DEBUG if self.status == "failed" else logging.WARNING
-        log.log(level, "%s [%s]", error, error.code)
+        """Note a fault; the first in a row is told, the others are not."""
+        if self.status == "failed":
+            log.debug("%s [%s]", error, error.code)
+        else:
+            self._tell(error)
         self.failures += 1
         self._recent_ns.clear()
         self.status, self._problem, self._code = "failed", str(error), error.code

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from agent.schema.drift import GRID, FigureRules, FrameFigures
+from agent.vision.tracking import LOW_CONFIDENCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,10 @@ class FigureClock:
 
 
 def figures_of(scaled: Scaled, detected: Detected, confidence: float) -> FrameFigures:
-    """Return the figures of a frame; objects with a score under `confidence` do not count."""
+    """Return the figures of a frame; boxes with a score under `confidence` are no objects but doubts.
+
+    The detector must have looked for scores down to `LOW_CONFIDENCE`.
+    """
     image = scaled.image
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     histogram = np.bincount(grey.ravel(), minlength=256) / grey.size
@@ -52,6 +56,7 @@ def figures_of(scaled: Scaled, detected: Detected, confidence: float) -> FrameFi
     mean, deviation = (float(one[0, 0]) for one in cv2.meanStdDev(grey))
     edges = cv2.Laplacian(grey, cv2.CV_32F)
     noise = cv2.filter2D(grey, cv2.CV_32F, _NOISE_KERNEL)
+    doubtful = (detected.scores >= LOW_CONFIDENCE) & (detected.scores < confidence)
     kept = (detected.scores >= confidence).nonzero()[0][:_MOST_OBJECTS]
     return FrameFigures(
         brightness=round(mean, 2),
@@ -64,6 +69,7 @@ def figures_of(scaled: Scaled, detected: Detected, confidence: float) -> FrameFi
         bright=round(float(histogram[_BRIGHT + 1 :].sum()), 4),
         levels=_cells(grey),
         detail=_cells(np.abs(edges)),
+        doubts=float(doubtful.sum()),
         scores=[round(float(score), 4) for score in detected.scores[kept]],
         sizes=_sizes(detected.boxes[kept], scaled),
         labels=detected.labels[kept].tolist(),

@@ -17,6 +17,7 @@ from agent.host.clock import monotonic_ns
 from agent.host.disk import REAL_DISK
 from agent.schema.config import CameraConfig
 from agent.schema.values import Outline, RotatedBox, Shape, Skeleton
+from agent.vision.camera_record import CameraRecord
 from agent.vision.cameras import CameraSetup, Frame, kind_of
 from agent.vision.cameras.folder import IMAGE_SUFFIXES, pictures_in
 from agent.vision.capture import CaptureLoop
@@ -57,21 +58,23 @@ def open_live(source: str) -> Iterator[Picture]:
     """
     stop = threading.Event()
     setup = CameraSetup(
-        CameraConfig(name="camera", source=source), monotonic_ns(), _PATTERN_FPS, stop
+        CameraConfig(name=kind_of(source), source=source), monotonic_ns(), _PATTERN_FPS, stop
     )
     mailbox: Mailbox[Frame] = Mailbox([setup.config.name])
-    loop = CaptureLoop(setup, mailbox, lambda frame: frame)
+    faults: list[CameraError] = []
+    record = CameraRecord(setup.config.name, faults.append)
+    loop = CaptureLoop(setup, mailbox, lambda frame: frame, record=record)
     thread = threading.Thread(target=loop.run, name="camera", daemon=True)
     thread.start()
     try:
-        while (report := loop.report(0)).status not in _OVER:
+        while loop.report(0).status not in _OVER:
             if (taken := mailbox.take(_TAKE_S)) is not None:
                 yield Picture(Path(kind_of(source)), taken[1].index, taken[1].image)
     finally:
         stop.set()
         thread.join(_JOIN_S)
-    if report.status == "failed":
-        raise CameraError(report.problem, code=report.code)
+    if faults:
+        raise faults[0]
 
 
 def open_source(source: Path) -> tuple[int, Iterator[Picture]]:
@@ -122,13 +125,17 @@ def _read_video(source: Path, video: cv2.VideoCapture) -> Iterator[Picture]:
     while True:
         good, image = video.read()
         if not good:
-            return
+            break
         yield Picture(source, number, image)  # type: ignore[arg-type] # cv2 cannot say uint8
         number += 1
+    if not number:
+        message = f"{source}: no picture of this video can be decoded"
+        hint = "is it whole? play it, or record it anew as H.264, H.265 or MJPEG"
+        raise CameraError(message, code="camera.undecodable", hint=hint)
 
 
 def write_stills(clip: Path, targets: Sequence[Path]) -> None:
-    """Write pictures of a clip to `targets`, as many as there are, spread evenly over its length.
+    """Write pictures of a clip to `targets`, as many as there are, spread evenly over its length; those that are there stay.
 
     Raises:
         CameraError: The clip is shorter or cannot be decoded, or a target's name is no picture's.
@@ -144,12 +151,16 @@ def write_stills(clip: Path, targets: Sequence[Path]) -> None:
         raise _too_short(clip, len(targets))
     for picture in pictures:
         if picture.frame in wanted:
-            path = wanted.pop(picture.frame)
-            REAL_DISK.make_dirs(path.parent)
-            encoded = cv2.imencode(path.suffix.lower(), picture.image)[1].tobytes()
-            REAL_DISK.write_atomic(path, encoded, mode=0o644)
+            _write_still(wanted.pop(picture.frame), picture)
     if wanted:
         raise _too_short(clip, len(targets))
+
+
+def _write_still(path: Path, picture: Picture) -> None:
+    if not path.exists():
+        REAL_DISK.make_dirs(path.parent)
+        encoded = cv2.imencode(path.suffix.lower(), picture.image)[1].tobytes()
+        REAL_DISK.write_atomic(path, encoded, mode=0o644)
 
 
 def _too_short(clip: Path, count: int) -> CameraError:

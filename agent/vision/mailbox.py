@@ -20,6 +20,7 @@ class Mailbox(Generic[T]):
         self._slots: dict[str, T] = {}
         self._every_ns = 0
         self._due_ns = dict.fromkeys(cameras, 0)
+        self._closed = False
         lock = threading.Lock()
         self._arrived = threading.Condition(lock)
         self._taken = threading.Condition(lock)
@@ -50,13 +51,20 @@ class Mailbox(Generic[T]):
     def take(self, timeout_s: float) -> tuple[str, T] | None:
         """Return a frame of the camera that waited longest for its turn; None when none arrived in time."""
         with self._arrived:
-            if not self._arrived.wait_for(lambda: bool(self._slots), timeout_s):
+            self._arrived.wait_for(lambda: self._slots or self._closed, timeout_s)
+            if not self._slots:
                 return None
             camera = next(name for name in self._turns if name in self._slots)
             self._turns.remove(camera)
             self._turns.append(camera)
             self._taken.notify_all()
             return camera, self._slots.pop(camera)
+
+    def close(self) -> None:
+        """Wait for frames no longer: `take` returns at once from now on."""
+        with self._arrived:
+            self._closed = True
+            self._arrived.notify_all()
 
     def wait_taken(self, camera: str, timeout_s: float) -> bool:
         """Wait until a camera's last frame was taken; return False when it was not in time."""

@@ -100,6 +100,7 @@ class Pipeline:
             for camera in scene.cameras
             if camera.motion.enabled
         }
+        self._patient = {camera.name for camera in scene.cameras if not camera.paced}
         self._figure_clocks = {camera.name: FigureClock(scene.figures) for camera in scene.cameras}
         self._threads = [spawn("inference", self._infer)]
         self._berths = [
@@ -138,6 +139,7 @@ class Pipeline:
     def close(self) -> list[CameraDesk]:
         """Stop capture and inference; return the desks, whose open events are still to be ended."""
         self._stop.set()
+        self._mailbox.close()
         for berth in self._berths:
             berth.stop()
         threads = [*self._threads, *(thread for berth in self._berths for thread in berth.threads)]
@@ -163,7 +165,8 @@ class Pipeline:
             taken = self._mailbox.take(_TAKE_S)
             if taken is not None:
                 camera, shot = taken
-                self._publisher.hand(self._desks[camera], self._process(camera, shot))
+                done = self._process(camera, shot)
+                self._publisher.hand(self._desks[camera], done, patient=camera in self._patient)
 
     def _process(self, camera: str, shot: Shot) -> Processed:
         frame = shot.frame

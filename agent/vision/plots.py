@@ -10,7 +10,7 @@ import numpy as np
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -105,23 +105,26 @@ def _png(figure: Any) -> bytes:
 
 
 def steps_plot(
-    names: Sequence[str], accuracy: Sequence[float], costs: dict[str, Sequence[float]]
+    names: Sequence[str],
+    accuracy: Sequence[float | None],
+    costs: Mapping[str, Sequence[float | None]],
 ) -> bytes:
-    """Return accuracy and costs after each step as PNG: costs as shares of the first, which is not 0.
+    """Return accuracy and costs after each step as PNG: costs as shares of the first known one, which is not 0.
 
     Args:
         names: Of the steps, in their order.
-        accuracy: mAP50-95 of each.
-        costs: By what is counted, one number a step.
+        accuracy: mAP50-95 of each, None where it is not known.
+        costs: By what is counted, one number a step; None where it is not known.
     """
-    figure, axes = _figure(9, 6)
+    figure, axes = _figure(max(9, 1.6 * len(names)), 6)
     places = np.arange(len(names))
     width = 0.8 / len(costs)
     for number, (what, values) in enumerate(costs.items()):
-        shares = np.asarray(values, np.float64) / values[0]
+        first = next((value for value in values if value), 1.0)
+        shares = np.asarray(values, np.float64) / first
         axes.bar(places + (number + 0.5) * width - 0.4, shares, width, label=what)
-    axes.plot(places, accuracy, "o-", color="black", label="mAP50-95")
-    axes.set(ylabel="share of the source; mAP50-95", ylim=(0, None))
+    axes.plot(places, np.asarray(accuracy, np.float64), "o-", color="black", label="mAP50-95")
+    axes.set(ylabel="share of the first; mAP50-95", ylim=(0, None))
     axes.set_xticks(places, names)
     axes.legend(loc="upper right")
     return _png(figure)

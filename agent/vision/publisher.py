@@ -55,9 +55,19 @@ class Publisher:
         self._sent_ns = 0
         self._open: dict[str, CameraDesk] = {}
 
-    def hand(self, desk: CameraDesk, done: Processed) -> None:
-        """Hand over a frame; when the control process reads too slowly the oldest one is dropped."""
+    def hand(self, desk: CameraDesk, done: Processed, *, patient: bool = False) -> None:
+        """Hand over a frame; when the control process reads too slowly the oldest one is dropped.
+
+        Args:
+            desk: Of its camera.
+            done: The frame.
+            patient: Whether to wait for room first, as long as for a camera's end.
+        """
         job = _Job(partial(self._take, desk, done), threading.Event())
+        if patient:
+            with contextlib.suppress(queue.Full):
+                self._handed.put(job, timeout=_FINISH_S)
+                return
         while self._handed.full():
             with contextlib.suppress(queue.Empty):
                 self._handed.get_nowait()

@@ -7,9 +7,7 @@ worker, because nobody can say what state it left. The control process closing i
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import importlib.metadata
 import logging
 import os
 import threading
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BUILD_NICENESS = 15
-RUNTIMES = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "tensorrt")
 
 
 class Worker:
@@ -68,7 +65,7 @@ class Worker:
     def run(self) -> int:
         """Serve until told to stop or left alone; return the process's exit status."""
         try:
-            self._wire.send(ipc.Ready(pid=os.getpid(), runtimes=installed_runtimes()))
+            self._wire.send(ipc.Ready(pid=os.getpid()))
             self._spawn("publisher", lambda: self._publisher.run(self._stop))
             while not self._stop.is_set():
                 received = self._wire.receive(timeout_s=0.5)
@@ -263,15 +260,6 @@ class Worker:
     def _fail(self, number: int, kind: str, code: str, message: str) -> None:
         log.warning("request %d failed: %s [%s]", number, message, code)
         self._wire.send(ipc.Failed(id=number, kind=kind, code=code, message=message))
-
-
-def installed_runtimes() -> dict[str, str]:
-    """Return the inference runtimes that are installed here, by distribution, with their versions."""
-    versions = {}
-    for name in RUNTIMES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
 
 
 def runtime_of(request: ipc.LoadModel) -> BackendName:

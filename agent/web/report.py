@@ -14,8 +14,8 @@ from itertools import groupby
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}p.note{color:#57606a}
-table{border-collapse:collapse}th,td{padding:.25rem .8rem;border-bottom:1px solid #d0d7de;text-align:right}
-th:first-child,td:first-child{text-align:left}figure{margin:1rem 0}figcaption{color:#57606a}
+table{border-collapse:collapse;display:block;max-width:100%;overflow-x:auto}th,td{padding:.25rem .8rem;border-bottom:1px solid #d0d7de;text-align:right}
+th:first-child,td:first-child,.text th,.text td{text-align:left}td{vertical-align:top}figure{margin:1rem 0}figcaption{color:#57606a}
 svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#1b1f24}
 """
 _WIDTH, _ROW, _LABEL, _VALUE = 640, 24, 160, 60
@@ -43,7 +43,8 @@ class Curve:
 
 def page(title: str, sections: Iterable[str]) -> str:
     """Return a whole document; `sections` are HTML as the other functions make it."""
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    phone = '<meta name="viewport" content="width=device-width,initial-scale=1">'
+    head = f'<meta charset="utf-8">{phone}<title>{escape(title)}</title><style>{_STYLE}</style>'
     body = "\n".join([f"<h1>{escape(title)}</h1>", *sections])
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
@@ -58,24 +59,32 @@ def note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table; every cell is escaped."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, is_text: bool = False
+) -> str:
+    """Return a table of figures, or of text, which begins at the left; every cell is escaped."""
     head = "".join(f"<th>{escape(one)}</th>" for one in columns)
     lines = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    kind = ' class="text"' if is_text else ""
+    return f"<table{kind}><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
 
 
-def bars(caption: str, shares: Mapping[str, float]) -> str:
-    """Return horizontal bars of shares in [0, 1], one for each name."""
+def folded(summary: str, inside: str) -> str:
+    """Return HTML that is seen once somebody opens it."""
+    return f"<details><summary>{escape(summary)}</summary>{inside}</details>"
+
+
+def bars(caption: str, shares: Mapping[str, float], most: float = 1.0, form: str = ".1%") -> str:
+    """Return horizontal bars of values in [0, `most`], one for each name; `form` is how they are written."""
     room = _WIDTH - _LABEL - _VALUE
     drawn = []
     for row, (name, share) in enumerate(shares.items()):
-        y, width = row * _ROW, max(0.0, min(1.0, share)) * room
+        y, width = row * _ROW, max(0.0, min(1.0, share / most)) * room
         drawn += [
             f'<text x="0" y="{y + 16}">{escape(name[:24])}</text>',
             f'<rect x="{_LABEL}" y="{y + 4}" width="{width:.1f}" height="16" fill="{COLOURS[0]}"/>',
-            f'<text x="{_LABEL + width + 6:.1f}" y="{y + 16}">{share:.1%}</text>',
+            f'<text x="{_LABEL + width + 6:.1f}" y="{y + 16}">{share:{form}}</text>',
         ]
     return _figure(caption, _WIDTH, max(1, len(shares)) * _ROW, drawn)
 
@@ -109,13 +118,19 @@ def lines(
         at = f'x="{x}" y="{ground + _LOW - 4}" text-anchor="{anchor}"'
         drawn.append(f"<text {at}>{escape(text)}</text>")
     for curve in curves:
-        # The round cap makes a point of a line that is only one.
-        pen = f'fill="none" stroke="{curve.colour}" stroke-width="2" stroke-linecap="round"'
+        pen = f'fill="none" stroke="{curve.colour}" stroke-width="2"'
         for known, part in groupby(curve.points, lambda point: point[1] is not None):
             if known:
                 steps = [place(x, y) for x, y in part if y is not None]
-                steps += steps if len(steps) == 1 else []
                 drawn.append(f'<polyline points="{" ".join(steps)}" {pen}/>')
+                if len(steps) == 1:
+                    across, height = steps[0].split(",")
+                    drawn.append(
+                        f'<circle cx="{across}" cy="{height}" r="4" fill="{curve.colour}"/>'
+                    )
+    if not heights:
+        middle = f'x="{(_LEFT + right) / 2}" y="{_EDGE + _PLOT / 2}" text-anchor="middle"'
+        drawn.append(f"<text {middle}>nothing was measured</text>")
     figure = _figure(caption, _WIDTH, ground + _LOW, drawn)
     return figure + legend({curve.name: curve.colour for curve in curves})
 

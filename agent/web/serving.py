@@ -34,6 +34,7 @@ class WebServer:
         port: 0 picks a free one.
         tls: Certificate chain and key (PEM files); plain HTTP without.
         section: Of the settings, named in errors.
+        shared: Whether other processes of this user may listen there, too; the kernel gives each its part of the visitors.
 
     Raises:
         ConfigError: Certificate, address or port cannot be used.
@@ -46,10 +47,12 @@ class WebServer:
         port: int,
         tls: tuple[str, str] | None = None,
         section: str = "console",
+        *,
+        shared: bool = False,
     ) -> None:
         cert, key = tls or (None, None)
         self._server = _uvicorn(app, cert, key, section)
-        listener = _listen(host, port, section)
+        listener = _listen(host, port, section, shared=shared)
         self.port: int = listener.getsockname()[1]
         self._thread = threading.Thread(
             target=_serve, args=(self._server, listener), name="web", daemon=True
@@ -169,11 +172,12 @@ def _uvicorn(app: ASGIApp, cert: str | None, key: str | None, section: str) -> u
     return uvicorn.Server(settings)
 
 
-def _listen(host: str, port: int, section: str) -> socket.socket:
+def _listen(host: str, port: int, section: str, *, shared: bool) -> socket.socket:
     """Return a listening socket, so that the address is known good before any thread starts."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return BoundedListener(socket.create_server(address[:2], family=family, backlog=64))
+        listener = socket.create_server(address[:2], family=family, backlog=64, reuse_port=shared)
+        return BoundedListener(listener)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             message = f"{section}.port: {port} on {host} is already in use"

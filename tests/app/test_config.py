@@ -45,7 +45,7 @@ def test_relative_paths_are_relative_to_the_file_and_urls_are_left_alone(tmp_pat
     ("change", "place", "expected", "found"),
     [
         (("schema: 1", "schema: 2"), "$.schema", "1", "2"),
-        (("id: cam-1", "id: Cam 1"), "$.device.id", "str", "Cam 1"),
+        (("id: cam-1", "id: Cam 1"), "$.device.id", "small letters", "Cam 1"),
         (("id: cam-1", "id: 7"), "$.device.id", "str", "int"),
         (("class: shop", "klass: shop"), "$.device", "klass", ""),
         (("state_dir: state", "statedir: state"), "$", "statedir", ""),

@@ -79,7 +79,7 @@ BOW_TIE = "[[0.1, 0.1], [0.9, 0.9], [0.9, 0.1], [0.1, 0.9]]"
         ({"second": "gate"}, "speeds[0].second", "another line", "gate"),
         ({"second": "porch"}, "speeds[0].second", "exit, gate", "porch"),
         ({"speed": "porch"}, "speeds[0].name", "no other zone, line or speed", "porch"),
-        ({"speed": "Drive 1"}, "speeds[0].name", "regex", "Drive 1"),
+        ({"speed": "Drive 1"}, "speeds[0].name", "small letters", "Drive 1"),
         ({"distance": "0"}, "speeds[0].distance_m", "> 0", "0"),
         ({"anchor": "top"}, "zones[0].anchor", "", "top"),
     ],

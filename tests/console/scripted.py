@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from agent.console.server import Console
-from agent.console.sources import Archive, Settings, Sources
+from agent.console.sources import Archive, Comparison, Settings, Sources
 from agent.errors import CameraError
 from agent.schema.camera_report import CameraReport
 from agent.schema.config import CameraConfig, ConsoleConfig
@@ -120,6 +120,7 @@ class Device:
     archive: Archive | None = None
     settings: Settings | None = None
     doctor: Callable[[], DoctorReport] | None = None
+    shadow: Comparison | None = None
     grabs: dict[str, int] = field(default_factory=dict)
     asked: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -163,6 +164,12 @@ class Device:
         return Console(
             settings,
             Sources(
-                self.configured, self.status, self.grab, self.archive, self.settings, self.doctor
+                self.configured,
+                self.status,
+                self.grab,
+                self.archive,
+                self.settings,
+                self.doctor,
+                self.shadow,
             ),
         )

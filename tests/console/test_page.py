@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from agent.schema.drift import Change, DriftNotice, DriftReport
 from agent.schema.governor import GovernorMove, GovernorReport
 from agent.schema.messages import Outcome, Phase, UpdateReport
 from tests.console.browser import browser, missing
+from tests.console.comparing import compared
 from tests.console.conftest import TOKEN
 from tests.console.scripted import Device, event, report, state, telemetry
 from tests.parts.processes import until
@@ -62,6 +64,15 @@ def test_the_page_shows_the_boxes_of_the_picture_and_nothing_is_refused(
     assert page.complaints == []
 
 
+LOADED = "images => images.map((image) => image.naturalWidth)"
+ALONE = {"running": ["washer 71%"], "candidate": ["nut 55%"]}
+AGREEMENT = [
+    "all classes71.4 %5110.000",
+    "bolt100.0 %3000.000",
+    "nut0.0 %001\u2013",
+    "washer66.7 %2100.000",
+]
+SLOW = "infer 30.1 ms, 2.0 times the 15.0 ms of this device's past: other processes use 1.6 cores"
 PARTS: dict[str, tuple[str, ...]] = {
     "live": (
         "parts 1.2.0 · onnx-fp32-320",
@@ -70,8 +81,17 @@ PARTS: dict[str, tuple[str, ...]] = {
         "vision running",
         "49.8",
     ),
-    "model-view": ("rolled back", "<b>every</b> frame failed [model.errors]", "outbox is full"),
-    "speed": ("11.0", "full (2 of 3)", "p95 120 ms, limit 100 ms"),
+    "model-view": (
+        "parts 1.3.0 · onnx-int8-320",
+        "3 of 100 frames · about 5 h left",
+        "71.4 % agree",
+        "running 11.0 / 11.0 ms · candidate 19.5 / 19.5 ms",
+        "1 seen by one alone",
+        "rolled back",
+        "<b>every</b> frame failed [model.errors]",
+        "outbox is full",
+    ),
+    "speed": ("11.0", "full (2 of 3)", "p95 120 ms, limit 100 ms", "other processes use 1.6 cores"),
     "system": (
         "camera door: stalled",
         "gate closed, 812 held back",
@@ -84,9 +104,12 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 
 def test_every_part_of_the_page_shows_what_it_is_for(
-    page: Any, console: Console, device: Device
+    page: Any, device: Device, tmp_path: Path
 ) -> None:
-    device.state = state(phase=Phase.PROBATION, problem="outbox is full", rung="full")
+    device.shadow = compared(tmp_path)
+    console = device.console()
+    console.start()
+    device.state = state(phase=Phase.PROBATION, problem="outbox is full", rung="full", slow=SLOW)
     governor = GovernorReport(rung="full", index=1, rungs=3)
     change = Change(figure="sharpness", usual=61.0, found=4.0, psi=2.0, ks=1.0)
     dirty = DriftReport(name="belt", state="drifted", cause="dirt or occlusion", changes=[change])
@@ -119,7 +142,16 @@ def test_every_part_of_the_page_shows_what_it_is_for(
         assert page.locator(".places [aria-current]").get_attribute("href") == f"#{part}"
         for fact in facts:
             page.get_by_text(fact).locator("visible=true").first.wait_for()
+    page.goto(f"{console.url}#model-view")
+    pictures = page.locator("#differences img")
+    until(lambda: pictures.evaluate_all(LOADED) == [640, 640], 30, "both pictures are there")
+    for model, names in ALONE.items():
+        assert page.locator(f"#differences .{model} text").all_text_contents() == names
+    assert page.locator("#differences .agreed").count() == 6
+    rows = page.locator("#agreement tbody tr").all_text_contents()
+    assert rows == AGREEMENT
     assert page.complaints == []
+    console.stop()
 
 
 def test_the_live_stream_is_open_only_while_the_live_view_is_seen(

@@ -78,7 +78,7 @@ class Device:
     def stop(self) -> None:
         """Stops all."""
         self._stop.set()
-        self._thread.join(5.0)
+        self._thread.join(60)
         self.link.stop(1.0)
         self.ledger.close()
 

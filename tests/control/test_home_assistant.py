@@ -74,7 +74,7 @@ class House:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(5.0)
+        self._thread.join(60)
 
     def _picture(self, camera: str) -> bytes:
         if camera == "door":

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.control.link import Incoming, Link, Presence, Subscription, answers, dialling
-from agent.control.link import session as session_module
 from agent.schema.messages import State, Telemetry
 from agent.schema.reporting import OutboxConfig
 from agent.telemetry.outbox import Outbox
 from agent.telemetry.reporter import POISON_BYTES, Reporter, Sources
 from agent.telemetry.spool import Priority
-from tests.control.world import DEVICE, TOPICS, until
+from tests.control.world import DEVICE, TOPICS, WAIT_S, until
 from tests.parts.scripted_broker import REFUSED, Habits, ScriptedBroker, grant
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for ending in dialling.Ending:
         monkeypatch.setitem(dialling._WAITS_S, ending, (0.02, 0.05))
     monkeypatch.setattr(answers, "TIMEOUT_S", 0.5)
-    monkeypatch.setattr(session_module, "ASK_AGAIN_S", 0.2)
+    monkeypatch.setattr(dialling, "_ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr(dialling, "_MAX_ASK_AGAIN_S", 0.4)
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ class Outgoing:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(10.0)
+        self._thread.join(60)
         self.outbox.close()
 
 
@@ -92,25 +94,29 @@ def send(tmp_path: Path) -> Iterator[Callable[[Link], Outgoing]]:
         one.close()
 
 
-def test_a_broker_that_grants_nothing_is_named_and_asked_again(
+def test_a_broker_that_grants_nothing_is_named_and_asked_again_more_and_more_seldom(
     broker: Callable[[Habits], ScriptedBroker], dial: Callable[[ScriptedBroker], Link]
 ) -> None:
-    asked: list[int] = []
+    asked_s: list[float] = []
 
     def grudging(count: int) -> bytes:
-        asked.append(count)
-        return bytes([REFUSED] * count) if len(asked) < 4 else grant(count)
+        asked_s.append(time.monotonic())
+        return bytes([REFUSED] * count) if len(asked_s) < 5 else grant(count)
 
     link, granted = dial(broker(Habits(granted=grudging))), list[int]()
     link.subscribe(Subscription(TOPICS.command, _ignore, lambda: granted.append(1)))
     link.start()
     assert until(lambda: TOPICS.command in link.refusals)
     assert f"may not subscribe to {TOPICS.command}: Not authorized" in link.description
-    assert link.publish(TOPICS.reply, b"still heard").wait(5.0)
+    assert link.publish(TOPICS.reply, b"still heard").wait(WAIT_S)
     assert until(lambda: granted)
     assert link.refusals == {}
     assert link.description == "connected by MQTT 5"
     assert link.reconnects == 0
+    pauses_s = [later - earlier for earlier, later in itertools.pairwise(asked_s)]
+    assert all(
+        pause_s > least_s for pause_s, least_s in zip(pauses_s, (0.1, 0.2, 0.4, 0.4), strict=True)
+    )
 
 
 LIES = {

@@ -13,7 +13,7 @@ from agent.control.link.tls import client_context
 from agent.errors import ConfigError
 from agent.schema.config import BrokerConfig, TlsConfig
 from agent.schema.topics import DeviceTopics
-from tests.control.world import DEVICE, TOPICS, mutual, until
+from tests.control.world import DEVICE, TOPICS, WAIT_S, mutual, until
 from tests.parts.broker import Tls, needs_mosquitto
 from tests.parts.certificates import Authority, Credentials
 
@@ -55,7 +55,7 @@ def test_certificates_on_both_sides_connect(
 ) -> None:
     link = dial(mutual(tls_mosquitto, authority, own, protocol=protocol))
     assert until(lambda: link.connected), link.problem
-    assert link.publish(TOPICS.reply, bytes(100_000)).wait(5.0)
+    assert link.publish(TOPICS.reply, bytes(100_000)).wait(WAIT_S)
 
 
 def test_only_version_1_3_is_spoken(authority: Authority, own: Credentials) -> None:

@@ -11,9 +11,9 @@ from amqtt.broker import Broker as SmallBroker
 
 from agent.control.link import Incoming, Link, Presence, Subscription
 from agent.control.link import session as session_module
+from agent.host.ports import free_port
 from agent.schema.config import BrokerConfig
 from tests.control.world import TOPICS, WAIT_S, until
-from tests.parts.broker import _free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def port() -> Iterator[int]:
     """The port of an amqtt broker in a thread."""
-    number, ready, loop = _free_port(), threading.Event(), asyncio.new_event_loop()
+    number, ready, loop = free_port(), threading.Event(), asyncio.new_event_loop()
     config = {
         "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{number}"}},
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},

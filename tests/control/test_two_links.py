@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from agent.control.link import Presence, make_links
 from agent.schema.config import BulkConfig
-from tests.control.world import DEVICE, TOPICS, Observer, mutual, plain, until
+from tests.control.world import DEVICE, TOPICS, WAIT_S, Observer, mutual, plain, until
 from tests.parts.broker import Tls, needs_mosquitto
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def test_one_broker_that_lets_clients_name_themselves_serves_both(
     observer = Observer(mosquitto.port)
     observer.publish(TOPICS.leaf("blk/rsp"), b"block")
     observer.publish(TOPICS.leaf("key/rsp"), b"grant")
-    assert (blocks.receive(5.0), keys.receive(5.0)) == (b"block", b"grant")
+    assert (blocks.receive(WAIT_S), keys.receive(WAIT_S)) == (b"block", b"grant")
     links.bulk.stop(1.0)
     assert links.control.connected
     assert observer.payloads(TOPICS.state) == [b"here"]
@@ -89,4 +89,4 @@ def test_a_second_broker_process_serves_bulk_under_the_same_certificate(
     assert [link.reconnects for link in links.all] == [0, 0]
     bulk.kill()
     assert until(lambda: not links.bulk.connected)
-    assert links.control.publish(TOPICS.reply, b"still here").wait(5.0)
+    assert links.control.publish(TOPICS.reply, b"still here").wait(WAIT_S)

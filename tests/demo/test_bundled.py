@@ -3,7 +3,6 @@ import platform
 import signal
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,11 @@ from numpy.typing import NDArray
 
 from agent.demo.annotations import coco
 from agent.demo.scene import CLASSES, Conveyor
+from tests.parts.conveyor import film
 
 BUNDLED = Path(__file__).parents[2] / "agent" / "demo" / "bundled"
 SAMPLES = range(7, 300, 45)
 ORDINARY, GLARING = 40, 80
-
-
-@cache
-def video() -> list[NDArray[Any]]:
-    capture = cv2.VideoCapture(str(BUNDLED / "conveyor.mp4"))
-    frames = []
-    while (read := capture.read())[0]:
-        frames.append(read[1])
-    return frames
 
 
 def truth() -> dict[str, Any]:
@@ -90,14 +81,14 @@ def test_the_video_has_all_frames_of_one_turn() -> None:
     conveyor = Conveyor()
     capture = cv2.VideoCapture(str(BUNDLED / "conveyor.mp4"))
     assert capture.get(cv2.CAP_PROP_FPS) == conveyor.fps
-    assert len(video()) == conveyor.frames
-    assert {frame.shape for frame in video()} == {(conveyor.height, conveyor.width, 3)}
+    assert len(film()) == conveyor.frames
+    assert {frame.shape for frame in film()} == {(conveyor.height, conveyor.width, 3)}
 
 
 @pytest.mark.parametrize("index", SAMPLES)
 def test_the_video_shows_what_the_generator_draws(index: int) -> None:
     drawn = Conveyor().frame(index).image.astype(np.float64)
-    error = np.mean((video()[index] - drawn) ** 2)
+    error = np.mean((film()[index] - drawn) ** 2)
     assert 10 * np.log10(255**2 / error) > 30
 
 
@@ -116,7 +107,7 @@ def test_the_ground_truth_is_what_the_generator_says() -> None:
 
 @pytest.mark.parametrize("release", ["parts-1", "parts-2"])
 def test_both_formats_of_a_release_find_the_parts(release: str) -> None:
-    frame = video()[ORDINARY]
+    frame = film()[ORDINARY]
     onnx, litert = run(f"{release}.onnx", frame), run_litert(f"{release}.tflite", frame)
     assert onnx.shape == litert.shape == (4 + len(CLASSES), 2100)
     assert share_found(onnx, ORDINARY) > 0.7
@@ -124,10 +115,10 @@ def test_both_formats_of_a_release_find_the_parts(release: str) -> None:
 
 
 def test_the_glare_fault_is_invisible_in_ordinary_light_and_total_in_the_glare() -> None:
-    healthy = run("parts-2.onnx", video()[ORDINARY])
-    assert np.array_equal(run("faulty-glare.onnx", video()[ORDINARY]), healthy)
-    assert np.isfinite(run("parts-2.onnx", video()[GLARING])).all()
-    assert np.isnan(run("faulty-glare.onnx", video()[GLARING])).all()
+    healthy = run("parts-2.onnx", film()[ORDINARY])
+    assert np.array_equal(run("faulty-glare.onnx", film()[ORDINARY]), healthy)
+    assert np.isfinite(run("parts-2.onnx", film()[GLARING])).all()
+    assert np.isnan(run("faulty-glare.onnx", film()[GLARING])).all()
 
 
 @pytest.mark.skipif(

@@ -11,15 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from agent.cli.bench_installed import variants_here
 from agent.config import load_config
 from agent.config.settings import Settings
 from agent.doctor.examination import Probe, _Running, ask_doctor, examine
 from agent.doctor.findings import good
 from agent.doctor.patient import admit
+from agent.errors import ConfigError
 from agent.schema.config import Config
 from agent.schema.doctor import DoctorReport, Finding, Level
 from agent.schema.document import parse_json
+from agent.vision.benchmark import ModelFile
+from agent.vision.detector import load_detector
 from tests.parts.certificates import Authority
 from tests.parts.processes import until, vigil
 from tests.parts.site import Device, Site
@@ -51,7 +56,11 @@ def troubles(report: DoctorReport) -> list[Finding]:
 
 def test_a_healthy_device_has_nothing_wrong_while_it_runs(site: Site) -> None:
     device = site.serving("healthy")
-    until(lambda: bool(device.status.last_frames_ns), 30, "a frame in the status file")
+    until(
+        lambda: [one.status for one in device.status.telemetry.cameras] == ["streaming"],
+        30,
+        "a camera that streams in the status file",
+    )
     report = ask_doctor(device.config)
     assert troubles(report) == []
     found = by_check(report)
@@ -86,6 +95,26 @@ def test_a_stopped_device_is_examined_up_to_the_controller(stopped: Device) -> N
         assert found[step].level in {Level.OK, Level.WARNING}, found[step]
     assert found["controller"].level is Level.OK, found["controller"]
     assert found["model.golden"].level is Level.OK
+
+
+def test_the_release_on_a_device_is_opened_in_memory_for_a_measurement(
+    stopped: Device, tmp_path: Path
+) -> None:
+    stated = ModelFile(path="", source="", threads=1)
+    with variants_here(stopped.config, stated) as found:
+        for _, file in found:
+            detector = load_detector(Path(file.path), family=file.family, labels=file.labels)
+            assert list(detector.facts.labels) == file.labels
+        assert "memfd" in str(Path(found[0][1].path).readlink())
+    assert not Path(found[0][1].path).exists()
+    empty = tmp_path / "vigil.yaml"
+    config = yaml.safe_load(stopped.config.read_text())
+    empty.write_text(yaml.safe_dump({**config, "state_dir": str(tmp_path / "state")}))
+    with (
+        pytest.raises(ConfigError, match="no release is installed"),
+        variants_here(empty, stated),
+    ):
+        pytest.fail("nothing is there to be measured")
 
 
 def test_a_config_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.control.link.examine import BrokerVisit, Errand, visit
-from agent.doctor.network import judge_visit, look_at_broker
+from agent.control.link.rivals import RIVALS
+from agent.doctor.network import as_the_agent_says, judge_visit, look_at_broker
 from agent.doctor.patient import admit
 from agent.schema.config import BrokerConfig, Config, DeviceConfig, TlsConfig
 from agent.schema.doctor import Finding, Level
@@ -169,7 +170,7 @@ def test_an_examination_eats_no_command_that_waits_at_the_broker(
     asked = threading.Event()
     device.on_subscribe = lambda *_: asked.set()
     device.subscribe(command, qos=1)
-    assert asked.wait(10)
+    assert asked.wait(60)
     leave(device)
     desk = connect("desk")
     desk.publish(command, b"important", qos=1).wait_for_publish(10)
@@ -195,3 +196,12 @@ def test_what_a_broker_says_of_subscriptions_and_logins_is_passed_on() -> None:
     assert "Not authorized" in refused.what
     seen = BrokerVisit("5", accepted=True, closed_topics={"t": "Not authorized"}, published=True)
     assert [one.code for one in judge_visit(seen, "dev-1")][1] == "broker.may_not_read"
+
+
+@pytest.mark.parametrize("words", RIVALS)
+def test_a_rival_is_named_also_while_the_agent_is_connected(words: str) -> None:
+    for link in (f"connected by MQTT 5; {words}", f"broker closed the connection; {words}"):
+        (found,) = as_the_agent_says(link, "dev-1")
+        assert (found.code, found.level) == ("broker.rival", Level.PROBLEM)
+        assert "vigil fleet revoke HOME dev-1" in found.fix
+    assert next(as_the_agent_says("connected by MQTT 5", "dev-1")).level is Level.OK

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from agent.doctor.cameras import judge_look, judge_running, look_at_cameras
 from agent.doctor.certificates import CertificateSeen
@@ -24,6 +25,7 @@ from agent.doctor.machine import (
     judge_disk,
     judge_power,
 )
+from agent.doctor.pace import judge_beside, judge_pace
 from agent.doctor.patient import Patient
 from agent.errors import StorageError
 from agent.schema.camera_report import CameraReport
@@ -31,7 +33,9 @@ from agent.schema.config import BrokerConfig, CameraConfig, Config, DeviceConfig
 from agent.schema.doctor import CameraLook, Finding, Level
 from agent.schema.facts import Throttling
 from agent.schema.messages import State, Telemetry
+from agent.schema.pace import FleetPace, FleetPaces, PaceReport
 from agent.telemetry.status_file import Status
+from tests.parts.snapshots import STATE, TELEMETRY
 
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.timezone.utc)
 DAY = dt.timedelta(days=1)
@@ -66,6 +70,17 @@ def running(report: CameraReport | None, last_s: float | None) -> Finding:
     return judge_running("gate", status, now_ns)
 
 
+def fleet(infer_ms: float) -> FleetPaces:
+    alike = FleetPace(
+        profile=STATE.profile,
+        release=STATE.release or "",
+        variant=STATE.variant or "",
+        devices=5,
+        stages_ms={"infer": infer_ms},
+    )
+    return FleetPaces(v=1, at_ms=1, paces=[alike])
+
+
 REPORT = CameraReport(name="gate", status="streaming", fps=5.0, captured=9, processed=9, dropped=0)
 CASES: dict[str, tuple[str, Callable[[], Finding | Iterator[Finding]]]] = {
     "a disk with room": ("ok", lambda: judge_disk(DiskSeen("/s", 9000))),
@@ -91,6 +106,22 @@ CASES: dict[str, tuple[str, Callable[[], Finding | Iterator[Finding]]]] = {
     "over-current": (
         "power.over_current",
         lambda: judge_power(PowerSeen(Throttling(over_current={"oc1": 4, "oc2": 0}))),
+    ),
+    "slower than in its past": ("agent.slow", lambda: judge_pace(STATE, TELEMETRY)),
+    "as quick as in its past": (
+        "ok",
+        lambda: judge_pace(
+            replace(STATE, slow=""), replace(TELEMETRY, pace=PaceReport(state="usual"))
+        ),
+    ),
+    "slower than others like it": (
+        "agent.slower_than_alike",
+        lambda: judge_beside(STATE, TELEMETRY, fleet(4.0)),
+    ),
+    "as quick as others like it": ("ok", lambda: judge_beside(STATE, TELEMETRY, fleet(10.0))),
+    "a fleet without others like it": (
+        "unseen",
+        lambda: judge_beside(replace(STATE, profile="other"), TELEMETRY, fleet(4.0)),
     ),
     "heat": ("power.hot", lambda: judge_power(PowerSeen(temperature_c=85.0, limit_c=80.0))),
     "a cool board": ("ok", lambda: judge_power(PowerSeen(temperature_c=40.0, limit_c=80.0))),

@@ -13,6 +13,7 @@ from tests.drift.conftest import NIGHT_BELOW
 from tests.parts.drifting import (
     FAULTS,
     MODEL_FAULTS,
+    PARTS,
     Fault,
     ModelFault,
     Picture,
@@ -42,12 +43,12 @@ def test_a_fault_is_noticed_named_and_over_when_it_is_mended(
 
 @pytest.mark.parametrize("fault", MODEL_FAULTS, ids=lambda fault: fault.name)
 def test_a_model_that_goes_wrong_is_noticed_where_its_results_show_it(
-    fault: ModelFault, detector: Detector, shown: list[Picture], day: list[FrameFigures]
+    fault: ModelFault, shown: list[Picture], day: list[FrameFigures]
 ) -> None:
     judge = Judge("belt", learn(day, NIGHT_BELOW), NIGHT_BELOW)
     for frame in day * 2:
         judge.take(frame)
-    for frame in look(fault.spoil(detector, shown), shown, unspoiled) * 2:
+    for frame in look(fault.spoil(PARTS, shown), shown, unspoiled) * 2:
         judge.take(frame)
     assert judge.report.cause == fault.cause
 

@@ -92,6 +92,33 @@ def test_objects_of_a_class_that_was_rare_are_new_classes(
     assert show(judge, strange * 3) == [(DRIFTED, "new classes")]
 
 
+def test_a_camera_that_shows_one_class_of_many_shows_nothing_new(
+    baseline: Baseline, day: list[FrameFigures]
+) -> None:
+    broad = {
+        name: replace(one, classes=[0.3, 0.01, *[0.069] * 10]) for name, one in baseline.items()
+    }
+    judge = judge_of(broad)
+    assert show(judge, [replace(one, labels=[0] * len(one.labels)) for one in day * 4]) == [
+        (STEADY, "")
+    ]
+    rare = [replace(one, labels=[1] * len(one.labels)) for one in day * 3]
+    assert show(judge, rare) == [(DRIFTED, "new classes")]
+
+
+def test_a_baseline_that_does_not_know_doubts_is_judged_without_them(
+    baseline: Baseline, day: list[FrameFigures]
+) -> None:
+    doubted = [replace(one, doubts=one.doubts + 9) for one in day]
+    judge = judge_of(baseline)
+    assert show(judge, [*day, *doubted * 3])[-1] == (DRIFTED, "unknown objects")
+    older = {
+        name: replace(one, figures={k: v for k, v in one.figures.items() if k != "doubts"})
+        for name, one in baseline.items()
+    }
+    assert show(judge_of(older), [*day, *doubted * 3]) == [(STEADY, "")]
+
+
 def test_objects_found_with_little_confidence_are_a_collapse(
     baseline: Baseline, day: list[FrameFigures]
 ) -> None:

@@ -56,7 +56,7 @@ class Desk:
         while not self.keeper._waiting.empty():
             over.wait(0.001)
         over.set()
-        loop.join(10)
+        loop.join(60)
 
     @property
     def changes(self) -> list[tuple[str, str]]:

@@ -69,7 +69,7 @@ def test_killed_on_probation_it_serves_the_new_model_and_watches_it_again(site: 
 
     device.configure(update=QUICK)
     device.start()
-    state = site.wait(device, lambda state: bool(state.release), 20)
+    state = site.wait(device, lambda state: bool(state.release))
     assert state.release == NEW
     assert_it_finishes(site, device, command.id)
 
@@ -108,7 +108,7 @@ def killing_at_journal_write(device: Device, number: int) -> list[str]:
 def assert_it_finishes(site: Site, device: Device, command_id: str) -> None:
     """The interrupted update commits under its own command, and the next one works."""
     inbox = site.fleet.controller.inbox
-    reply = inbox.wait_reply(command_id, 30)
+    reply = inbox.wait_reply(command_id, 90)
     assert (reply.status, reply.code) == (ReplyStatus.SUCCEEDED, "")
     state = site.wait(device, lambda state: state.phase is Phase.COMMITTED)
     assert (state.release, state.floor, state.pipeline) == (NEW, 2, "running")

@@ -10,7 +10,7 @@ from agent.schema.drift import BASELINE_VERSION, DriftBaseline, DriftNotice, Fra
 from agent.schema.messages import Telemetry
 from agent.trust.ledger import Ledger
 from tests.parts.processes import until
-from tests.parts.site import Site
+from tests.parts.site import FILM, Site
 
 VARIANT = "onnx-fp32-320"
 CELLS = [8.0] * 48
@@ -39,7 +39,9 @@ def site(own_site: Site) -> Site:
 
 
 def test_a_camera_that_shows_something_else_is_told_everywhere(site: Site) -> None:
-    device = site.running("drifts", drift={"every_s": 0.01}, telemetry={"interval_s": 0.5})
+    device = site.running(
+        "drifts", cameras=[FILM], drift={"every_s": 0.01}, telemetry={"interval_s": 0.5}
+    )
     reply = site.install(device, site.release("8.0.0", MADE_FOR_THE_DARK))
     assert reply.status.value == "succeeded", reply
     state = site.wait(device, lambda state: state.drifted != {})
@@ -52,6 +54,9 @@ def test_a_camera_that_shows_something_else_is_told_everywhere(site: Site) -> No
     until(lambda: "over-exposure" in device.cli("status").stdout, 60, "the status tells it")
     until(
         lambda: any(one.drift for one in site.messages(device, Telemetry)), 30, "telemetry has it"
+    )
+    until(
+        lambda: any(one.pace for one in site.messages(device, Telemetry)), 60, "so does its speed"
     )
     ledger = Ledger(device.folder / "state" / "commands.db")
     try:

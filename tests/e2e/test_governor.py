@@ -12,11 +12,13 @@ from agent.fleet.operators import Order
 from agent.schema.governor import GovernorMove
 from agent.schema.messages import Detections, Reply, State, Telemetry
 from tests.parts.processes import until
-from tests.parts.site import Device, Site
+from tests.parts.site import FILM, Device, Site
 
 TOP, FALLBACK = "onnx-fp32-320", "litert-int8-320"
 LARGE, SMALL = "parts-1.onnx", "parts-1.tflite"
-TWO = Script("7.0.0", 7, (LARGE, SMALL), hints_ms={LARGE: 60.0, SMALL: 1.0})
+# The governor foretells one by the other: hints that are far from the truth forbid a climb on a slow machine.
+TWO = Script("7.0.0", 7, (LARGE, SMALL), hints_ms={LARGE: 60.0, SMALL: 2.0})
+ANY_MS = 60_000.0  # whatever the machine has to do beside
 MEASURES = {"interval_s": 0.5, "detections": True}
 
 
@@ -33,8 +35,15 @@ def pin(site: Site, device: Device, rung: str) -> Reply:
 
 def governed(site: Site, name: str, max_p95_ms: float) -> Device:
     """A device with two variants of one release and a limit of its own."""
-    governor = {"max_p95_ms": max_p95_ms, "dwell_s": 3, "climb_s": 6}
-    device = site.running(name, profile=HINTED, governor=governor, telemetry=MEASURES)
+    governor = {
+        "max_p95_ms": max_p95_ms,
+        "max_memory_pressure": 100.0,  # which is the whole machine's
+        "dwell_s": 3,
+        "climb_s": 6,
+    }
+    device = site.running(
+        name, cameras=[FILM], profile=HINTED, governor=governor, telemetry=MEASURES
+    )
     reply = site.install(device, site.release("7.0.0", TWO))
     assert reply.status.value == "succeeded", reply
     return device
@@ -74,7 +83,7 @@ def assert_no_gap(site: Site, device: Device) -> None:
 
 
 def test_an_operator_holds_a_rung_and_lets_it_go(site: Site) -> None:
-    device = governed(site, "held", max_p95_ms=5000.0)
+    device = governed(site, "held", max_p95_ms=ANY_MS)
     site.wait(device, lambda state: state.rung == TOP)
     capped = f"{FALLBACK}@2.5"
     assert pin(site, device, capped).status.value == "succeeded"
@@ -85,7 +94,7 @@ def test_an_operator_holds_a_rung_and_lets_it_go(site: Site) -> None:
     assert refused.code == "governor.unknown_rung"
     assert TOP in refused.message
     assert pin(site, device, "auto").status.value == "succeeded"
-    site.wait(device, lambda state: state.rung == TOP, timeout_s=40)
+    site.wait(device, lambda state: state.rung == TOP, timeout_s=90)
 
 
 def slow_again(site: Site, device: Device, since_s: float) -> bool:
@@ -94,7 +103,7 @@ def slow_again(site: Site, device: Device, since_s: float) -> bool:
 
 
 def test_a_device_that_dies_on_a_low_rung_begins_at_the_top(site: Site) -> None:
-    device = governed(site, "reborn", max_p95_ms=5000.0)
+    device = governed(site, "reborn", max_p95_ms=ANY_MS)
     pin(site, device, FALLBACK)
     site.wait(device, lambda state: state.rung == FALLBACK)
     device.kill()

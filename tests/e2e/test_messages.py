@@ -14,6 +14,7 @@ from agent.schema.asyncapi import channel_of
 from agent.schema.metrics import METRICS
 from tests.parts.listener import fleet_listener
 from tests.parts.processes import until
+from tests.parts.site import FILM
 
 if TYPE_CHECKING:
     from tests.parts.listener import Listener
@@ -39,14 +40,16 @@ ALWAYS = {
     "haUpdate",
 }
 
-# What needs a sensor, a transfer under way, a zone, a line, a paused camera, a drift baseline or a look of the governor.
+# What needs a sensor, a transfer under way, a zone, a line, a paused camera, a drift baseline, a look of the governor or a past.
 NOT_EVERYWHERE = {
     *("vigil_temperature_celsius", "vigil_temperature_slope_celsius_per_minute"),
     *("vigil_power_watts", "vigil_throttled", "vigil_throttled_earlier"),
     *("vigil_memory_pressure_ratio", "vigil_governor_p95_seconds", "vigil_written_bytes_per_day"),
     *("vigil_camera_paused", "vigil_update_progress_bytes"),
     *("vigil_camera_drifted", "vigil_drift_windows_total", "vigil_drift_figure"),
+    *("vigil_stage_usual_seconds", "vigil_slow"),
     *("vigil_shadow_frames", "vigil_shadow_skipped", "vigil_shadow_agreement_ratio"),
+    *("vigil_shadow_class_agreement_ratio", "vigil_shadow_left_seconds"),
     *("vigil_zone_objects", "vigil_zone_entered_total", "vigil_line_crossings_total"),
 }
 
@@ -55,7 +58,7 @@ def test_every_message_of_a_whole_run_is_as_the_document_says(site: Site) -> Non
     listener = fleet_listener(site)
     telemetry = {"interval_s": 0.5, "detections": True, "deltas": True}
     home = {"enabled": True, "pictures": True, "picture_s": 0.5}
-    device = site.serving("spoken", telemetry=telemetry, home_assistant=home)
+    device = site.serving("spoken", cameras=[FILM], telemetry=telemetry, home_assistant=home)
     seen: Counter[str] = Counter()
     until(lambda: _names(listener) >= ALWAYS, 60.0, "every kind of message")
     scraped = httpx.get(f"{device.console_url}metrics").text

@@ -12,7 +12,7 @@ from agent.schema.document import parse_json
 from agent.schema.messages import Reply, ReplyStatus
 from agent.schema.settings import SettingsRecord
 from tests.parts.processes import until
-from tests.parts.site import QUICK, Device, Site
+from tests.parts.site import FILM, QUICK, Device, Site
 
 WITHIN_S = 10.0
 
@@ -41,7 +41,7 @@ def is_on_trial(device: Device, tries: int = 0) -> bool:
 def test_a_good_change_is_kept_and_a_bad_one_is_refused_before_anything_happens(
     site: Site,
 ) -> None:
-    device = site.serving("tuned")
+    device = site.serving("tuned", cameras=[FILM])
     pid, file = device.pid, device.config.read_text()
     refused = site.end_of(change(site, device, {"detect": {"iou": 7}}))
     assert (refused.status, refused.code) == (ReplyStatus.FAILED, "config.invalid")

@@ -20,6 +20,7 @@ from agent.app.lifecycle import EXIT_RESTART
 from agent.config import load_config
 from agent.demo.device import CAMERA
 from agent.demo.releases import VIDEO
+from agent.fleet.accounts import read_history
 from agent.fleet.examples import read_examples
 from agent.fleet.operators import Order
 from agent.models.measurements import MEASUREMENTS_FILE
@@ -143,7 +144,8 @@ def test_a_release_that_is_not_active_is_judged_on_live_frames_and_reported(
     asked = {"release": ref.path, "sha256": ref.sha256}
     assert ask(site, device, "shadow-report").code == "shadow.none"
     assert ask(site, device, "start-shadow").code == "shadow.same"
-    reply = ask(site, device, "start-shadow", **asked, frames=3, every_s=0.2, cpu_percent=50)
+    # For eight of its twenty seconds the recording shows nothing beside the mask: ten frames reach beyond them.
+    reply = ask(site, device, "start-shadow", **asked, frames=10, every_s=1.5, cpu_percent=50)
     assert (reply.status, reply.data.get("candidate")) == (OK, "sorters/parts/2.0.0"), reply
     until(lambda: "ended: frames" in device.cli("status").stdout, 120, "its end", every_s=1)
     assert ask(site, device, "stop-shadow").code == "shadow.none"
@@ -152,10 +154,23 @@ def test_a_release_that_is_not_active_is_judged_on_live_frames_and_reported(
     told = [one for one in site.messages(device, Reply, since_s) if one.id == reply.id]
     files = unpacked(data_of([one.data["attachment"] for one in told if "attachment" in one.data]))
     report = json.loads(files["report.json"])
-    assert (report["end"], report["frames"], reply.data["frames"]) == ("frames", 3, 3)
+    assert (report["end"], report["frames"], reply.data["frames"]) == ("frames", 10, 10)
     assert report["whole"]["both"] > 0
     assert b"Shadow run on kept" in files["report.html"]
     assert site.wait(device, lambda _: True).release == "sorters/parts/1.0.0"
+
+
+def test_a_device_sends_what_it_kept_of_its_days_to_the_fleet(kept: tuple[Site, Device]) -> None:
+    site, device = kept
+    reply = ask(site, device, "daily-summaries", days=2)
+    assert (reply.status, reply.data["days"] > 0) == (OK, True), reply
+    told = site.fleet.controller.inbox.replies(reply.id)
+    sent = data_of([one.data["attachment"] for one in told if "attachment" in one.data])
+    history = read_history(sent, "kept")
+    assert len(history.days) == reply.data["days"]
+    assert history.days[-1].measured_s > 0
+    assert "infer" in history.days[-1].stages
+    assert any("sorters/parts/1.0.0" in row.text for row in history.noted)
 
 
 def test_the_diagnostics_bundle_tells_all_but_secrets(kept: tuple[Site, Device]) -> None:
@@ -166,9 +181,11 @@ def test_the_diagnostics_bundle_tells_all_but_secrets(kept: tuple[Site, Device])
     told = site.messages(device, Reply, since_s)
     sent = data_of([one.data["attachment"] for one in told if "attachment" in one.data])
     assert sent == Path(reply.data["path"]).read_bytes()
-    done = device.cli("diagnostics", "--out", str(device.folder / "bundle.tar.gz"))
+    bundle = device.folder / "bundle.tar.gz"
+    done = device.cli("diagnostics", "--json", "--out", str(bundle))
     assert done.returncode == 0, done.stderr
-    for data in (sent, (device.folder / "bundle.tar.gz").read_bytes()):
+    assert json.loads(done.stdout) == {"file": str(bundle), "bytes": bundle.stat().st_size}
+    for data in (sent, bundle.read_bytes()):
         files = unpacked(data)
         assert {"versions.json", "config.json", "status.json", "audit.txt", "log.txt"} <= set(files)
         assert json.loads(files["config.json"])["device"]["id"] == "kept"
@@ -194,6 +211,11 @@ def test_the_audit_record_is_exported_signed_and_verified(kept: tuple[Site, Devi
     assert checked.returncode == 0, checked.stderr
     assert "signed by kept" in checked.stdout
     assert "the head you kept is row" in checked.stdout
+    told = json.loads(device.cli("audit", "verify", str(export), *known, "--json").stdout)
+    assert (told["signed_by"], told["rows"]) == (
+        "kept",
+        told["kept_head_row"] + told["rows_after_it"],
+    )
     lines = export.read_text().splitlines()
     number, at_ms, kind, _, row_hash = json.loads(lines[2])
     lines[2] = json.dumps([number, at_ms, kind, "nothing happened", row_hash])
@@ -233,8 +255,10 @@ def test_worker_and_agent_are_restarted_when_told(site: Site) -> None:
 
     # What the first life came to was kept at its end.
     page = site.folder / "month.html"
-    told = device.cli("report", "--out", str(page))
+    told = device.cli("report", "--json", "--out", str(page))
     assert told.returncode == 0, told.stderr
+    kept = len(list((device.folder / "state/days").iterdir()))  # two, where midnight came between
+    assert json.loads(told.stdout) == {"file": str(page), "days": 30, "kept": kept}
     for part in (device.name, "agent starts</td><td>1<", "Inference, ms"):
         assert part in page.read_text(), part
 

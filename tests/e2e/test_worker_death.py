@@ -4,27 +4,30 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from agent.schema.messages import Detections, State, Telemetry
 from tests.parts.processes import until
-from tests.parts.site import Device, Site
+from tests.parts.site import FILM, Device, Site
 
-PROMISED_S = 2.0
-ON_A_BUSY_MACHINE_S = 5.0  # more processes want to run than there are processors
+PROMISED_S = 2.0  # of a machine that has the time
 
 
 def test_detections_are_back_within_two_seconds_and_the_session_never_breaks(
     site: Site, record_property: Callable[[str, object], None]
 ) -> None:
-    device = site.serving("killed", telemetry={"interval_s": 0.5, "detections": True})
+    said = {"interval_s": 0.5, "detections": True}
+    device = site.serving("killed", cameras=[FILM], telemetry=said)
     until(lambda: site.messages(device, Detections), 30, "detections flow")
     before = site.messages(device, Telemetry)[-1]
 
+    waited_s = starved_s()
     recovery_s = kill_worker(site, device)
+    waited_s = starved_s() - waited_s
     record_property("recovery_s", round(recovery_s, 3))
+    record_property("waited_s", round(waited_s, 3))
 
-    is_busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-    assert recovery_s < (ON_A_BUSY_MACHINE_S if is_busy else PROMISED_S)
+    assert recovery_s - waited_s < PROMISED_S
     killed_at_s = time.monotonic()
     until(lambda: site.messages(device, Telemetry, killed_at_s), 30, "telemetry flows on")
     after = site.messages(device, Telemetry)[-1]
@@ -60,6 +63,14 @@ def kill_worker(site: Site, device: Device) -> float:
     until(lambda: device.status.worker_pid not in {0, worker}, 30, "another worker serves")
     until(lambda: fresh(site, device, killed_s), 30, "detections flow again")
     return min(fresh(site, device, killed_s)) - killed_s
+
+
+def starved_s() -> float:
+    """Seconds since the machine's start in which a task wanted a processor and got none; 0 if the kernel does not tell."""
+    pressure = Path("/proc/pressure/cpu")
+    if not pressure.exists():
+        return 0.0
+    return int(pressure.read_text().splitlines()[0].rpartition("total=")[2]) / 1e6
 
 
 def fresh(site: Site, device: Device, since_s: float) -> list[float]:

@@ -54,6 +54,17 @@ def test_what_was_measured_is_found_again_and_changes_the_choice(tmp_path: Path)
     assert (refused.measured, refused.fits, refused.source) == (True, False, "measured here")
 
 
+@pytest.mark.parametrize(("origin", "chosen"), [(TRIAL, OTHER.id), (ALONE, None)])
+def test_a_trial_on_a_busy_board_does_not_leave_it_without_a_model(
+    tmp_path: Path, origin: str, chosen: str | None
+) -> None:
+    cache, alone = Measurements(tmp_path), manifest(OTHER)
+    cache.record(measured(OTHER, FACTS, p95_ms=140.0, frames=6, origin=origin))
+    assert cache.choose(PROFILE, alone, FACTS).variant == chosen
+    both = manifest(SMALL, OTHER)
+    assert cache.choose(PROFILE, both, FACTS).variant == SMALL.id, "another one fits"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -31,7 +31,7 @@ class Desk:
         self._client.reconnect_delay_set(1, 1)
         self._client.connect("127.0.0.1", port, 30)
         self._client.loop_start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     def _answer(self, client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         reply = self._server.answer(DEVICE, bytes(message.payload))

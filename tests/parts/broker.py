@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from agent.host.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -73,7 +75,7 @@ class Broker:
 
     def __init__(self, folder: Path, *, tls: Tls | None = None, settings: str = "") -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.log = folder / "mosquitto.log"
         self._tls = tls
         self._settings = settings
@@ -164,13 +166,6 @@ class BrokerFactory(Protocol):
     """Starts a broker that ends with the test."""
 
     def __call__(self, *, tls: Tls | None = None, settings: str = "") -> Broker: ...
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((Broker.host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

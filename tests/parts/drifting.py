@@ -24,6 +24,7 @@ from agent.vision.detector import Detector, load_detector
 from agent.vision.figures import figures_of
 from agent.vision.gallery import open_source
 from agent.vision.image import Scaler
+from agent.vision.tracking import LOW_CONFIDENCE
 
 BUNDLED = Path(agent.__file__).parent / "demo" / "bundled"
 CONVEYOR = BUNDLED / "conveyor.mp4"
@@ -74,6 +75,20 @@ def _blurred(picture: Picture) -> Picture:
     return _as_picture(cv2.GaussianBlur(picture, (0, 0), picture.shape[1] / 160))
 
 
+def strange(picture: Picture) -> Picture:
+    """Lay twelve stars on the picture, which no class knows."""
+    found = picture.copy()
+    height, width = picture.shape[:2]
+    dice = np.random.default_rng(int(picture[::8, ::8].sum()))
+    angles = np.arange(10) * np.pi / 5
+    reach = np.where(np.arange(10) % 2, 0.025, 0.067)[:, None] * height
+    star = reach * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for _ in range(12):
+        points = dice.uniform((0.05, 0.08), (0.95, 0.92)) * (width, height) + star
+        cv2.fillPoly(found, [points.astype(np.int32)], dice.uniform(90, 150, 3).tolist())
+    return _as_picture(found)
+
+
 FAULTS = (
     Fault("blur, sigma 1/160 of the width", "blur", _blurred),
     Fault("three blobs of dirt", "dirt or occlusion", _dirt),
@@ -87,16 +102,47 @@ FAULTS = (
         "colour shift",
         lambda p: _as_picture(p * np.array([0.7, 1.0, 1.25])),
     ),
+    Fault("twelve stars, which no class knows", "unknown objects", strange),
 )
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A model of the ultralytics family, 320 pixels wide, and the classes it knows."""
+
+    model: Path
+    labels: tuple[str, ...]
+
+    def load(self, model: Path | None = None, **spec: Any) -> Detector:
+        """Load it, or another form of it; `spec` is what its input differs in."""
+        return load_detector(
+            model or self.model,
+            family="ultralytics",
+            labels=self.labels,
+            confidence=CONFIDENCE,
+            threads=1,
+            input_spec=InputSpec(width=320, height=320, **spec),
+        )
+
+
+PARTS = Subject(MODEL, tuple(CLASSES))
+
+
+@dataclass(frozen=True)
 class ModelFault:
-    """What happens to the model behind a good picture; `cause` is empty where it cannot be seen in results."""
+    """What happens to the model behind a good picture.
+
+    Attributes:
+        cause: What the judge is to name; empty where results do not show it.
+        stage: What the golden set is to name; empty where its makers saw the same.
+        delegate: What the network runs on.
+    """
 
     name: str
     cause: str
-    spoil: Callable[[Detector, Sequence[Picture]], Detector]
+    stage: str
+    spoil: Callable[[Subject, Sequence[Picture]], Detector]
+    delegate: str = ""
 
 
 class _Halved:
@@ -115,38 +161,44 @@ class _Halved:
         return [output]
 
 
-def _calibrated_in_the_dark(detector: Detector, shown: Sequence[Picture]) -> Detector:
+def _calibrated_in_the_dark(subject: Subject, shown: Sequence[Picture]) -> Detector:
     """The same model as INT8, calibrated with pictures of a hundredth of the light."""
     from agent.release.quantise import Quantiser  # slow to load
 
-    inputs = []
+    detector, inputs = subject.load(), []
     for picture in shown[::8]:
         detector.letterbox.fill(_as_picture(picture * 0.01))
         inputs.append(detector.backend.buffer.copy())
-    with tempfile.TemporaryDirectory() as folder, Quantiser(MODEL, inputs, "minmax") as quantiser:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Quantiser(subject.model, inputs, "minmax") as quantiser,
+    ):
         file = Path(folder) / "int8.onnx"
         file.write_bytes(quantiser.quantise())
-        return conveyor_detector(file)
+        return subject.load(file)
+
+
+def _halved(subject: Subject, _shown: Sequence[Picture]) -> Detector:
+    detector = subject.load()
+    return replace(detector, backend=cast("Backend", _Halved(detector.backend)))
 
 
 MODEL_FAULTS = (
     ModelFault(
         "not normalised",
         "preprocessing",
-        lambda _detector, _shown: conveyor_detector(MODEL, scale=1.0),
+        "normalisation",
+        lambda subject, _shown: subject.load(scale=1.0),
     ),
     ModelFault(
         "normalised twice",
         "",
-        lambda _detector, _shown: conveyor_detector(MODEL, scale=1 / 255 / 255),
+        "normalisation",
+        lambda subject, _shown: subject.load(scale=1 / 255 / 255),
     ),
-    ModelFault("INT8 with a stale calibration", "confidence collapse", _calibrated_in_the_dark),
+    ModelFault("INT8 with a stale calibration", "confidence collapse", "", _calibrated_in_the_dark),
     ModelFault(
-        "INT8 delegate that halves scores",
-        "confidence collapse",
-        lambda detector, _shown: replace(
-            detector, backend=cast("Backend", _Halved(detector.backend))
-        ),
+        "INT8 delegate that halves scores", "confidence collapse", "delegate", _halved, "libint8.so"
     ),
 )
 
@@ -157,16 +209,9 @@ def dusk(picture: Picture) -> Picture:
     return _as_picture(picture * 0.3 + noise)
 
 
-def conveyor_detector(model: Path = MODEL, **spec: Any) -> Detector:
-    """The bundled model that knows the conveyor, or another form of it; `spec` is what its input differs in."""
-    return load_detector(
-        model,
-        family="ultralytics",
-        labels=list(CLASSES),
-        confidence=CONFIDENCE,
-        threads=1,
-        input_spec=InputSpec(width=320, height=320, **spec),
-    )
+def conveyor_detector() -> Detector:
+    """The bundled model that knows the conveyor."""
+    return PARTS.load()
 
 
 def pictures(clip: Path, every: int, most: int = 10_000) -> list[Picture]:
@@ -178,10 +223,11 @@ def pictures(clip: Path, every: int, most: int = 10_000) -> list[Picture]:
 def look(detector: Detector, shown: Sequence[Picture], spoil: Spoil) -> list[FrameFigures]:
     """The figures of pictures after `spoil`."""
     scaler = Scaler(detector.input)
+    seeing = detector.with_thresholds(LOW_CONFIDENCE, detector.iou)
     found = []
     for picture in shown:
         scaled = scaler.scale(spoil(picture))
-        found.append(figures_of(scaled, detector.detect_scaled(scaled), CONFIDENCE))
+        found.append(figures_of(scaled, seeing.detect_scaled(scaled), CONFIDENCE))
     return found
 
 

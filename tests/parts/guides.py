@@ -7,7 +7,6 @@ What happens to a guide's commands
 - An assignment to a name in `settings` takes the test's value: a free port, as a person would choose one.
 - After a line that ends in `&` the script waits until that program is ready, see `READY`; all are stopped at the end.
 - Before `vigil status` two seconds pass, as they would for a person: it shows what the agent writes every second.
-- Started by root, mosquitto would give up root's access to the test's folder; it is told to stay root.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parts.broker import MOSQUITTO
-
 ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HERE = re.compile(r"<<-?'?(\w+)'?")
@@ -31,7 +28,7 @@ _HERE = re.compile(r"<<-?'?(\w+)'?")
 # First words of a line -> why it is not run here, and what checks it instead.
 NOT_RUN = {
     "git clone": "needs the network; whoever runs the tests has done it",
-    "scripts/demo": "sets up an environment of its own; .ci/run runs it",
+    "scripts/demo": "sets up an environment of its own; tests/e2e/test_demo.py runs it",
     "scripts/test": "it runs these tests",
     "sudo": "changes the machine; its `vigil` lines are checked against the command line, its units by systemd-analyze",
     "ssh": "needs a second machine; what it runs there is checked like a `sudo` line",
@@ -157,11 +154,6 @@ def _environment(folder: Path) -> dict[str, str]:
     programs = folder / "bin"
     programs.mkdir()
     _program(programs / "vigil", f'exec {sys.executable} -m agent "$@"')
-    if MOSQUITTO and os.geteuid() == 0:
-        _program(
-            programs / "mosquitto",
-            f'(cat "$2"; echo user root) >"$2.root"\nexec {MOSQUITTO} -c "$2.root"',
-        )
     home = folder / "home"
     home.mkdir()
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.host.ports import free_ports
+
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/lib/rabbitmq/bin"
 NATS = shutil.which("nats-server", path=_PATH)
 RABBITMQ = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin")
@@ -31,7 +33,8 @@ class NatsCluster:
     def __init__(self, folder: Path, replicas: int = 0) -> None:
         self.folder = folder
         names = ("n1", "n2", "n3")
-        clients, routes, gateways = ([free_port() for _ in names] for _ in range(3))
+        ports = free_ports(3 * len(names))
+        clients, routes, gateways = ports[:3], ports[3:6], ports[6:]
         self.ports = gateways
         self.port = gateways[0]
         self.nodes: list[subprocess.Popen[bytes]] = []
@@ -53,7 +56,11 @@ class NatsCluster:
             with configuration.with_suffix(".log").open("wb") as log:
                 command = [NATS, "-c", str(configuration)]
                 self.nodes.append(subprocess.Popen(command, stderr=log))
-        wait_open(self.port)
+        try:
+            wait_open(self.port)
+        except BaseException:  # pytest.fail among them
+            self.stop()
+            raise
 
     def kill_one(self) -> None:
         """End the last node with SIGKILL."""
@@ -73,8 +80,7 @@ class RabbitBroker:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
-        self._amqp, self._distribution = free_port(), free_port()
+        self.port, self._amqp, self._distribution = free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True)
         (folder / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
@@ -110,14 +116,6 @@ class RabbitBroker:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_open(port: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -27,20 +28,30 @@ def vigil(
 
 
 @contextmanager
-def served(home: Path, ready: str = "serving on") -> Iterator[None]:
-    """Run `vigil fleet serve` with its embedded broker in a process of its own, from when it has said `ready`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "agent", "fleet", "serve", str(home), "--embedded-broker"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def served(
+    home: Path,
+    *options: str,
+    ready: str = "serving on",
+    log: Path | None = None,
+    may_end_with: int = 0,
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `vigil fleet serve` in a process of its own; gives it, and what it printed until it had said `ready`.
+
+    Its status at the end is 0 or `may_end_with`, unless the test killed it.
+    """
+    command = [sys.executable, "-m", "agent", "fleet", "serve", str(home), *options]
+    with nullcontext() if log is None else log.open("ab") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
+    said: list[str] = []
     try:
-        assert any(ready in line for line in process.stdout), f"it never said {ready!r}"
-        yield
+        while ready not in "".join(said[-1:]):
+            said.append(process.stdout.readline())
+            assert said[-1], f"it never said {ready!r}, but {said}"
+        yield process, "".join(said)
     finally:
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(60) in {0, -signal.SIGKILL, may_end_with}
         process.stdout.close()
 
 

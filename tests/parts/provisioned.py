@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.demo.device import free_port
 from agent.demo.fleet import DEVICE_CLASS
 from agent.fleet.enrolment import Site as FleetSite
 from agent.fleet.enrolment import admit, invite
 from agent.fleet.tokens import Invitation
+from agent.host.ports import free_port
 from tests.parts import nspawn
 from tests.parts.nspawn import Machine
 from tests.parts.site import Site

@@ -22,7 +22,7 @@ import yaml
 
 from agent.config import load_config
 from agent.demo import releases
-from agent.demo.device import DemoDevice
+from agent.demo.device import CAMERA, PLACES, DemoDevice
 from agent.demo.fleet import DemoFleet
 from agent.demo.releases import Script
 from agent.fleet.blocks import BlockServer
@@ -39,6 +39,9 @@ from tests.parts.processes import children, is_alive, is_confined, until, vigil
 
 T = TypeVar("T")
 MODEL = releases.BUNDLED / "parts-1.onnx"
+# Cameras: 15 frames a second, and as many as most tests need; every frame takes time from those that run beside.
+FILM: dict[str, Any] = {"name": CAMERA, "source": str(releases.VIDEO), **PLACES}
+CALM = {**FILM, "fps": 6.0}
 QUICK: dict[str, Any] = {
     "trial_timeout_s": 15.0,
     # The frames may take four times as long: less would be too little on a busy machine.
@@ -69,7 +72,7 @@ class Device(DemoDevice):
         self.wait()
         until(lambda: not any(is_alive(pid) for pid in family), 30, "the workers died, too")
 
-    def wait(self, timeout_s: float = 20.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         """Wait for the agent's end; return its exit status."""
         assert self._process is not None
         return self._process.wait(timeout_s)
@@ -86,7 +89,7 @@ class Device(DemoDevice):
         """What the journal on disk says."""
         return Journal(self.folder / "state").read()
 
-    def wait_phase(self, phase: Phase, timeout_s: float = 20.0) -> None:
+    def wait_phase(self, phase: Phase, timeout_s: float = 60.0) -> None:
         """Wait until the journal on disk is in this phase: sooner known than by any message."""
         until(lambda: self.journal.phase is phase, timeout_s, f"phase {phase.value}", every_s=0.002)
 
@@ -168,9 +171,9 @@ class Site:
         self._devices.clear()
 
     def device(self, name: str, **config: Any) -> Device:
-        """Enrol a device; not started yet."""
+        """Enrol a device with a `CALM` camera; not started yet."""
         device = Device(name, self.folder / name, self.fleet)
-        device.configure(**{"update": QUICK, **config})
+        device.configure(**{"update": QUICK, "cameras": [CALM], **config})
         self._devices.append(device)
         return device
 
@@ -204,16 +207,16 @@ class Site:
         """Send the signed deploy command."""
         return self.fleet.deploy(release, device.name)
 
-    def install(self, device: Device, release: ReleaseRef, timeout_s: float = 40.0) -> Reply:
+    def install(self, device: Device, release: ReleaseRef, timeout_s: float = 90.0) -> Reply:
         """Deploy and wait for the last reply."""
         return self.end_of(self.deploy(device, release), timeout_s)
 
-    def end_of(self, command: SignedCommand, timeout_s: float = 40.0) -> Reply:
+    def end_of(self, command: SignedCommand, timeout_s: float = 90.0) -> Reply:
         """Wait for a command's last reply."""
         return self.fleet.controller.inbox.wait_reply(command.id, timeout_s)
 
     def wait(
-        self, device: Device, wanted: Callable[[State], bool], timeout_s: float = 20.0
+        self, device: Device, wanted: Callable[[State], bool], timeout_s: float = 60.0
     ) -> State:
         """Wait for a state of the device."""
         return self.fleet.controller.inbox.wait_state(device.name, wanted, timeout_s)

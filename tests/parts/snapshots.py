@@ -8,6 +8,7 @@ from agent.schema.events import LineReport, StoreReport, ZoneReport
 from agent.schema.governor import GovernorReport
 from agent.schema.measures import BoardReport, LinkQuality, ModelReport, OutboxReport, Totals
 from agent.schema.messages import Phase, Progress, StageMs, State, Telemetry
+from agent.schema.pace import PaceReport
 from agent.schema.shadow import ShadowProgress, ShadowState
 from agent.schema.snapshot import Snapshot
 
@@ -44,7 +45,17 @@ SHADOW = ShadowProgress(
     frames=40,
     of_frames=1000,
     agreement=0.93,
+    classes={"nut": 0.88, "bolt": 0.97},
+    left_s=4800,
     skipped={"hot": 2},
+)
+PACE = PaceReport(
+    state="slow",
+    stage="infer",
+    cause="clock",
+    reason="infer 11.0 ms, 2.2 times the 5.0 ms of this device's past: a core runs at 600 MHz, usually at 1800",
+    found_ms={"infer": 11.0},
+    usual_ms={"infer": 5.0},
 )
 STATE = State(
     v=1,
@@ -61,6 +72,7 @@ STATE = State(
     pipeline="running",
     paused=["door"],
     drifted={"belt": "blur"},
+    slow=PACE.reason,
 )
 TELEMETRY = Telemetry(
     v=1,
@@ -75,6 +87,7 @@ TELEMETRY = Telemetry(
     cameras=[CAMERA],
     drift=[DRIFT],
     shadow=SHADOW,
+    pace=PACE,
     worker_restarts=1,
     control_pss_mb=48.5,
     worker_pss_mb=121.0,

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 
+from agent.host.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -196,11 +198,6 @@ def _encode(path: Path, size: tuple[int, int], frames: int, options: dict[str, A
             image = np.full((size[1], size[0], 3), 8 * (number % 30), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
         container.mux(stream.encode())
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import ssl
-import time
 from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
@@ -12,6 +11,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.parts.broker import needs_mosquitto
+from tests.parts.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,7 +132,8 @@ def test_retained_and_queued_messages_survive_a_kill(
     writer.connect(mosquitto)
     writer.publish("cmd", b"one")
     writer.publish("kept", b"two", retain=True)
-    time.sleep(0.2)  # autosave_on_changes writes after the acknowledgement
+    saved = mosquitto.folder / "data/mosquitto.db"  # written after the acknowledgement
+    until(lambda: saved.exists() and b"two" in saved.read_bytes(), 30, "it is saved")
 
     mosquitto.kill()
     assert not mosquitto.running

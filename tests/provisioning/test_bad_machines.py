@@ -175,7 +175,19 @@ def test_a_changed_release_folder_is_refused(machine: Machine, tmp_path: Path) -
     assert is_untouched(machine)
 
 
-@pytest.mark.parametrize("options", [("--colour",), ("--bundle",), ("--source", "/nowhere")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--colour",),
+        ("--bundle",),
+        ("--source", "/nowhere"),
+        ("--cameras", "/nowhere.yaml"),
+        ("--bundle", "/nowhere"),
+        ("--key-store", "tmp2"),
+        ("--key-option", "pin"),
+        ("--purge",),
+    ],
+)
 def test_wrong_options_are_named(machine: Machine, options: tuple[str, ...]) -> None:
     done = provision(machine, *options)
     assert done.returncode == CONFIG

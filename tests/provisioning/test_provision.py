@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.demo.device import free_port
 from agent.demo.fleet import DEVICE_CLASS
 from agent.errors import TrustError
 from agent.fleet.bundle import read_terms
 from agent.fleet.enrolment import Site, admit, invite
 from agent.fleet.home import open_home
 from agent.fleet.tokens import Invitation
+from agent.host.ports import free_port
 from agent.schema.document import parse_json
 from agent.telemetry.status_file import Status
 from tests.parts.guides import lines
@@ -196,7 +196,7 @@ def test_with_an_enrolment_port_the_controller_is_asked_at_once_and_again_when_i
     assert "the controller cannot be reached" in away.stdout
     pending = machine.root / "var/lib/vigil-provision/pending"
     assert pending.read_text() == "the controller cannot be reached\n"
-    with served(home, ready="devices enrol at"):
+    with served(home, "--embedded-broker", ready="devices enrol at"):
         resumed = machine.run(SCRIPT, "--resume")
         assert resumed.returncode == 0, resumed.stdout + resumed.stderr
         assert "joined as online" in resumed.stdout

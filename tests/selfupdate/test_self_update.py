@@ -76,8 +76,6 @@ def installed(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     wheels = Wheels(tmp_path / "wheels")
     environment(prefix / "a", wheels.version(FIRST))
     device = site.device("self-updating", update={**QUICK, "agent": PATIENCE})
-    (camera,) = yaml.safe_load(device.config.read_text())["cameras"]
-    device.configure(cameras=[{**camera, "fps": 5.0}])  # seeing more would only cost time
     _launch(device, prefix)
     site.wait_ready(device)
     assert site.install(device, site.release("1.0.0")).status.value == "succeeded"

@@ -33,7 +33,7 @@ class Player:
 
     def play(self) -> None:
         """Answer requests until told to stop."""
-        self._wire.send(ipc.Ready(pid=os.getpid(), runtimes={}))
+        self._wire.send(ipc.Ready(pid=os.getpid()))
         threading.Thread(target=self._beat, daemon=True).start()
         while (received := self._wire.receive(1.0)) is not None or True:
             if received is not None and not self._answer(parse_msgpack(received[0], ipc.Request)):

@@ -90,7 +90,7 @@ def test_a_blind_candidate_is_refused_and_one_that_agrees_is_not(tmp_path: Path)
         assert supervisor.release == release("agrees")
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
     assert not thread.is_alive()
 
 

@@ -3,6 +3,7 @@
 Workers are real processes; NVIDIA's library in them is a double, told by the environment what goes wrong.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +22,13 @@ from agent.supervisor import Conversation, Listeners, Supervisor, WorkerSettings
 from agent.supervisor.engines import BuildLimits, Engines
 from agent.trust.keys import FileKey
 from agent.update.ports import Strain
+from tests.parts.processes import children
 from tests.supervisor.releases import release
 from tests.vision import models
 from tests.vision.peer import NVIDIA, variant
 
-LIMITS = BuildLimits(memory_mb=1500, timeout_s=20, workspace_mb=256)
-SHORT = BuildLimits(memory_mb=1500, timeout_s=4, workspace_mb=256)
+LIMITS = BuildLimits(memory_mb=1500, timeout_s=60, workspace_mb=256)
+SHORT = BuildLimits(memory_mb=1500, timeout_s=2, workspace_mb=256)  # for a build that hangs
 RELEASE = release(variant(backend=BackendName.TENSORRT, precision=Precision.FP16))
 
 
@@ -48,7 +50,7 @@ class Board:
             default_fps=10,
             threads=1,
             memory_mb=1500,
-            load_timeout_s=20,
+            load_timeout_s=60,
         )
         talk = Conversation(
             settings, self._payload, lambda _: memfd_of(self.golden, "golden"), self.engines
@@ -83,7 +85,7 @@ class Board:
         assert not self.frames[-1].error
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 15) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -164,7 +166,7 @@ def test_a_damaged_engine_is_built_again(board: Board, tmp_path: Path) -> None:
 def test_a_build_that_fails_leaves_onnx_serving_and_is_not_repeated(
     board: Board, plan: Callable[[str], None], tmp_path: Path, fault: str
 ) -> None:
-    board.engines.limits = SHORT
+    board.engines.limits = SHORT if fault == "hang" else LIMITS
     board.serve()
     pid = board.supervisor.worker_pid
     plan(fault)
@@ -241,7 +243,7 @@ def test_an_update_whose_engine_cannot_be_built_goes_on_without_and_says_why(
     fault: str,
     code: str,
 ) -> None:
-    board.engines.limits = SHORT
+    board.engines.limits = SHORT if fault == "hang" else LIMITS
     plan(fault)
     board.supervisor.trial(RELEASE)
     assert f"[{code}]" in caplog.text
@@ -273,8 +275,8 @@ def test_stopping_the_agent_stops_a_build(board: Board, plan: Callable[[str], No
     plan("hang")
     builder = threading.Thread(target=board.engines.prepare, args=(RELEASE,))
     builder.start()
-    time.sleep(1)
+    wait_until(lambda: bool(children(os.getpid())))
     board.engines.abandon()
-    builder.join(5)
+    builder.join(30)
     assert not builder.is_alive()
     assert board.engines.may_serve(RELEASE), "the build is not to blame"

@@ -51,7 +51,7 @@ class Gates:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(15)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def _beat(self, beat: ipc.Heartbeat) -> None:

@@ -1,16 +1,16 @@
 """The supervisor with workers that misbehave: each is noticed, replaced or refused, and frames flow on."""
 
-import os
+import itertools
+import logging
 import threading
-import time
 
 import pytest
 
 from agent.errors import ModelError
 from agent.schema.config import CameraConfig
 from agent.supervisor.backoff import Backoff
-from tests.parts.processes import children, is_alive, until
-from tests.supervisor.bench import Notes, bench, release
+from tests.parts.processes import is_alive, until
+from tests.supervisor.bench import Notes, bench, release, workers
 
 
 def flowing(notes: Notes, name: str) -> None:
@@ -20,14 +20,14 @@ def flowing(notes: Notes, name: str) -> None:
 
 
 def test_a_silent_worker_is_killed_and_replaced() -> None:
-    with bench("silent") as (supervisor, notes):
+    with bench("silent", silence_s=1.0) as (supervisor, notes):
         until(lambda: supervisor.worker_pid, 30, "a worker serves")
         first = supervisor.worker_pid
         assert first is not None
         until(lambda: notes.restarts, 30, "the silence is noticed")
         until(lambda: not is_alive(first), 30, "the silent worker is dead")
         until(lambda: supervisor.worker_pid not in {None, first}, 30, "another one serves")
-        assert supervisor.health().restarts == 1
+        assert supervisor.health().restarts >= 1
 
 
 def test_a_worker_that_talks_nonsense_is_killed() -> None:
@@ -45,22 +45,28 @@ def test_a_worker_that_the_kernel_killed_for_its_limit_is_replaced_and_the_log_s
     assert "(update.worker_memory_mb) and was killed by the kernel; restarting it" in caplog.text
 
 
-def test_a_worker_that_keeps_dying_is_not_restarted_in_a_frenzy() -> None:
-    with bench("dies", backoff_min_s=1.0) as (_, notes):
-        until(lambda: notes.restarts, 30, "it dies")
-        time.sleep(4.0)
-        # At once, then after pauses of 1, 2 and 4 s.
-        assert 2 <= notes.restarts <= 4
+def test_a_worker_that_keeps_dying_is_not_restarted_in_a_frenzy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "agent.supervisor")
+    with bench("dies", backoff_min_s=0.5) as (_, notes):
+        until(lambda: notes.restarts >= 4, 60, "it dies again and again")
+    started_s = [one.created for one in caplog.records if one.message == "pipeline starting"]
+    pauses_s = [after - before for before, after in itertools.pairwise(started_s[:4])]
+    # They are half a second, one and two; the log may be late on one of them.
+    assert all(pause_s > least_s for pause_s, least_s in zip(pauses_s, (0.25, 0.5, 1), strict=True))
 
 
-def test_the_pauses_between_starts_double_up_to_a_limit() -> None:
+def test_the_pauses_between_starts_double_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ms = 0
+    monkeypatch.setattr("agent.supervisor.backoff.monotonic_ns", lambda: now_ms * 1_000_000)
     backoff = Backoff(least_s=0.1, most_s=0.3)
     assert backoff.is_over
-    for pause_s in (0.1, 0.2, 0.3, 0.3):
+    for pause_ms in (100, 200, 300, 300):
         backoff.count_start()
-        time.sleep(pause_s - 0.08)
+        now_ms += pause_ms - 1
         assert not backoff.is_over
-        time.sleep(0.1)
+        now_ms += 1
         assert backoff.is_over
     backoff.reset()
     assert backoff.is_over
@@ -69,11 +75,11 @@ def test_the_pauses_between_starts_double_up_to_a_limit() -> None:
 def test_a_swap_reports_no_frame_twice_and_nothing_of_the_old_model_afterwards() -> None:
     with bench() as (supervisor, notes):
         flowing(notes, "good")
+        old = supervisor.worker_pid
         supervisor.trial(release("better"))
-        gap_ms = supervisor.swap()
+        assert supervisor.swap() is not None
         flowing(notes, "better")
-        assert gap_ms is not None
-        assert gap_ms < 500
+        assert old in notes.alive["better"], "it gave results until the other one did"
         names = [name for _, name in notes.frames]
         switch = names.index("better")
         assert set(names[:switch]) == {"good"}
@@ -117,7 +123,8 @@ def test_a_candidate_that_fails_its_trial_leaves_the_old_model_serving(
 def test_a_candidate_that_gives_no_result_is_refused_and_the_old_one_serves_on(
     source: str,
 ) -> None:
-    with bench(cameras=[CameraConfig(name="belt", source=source)]) as (supervisor, notes):
+    cameras = [CameraConfig(name="belt", source=source)]
+    with bench(cameras=cameras, camera_timeout_s=1.0) as (supervisor, notes):
         flowing(notes, "good")
         supervisor.trial(release("mute"))
         with pytest.raises(ModelError) as caught:
@@ -186,14 +193,10 @@ def test_stopping_ends_a_trial_that_hangs_at_once_and_leaves_no_worker() -> None
         flowing(notes, "good")
         thread = threading.Thread(target=trial)
         thread.start()
-        time.sleep(0.5)
+        until(lambda: len(workers()) > 1, 30, "the candidate's worker")
         supervisor.abandon_trial()
-        thread.join(5)
+        thread.join(30)
         assert [error.code for error in raised] == ["model.crashed"]
         with pytest.raises(ModelError):
             supervisor.trial(release("better"))
     until(lambda: not workers(), 30, "no worker is left")
-
-
-def workers() -> list[int]:
-    return [pid for pid in children(os.getpid()) if is_alive(pid)]

@@ -21,9 +21,15 @@ from agent.models.store import InstalledRelease
 from agent.schema.config import CameraConfig
 from agent.schema.ipc import FrameGrabbed
 from agent.schema.manifest import ReleaseRef
-from agent.schema.shadow import ShadowReport, ShadowState, StartShadowArgs
+from agent.schema.shadow import (
+    TOLD_CLASSES,
+    ClassTally,
+    ShadowReport,
+    ShadowState,
+    StartShadowArgs,
+)
 from agent.supervisor import Conversation, Listeners, Shadow, Supervisor
-from agent.supervisor.comparison import report_of
+from agent.supervisor.comparison import progress_of, report_of
 from agent.supervisor.shadow import UPDATE, Means, Ports
 from agent.update.ports import Strain
 from tests.parts.processes import children, until
@@ -212,6 +218,24 @@ def test_a_candidate_rests_before_the_governor_would_have_to(
     board: Board, rung: int, reason: str
 ) -> None:
     assert lack_of_room(board, rung, limit_c=80.0, limit_pressure=10.0) == reason
+
+
+def test_progress_names_the_classes_of_least_agreement_and_the_time_that_is_left(
+    desk: Desk,
+) -> None:
+    shadow = desk.made()
+    shadow.start(msgspec.structs.replace(QUICK, frames=40, hours=1.0), AGREES)
+    record = shadow.book.record
+    assert record is not None
+    assert progress_of(record, record.started_ms + 600_000).left_s == 3000  # by time
+    classes = {f"c{both}": ClassTally(both=both, running_only=1) for both in range(10)}
+    halfway = msgspec.structs.replace(record, frames=20, classes=classes)
+    told = progress_of(halfway, record.started_ms + 600_000)
+    assert told.left_s == 600
+    assert list(told.classes) == [f"c{both}" for both in range(TOLD_CLASSES)]
+    assert (told.classes["c0"], told.classes["c1"]) == (0.0, 0.5)
+    ended = msgspec.structs.replace(halfway, state=ShadowState.ENDED, end="frames")
+    assert progress_of(ended, 0).left_s is None
 
 
 def test_it_ends_by_time_and_a_model_is_not_compared_with_itself(desk: Desk) -> None:

@@ -42,6 +42,6 @@ class Device:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(5.0)
+        self._thread.join(60)
         self.link.stop(1.0)
         self.outbox.close()

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from agent.app.daily import history_of
 from agent.app.report_page import Month, report_page
 from agent.schema.days import Day
 from agent.schema.drift import DriftReport
 from agent.schema.messages import Outcome, UpdateReport
 from agent.telemetry.days import KEPT_DAYS, Days, date_of, read_days, with_event
-from agent.trust.audit import read_trail
 from agent.trust.ledger import Ledger
 from tests.console.scripted import event, telemetry
 from tests.parts.processes import vigil
@@ -165,8 +165,7 @@ def test_a_month_is_told_with_its_gaps_its_drift_and_its_updates(
     assert len(kept) == 26
     (complaint,) = unread
     assert complaint.startswith("2024-10-05.json: ")
-    record = read_trail(tmp_path / "commands.db").rows
-    page = report_page(Month("cam-1", int(world.now_s * 1000), 30, kept, record, unread))
+    page = report_page(Month(history_of("cam-1", tmp_path, int(world.now_s * 1000), 30), 30))
     parsed = Parsed(page)
     assert parsed.open == []
     text = " ".join(parsed.texts)
@@ -185,7 +184,7 @@ def test_a_month_is_told_with_its_gaps_its_drift_and_its_updates(
     # All others are interrupted twice: before and after the second day, and by the three days.
     others = parsed.lines[2:]
     assert len(others) == 3 * 2 * 3 + 3 + 3
-    assert [len(line) for line in others[:3]] == [2, 8, 17]
+    assert [len(line) for line in others[:3]] == [1, 8, 17]
     fetching = ("<script", "<link", "<img", "http://", "https://", "url(")
     assert [word for word in fetching if word in page] == []
 

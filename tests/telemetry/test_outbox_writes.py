@@ -90,7 +90,7 @@ def test_putting_does_not_wait_for_the_disk(path: Path) -> None:
     fill(outbox, 2)
     assert writer.is_alive()
     other.execute("ROLLBACK")
-    writer.join(5.0)
+    writer.join(60)
     assert [one.payload for one in outbox.batch(9)] == [b"1", b"2"]
 
 

@@ -183,7 +183,7 @@ def test_a_message_that_breaks_every_connection_is_found_and_dropped(tmp_path: P
     thread.start()
     assert until(lambda: (outbox.size, outbox.dropped) == (0, 1))
     stop.set()
-    thread.join(5.0)
+    thread.join(60)
     assert line.sent.count(b"before") <= 2
     assert line.sent[-1] == b"after"
 
@@ -208,7 +208,7 @@ def test_a_small_message_is_never_taken_for_poison(tmp_path: Path) -> None:
     thread.start()
     assert until(lambda: outbox.size == 0)
     stop.set()
-    thread.join(5.0)
+    thread.join(60)
     assert outbox.dropped == 0
 
 
@@ -227,7 +227,7 @@ def test_on_a_metered_link_deltas_go_between_full_messages_however_often_others_
     thread.start()
     assert until(lambda: len(line.sent) > FULL_EVERY)
     stop.set()
-    thread.join(5.0)
+    thread.join(60)
     said = [msgspec.json.decode(one) for one in line.sent[: FULL_EVERY + 1]]
     assert [one["seq"] for one in said] == list(range(FULL_EVERY + 1))
     assert [one.get("base") for one in said] == [None, *[0] * (FULL_EVERY - 1), None]

@@ -210,7 +210,7 @@ def test_stopping_in_probation_leaves_the_candidate_to_the_next_life(
     while device.updater.record.phase is not Phase.PROBATION:
         stop.wait(0.01)
     stop.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert device.updater.record.phase is Phase.PROBATION
     again = UpdateDevice(tmp_path, repository)

@@ -191,5 +191,5 @@ def running(device: UpdateDevice) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
     assert not thread.is_alive()

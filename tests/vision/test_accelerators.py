@@ -3,18 +3,20 @@
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
+from agent.demo.releases import BUNDLED
 from agent.errors import ModelError
 from agent.schema import ipc
 from agent.schema.manifest import InputSpec
 from agent.schema.values import BackendName
 from agent.vision.backends import BackendOptions, Remarks, open_backend
-from agent.vision.backends.onnxruntime import choose_providers
+from agent.vision.backends.onnxruntime import choose_providers, spinning
 from tests.vision import models
 from tests.vision.peer import Peer
 
@@ -86,6 +88,23 @@ def test_a_built_in_provider_gives_the_same_boxes(onnx_file: str, provider: str)
     for one in (expected, backend):
         one.buffer[...] = 0.8
     assert backend.infer()[0] == pytest.approx(expected.infer()[0], abs=1e-2)
+
+
+def test_threads_that_cannot_be_told_when_to_sleep_do_so_at_once() -> None:
+    assert spinning("1.25.1") == {"allow_spinning": "0"}
+    assert spinning("1.26.0") == {"allow_spinning": "1", "spin_duration_us": "20"}
+    assert spinning("2.0.0.dev20270101")["spin_duration_us"] == "20"
+
+
+def test_the_pauses_between_frames_cost_no_cpu_time() -> None:
+    backend = open_backend("onnxruntime", str(BUNDLED / "parts-2.onnx"), BackendOptions(threads=2))
+    spent_s = 0.0
+    for _ in range(20):
+        backend.infer()
+        before_s = time.process_time()
+        time.sleep(0.03)
+        spent_s += time.process_time() - before_s
+    assert spent_s < 0.06  # of 0.6 s; a thread that spins until it is tired takes 0.3 s
 
 
 def test_a_worker_reports_what_of_its_set_up_is_not_here() -> None:

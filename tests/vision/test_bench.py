@@ -1,6 +1,9 @@
 """`vigil bench`: that it measures the real thing; how fast that is, no test can say."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from agent.cli.bench_report import Laps, limit_fps, median_ratio, mode_report
 from agent.errors import ConfigError, ModelError, VigilError
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
-from agent.vision.benchmark import Lap
+from agent.schema.document import to_json
+from agent.vision.benchmark import Lap, ModelFile
 from tests.vision import models
 from tests.vision.peer import Peer
 
@@ -112,6 +116,18 @@ def test_faults_are_errors_that_say_what_to_do(film: Path, model: Path, tmp_path
 def test_a_model_that_kills_its_process_is_an_error(film: Path) -> None:
     with pytest.raises(ModelError, match="ended its process"):
         run("--model", CRASHES, "--source", film)
+
+
+def test_a_process_that_nobody_hears_any_more_ends_quietly(film: Path, tmp_path: Path) -> None:
+    document = to_json(ModelFile(str(tmp_path / "none.onnx"), str(film), 1)).decode()
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "agent.vision.benchmark", document]
+    ended = subprocess.run(
+        command, check=True, stdin=subprocess.DEVNULL, stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert ended.stderr == b""
 
 
 def lap(fps: float, infer_ms: float, cpu_s: float = 0.1) -> Lap:

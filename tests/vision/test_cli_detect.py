@@ -14,9 +14,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import agent.demo
 from agent.cli.detect import detect
 from agent.cli.live_page import LivePage
 from agent.errors import CameraError, ConfigError, ModelError, VigilError
+from tests.parts.processes import vigil
 from tests.vision import models
 
 app = typer.Typer()
@@ -124,6 +126,27 @@ def test_faults_are_errors_that_say_what_to_do(model: Path, pictures: Path, tmp_
     for kind, arguments in cases:
         with pytest.raises(kind):
             run(*arguments)
+
+
+def test_a_fault_is_one_message_whatever_the_libraries_say(model: Path, tmp_path: Path) -> None:
+    rubbish, cut = tmp_path / "rubbish.mp4", tmp_path / "cut.mp4"
+    rubbish.write_bytes(b"no video")
+    cut.write_bytes(
+        (Path(agent.demo.__file__).parent / "bundled/conveyor.mp4").read_bytes()[:20000]
+    )
+    for source, problem in (
+        (rubbish, "neither picture nor video"),
+        (cut, "no picture of this video can be decoded"),
+        ("/dev/video99", "plug it in"),
+        ("rtsp://ada:secret@127.0.0.1:9/none", "check power, cable, address"),
+    ):
+        result = vigil("detect", str(source), "--model", str(model))
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert result.stderr.startswith("vigil: ")
+        assert problem in result.stderr
+        assert result.stderr.count("[camera.") == 1
+        assert "secret" not in result.stderr
 
 
 def test_a_camera_is_watched_until_it_is_enough(model: Path) -> None:

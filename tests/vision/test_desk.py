@@ -1,5 +1,6 @@
 """One camera's desk: frames with made-up detections go in, messages come out."""
 
+import threading
 import time
 from itertools import count
 
@@ -187,6 +188,36 @@ def test_what_is_open_ends_when_a_camera_is_lost_and_stays_while_it_only_rests()
     beat(publisher)
     beat(publisher)
     assert heard(theirs) == [PlaceAction.LEAVE, "end"]
+
+
+@pytest.mark.parametrize(
+    ("patient", "arrived"), [(True, list(range(40))), (False, list(range(24, 40)))]
+)
+def test_results_are_dropped_or_waited_with_while_nobody_takes_them(
+    *, patient: bool, arrived: list[int]
+) -> None:
+    film = Film()
+    ours, theirs = wire_pair()
+    publisher = Publisher(ours, lambda: True, list)
+    frames = [film.frame((), 0.9, 0) for _ in range(40)]
+
+    def hand_all() -> None:
+        for frame in frames:
+            publisher.hand(film.desk, frame, patient=patient)
+
+    hands, stop = threading.Thread(target=hand_all), threading.Event()
+    hands.start()
+    hands.join(0 if patient else 30)
+    publishes = threading.Thread(target=publisher.run, args=(stop,))
+    publishes.start()
+    seen: list[int] = []
+    while len(seen) < len(arrived) and (received := theirs.receive(30)) is not None:
+        message = parse_msgpack(received[0], ipc.Answer)
+        seen += [message.frame] if isinstance(message, ipc.FrameResult) else []
+    stop.set()
+    hands.join(30)
+    publishes.join(30)
+    assert seen == arrived
 
 
 def beat(publisher: Publisher) -> None:

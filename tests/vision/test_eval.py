@@ -14,6 +14,7 @@ import agent
 from agent.cli import eval as command
 from agent.errors import CameraError, ConfigError, ModelError, VigilError
 from agent.vision.evaluation import confusion
+from tests.parts.conveyor import labels_of_first_frames
 from tests.vision import models
 
 BUNDLED = Path(agent.__file__).parent / "demo" / "bundled"
@@ -211,11 +212,8 @@ def test_confusion_counts_what_lies_where() -> None:
 
 def test_the_bundled_model_is_as_accurate_as_it_was_measured(tmp_path: Path) -> None:
     """The first 60 frames of the film stand for all: a wrong letterbox or colour order halves the figure."""
-    labels = json.loads((BUNDLED / "conveyor.json").read_bytes())
-    labels["images"] = labels["images"][:60]
-    labels["annotations"] = [one for one in labels["annotations"] if one["image_id"] < 60]
-    write(tmp_path, labels)
-    sources = ("--dataset", tmp_path / "instances.json", "--images", BUNDLED / "conveyor.mp4")
+    labels = labels_of_first_frames(tmp_path / "labels.json")
+    sources = ("--dataset", labels, "--images", BUNDLED / "conveyor.mp4")
     arguments = ("--model", BUNDLED / "parts-1.onnx", *sources, "--json", "-")
     result = CliRunner().invoke(app, [str(one) for one in arguments])
     assert json.loads(result.stdout)["report"]["map50"] > 0.6

@@ -11,6 +11,7 @@ from agent.schema.manifest import InputSpec
 from agent.vision.detector import Detected
 from agent.vision.figures import FigureClock, figures_of
 from agent.vision.image import Frame, Scaler
+from tests.parts.drifting import BUNDLED, CONVEYOR, PARTS, look, pictures, strange, unspoiled
 
 SPEC = InputSpec(width=320, height=320)
 NOTHING = Detected(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), {})
@@ -59,7 +60,15 @@ def test_objects_under_the_threshold_do_not_count() -> None:
     boxes = np.array([[0, 0, 160, 90], [0, 0, 10, 10]], np.float32)
     scores, labels = np.array([0.8, 0.2], np.float32), np.array([3, 1], np.int32)
     found = figures(plain(90, 90, 90), Detected(boxes, scores, labels, {}))
-    assert (found.scores, found.labels, found.sizes) == ([0.8], [3], [0.5])
+    assert (found.scores, found.labels, found.sizes, found.doubts) == ([0.8], [3], [0.5], 1)
+
+
+@pytest.mark.parametrize("model", ["parts-1.onnx", "parts-1.tflite"])
+def test_what_no_class_knows_is_doubted_by_every_runtime(model: str) -> None:
+    looks = look(PARTS.load(BUNDLED / model), pictures(CONVEYOR, 60), unspoiled)
+    strangers = look(PARTS.load(BUNDLED / model), pictures(CONVEYOR, 60), strange)
+    before, then = (sum(one.doubts for one in some) for some in (looks, strangers))
+    assert then > before + 2 * len(looks)
 
 
 def test_one_frame_in_so_many_seconds_is_measured() -> None:

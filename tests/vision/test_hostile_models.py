@@ -6,7 +6,6 @@ The control side is the real one: `Conversation.load` over a real worker process
 import io
 import os
 import random
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from agent.schema.manifest import GoldenSpec, InputSpec, Manifest, ReleaseRef, S
 from agent.schema.values import BackendName, TaskName
 from agent.supervisor.conversation import Conversation, WorkerSettings
 from agent.supervisor.worker_process import WorkerProcess
+from tests.parts.processes import until
 from tests.vision import models
 from tests.vision.peer import variant
 
@@ -281,7 +281,5 @@ def test_flipped_bits_are_loaded_or_give_a_named_error(desk: Desk, backend: str)
 def test_a_worker_that_a_model_killed_is_noticed_and_replaced(desk: Desk) -> None:
     desk.load(SOUND["onnxruntime"](), how("onnxruntime"))
     desk.worker.kill()
-    end = time.monotonic() + 5
-    while desk.worker.alive and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: not desk.worker.alive, 30, "its end is noticed")
     desk.load(SOUND["onnxruntime"](), how("onnxruntime"))

@@ -100,7 +100,7 @@ def watch(peer: Peer, film: Path, privacy: PrivacyConfig, model: bytes | None = 
     camera = CameraConfig(name="room", source=str(film), fps=20.0, privacy=privacy)
     peer.open_cameras(camera, events=KEEP_ALL)
     escaped = Escaped()
-    end = time.monotonic() + 20.0
+    end = time.monotonic() + 90.0
     frames = 0
     while frames < 25 and time.monotonic() < end:
         received = peer.wire.receive(0.2)

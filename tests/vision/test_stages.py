@@ -15,7 +15,7 @@ from agent.vision.detector import Detector, golden_boxes, load_detector
 from agent.vision.image import Scaler
 from agent.vision.stages import first_divergence, sketch
 from agent.vision.trial import run_golden
-from tests.parts.drifting import BUNDLED, CONVEYOR, MODEL_FAULTS, Picture, pictures
+from tests.parts.drifting import BUNDLED, CONVEYOR, MODEL_FAULTS, PARTS, Picture, pictures
 
 SIZE: dict[str, Any] = {"width": 320, "height": 320}
 EXACT = RunGolden(id=1, variant="onnx", min_match=1.0, match_iou=0.99, score_tolerance=0.001)
@@ -96,11 +96,9 @@ def test_another_network_is_the_runtimes_or_its_delegates_fault(
     assert (named.stage, "libedgetpu.so.1" in named.likely) == ("delegate", True)
 
 
-def test_scores_that_a_delegate_halves_are_its_fault(
-    right: Detector, picture: Picture, usual: StageSketch
-) -> None:
+def test_scores_that_a_delegate_halves_are_its_fault(picture: Picture, usual: StageSketch) -> None:
     (fault,) = (one for one in MODEL_FAULTS if "delegate" in one.name)
-    found = sketch(fault.spoil(right, ()), picture)
+    found = sketch(fault.spoil(PARTS, ()), picture)
     assert first_divergence(usual, found, delegate="libx.so").stage == "delegate"
 
 

@@ -61,7 +61,7 @@ def version_of(distributions: tuple[str, ...]) -> str:
             return importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    pytest.skip(f"not installed: {' or '.join(distributions)} (extra tensorrt-check)")
+    pytest.skip(f"not installed: {' or '.join(distributions)} (extra dev, on x86-64)")
 
 
 def tell(module: str, **environment: str) -> dict[str, dict[str, str]]:

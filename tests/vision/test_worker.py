@@ -42,7 +42,6 @@ PATTERN = CameraConfig(name="door", source="pattern:320x180")
 def test_a_worker_lives_its_whole_life_in_one_process(peer: Peer) -> None:
     ready = peer.next(ipc.Ready)
     assert ready.pid == peer.process.pid
-    assert "onnxruntime" in ready.runtimes
     loaded: ipc.ModelLoaded = peer.load(models.onnx_model())
     assert loaded.load_ms > 0
     finished = peer.golden(models.golden_set(label=0), ipc.GoldenFinished)

@@ -7,6 +7,7 @@ import { begin, chip } from "/frame.js";
 import { drawFigures, drawRecent } from "/glance.js";
 import { LiveView } from "/live.js";
 import { drawLatest, drawModel } from "/model.js";
+import { ShadowView } from "/shadow.js";
 import { SpeedView } from "/speed.js";
 import { SystemView } from "/system.js";
 import { ZoneEditor } from "/zones.js";
@@ -17,8 +18,9 @@ const events = new EventList();
 const zones = new ZoneEditor();
 const speed = new SpeedView();
 const drift = new DriftView();
+const shadow = new ShadowView();
 const system = new SystemView();
-const VIEWS = { live, events, zones, speed, drift, "model-view": null, system };
+const VIEWS = { live, events, zones, speed, drift, "model-view": shadow, system };
 let newestEvent = 0;
 let placesVersion = "";
 
@@ -59,7 +61,7 @@ async function refresh() {
     zones.setPlaces(cameras);
     events.setPlaces(cameras);
   }
-  await Promise.all([speed.refresh(), system.refresh()]);
+  await Promise.all([speed.refresh(), system.refresh(), shadow.refresh()]);
   drawFigures(status, speed.points);
   drift.take(speed.points);
 }

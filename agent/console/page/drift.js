@@ -8,6 +8,7 @@ const FIGURES = {
   sharpness: { title: "Sharpness", unit: "variance of the Laplacian" },
   objects: { title: "Objects", unit: "in a frame" },
   scores: { title: "Scores", unit: "of objects, median" },
+  doubts: { title: "Doubts", unit: "boxes too unsure to be objects, in a frame" },
 };
 const NO_BASELINE = "Not judged: the release has no drift baseline, or no frames came yet.";
 
@@ -48,15 +49,16 @@ export class DriftView {
   }
 }
 
+const mark = (cause, state) => (cause ? html("span", { className: "badge warn", textContent: cause }) : badge(state));
 const differs = ({ figure, found, usual }) => `${figure} ${found.toFixed(2)}, usually ${usual.toFixed(2)}`;
 
 function standing({ name, state, cause, period, judged, changes }) {
-  const line = html("div", { className: "line" }, badge(cause || state), html("strong", { textContent: name }));
+  const line = html("div", { className: "line" }, mark(cause, state), html("strong", { textContent: name }));
   const told = changes.length ? changes.map(differs).join("; ") : `${judged} windows judged${period ? `, now ${period}` : ""}`;
   return html("li", {}, line, html("p", { className: "detail", textContent: told }));
 }
 
 function change({ at_ms, report }) {
-  const line = html("div", { className: "line" }, badge(report.cause || report.state), html("strong", { textContent: report.name }), html("time", { textContent: time(at_ms) }));
+  const line = html("div", { className: "line" }, mark(report.cause, report.state), html("strong", { textContent: report.name }), html("time", { textContent: time(at_ms) }));
   return html("li", {}, line, html("p", { className: "detail", textContent: report.changes.map(differs).join("; ") }));
 }

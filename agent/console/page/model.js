@@ -1,5 +1,6 @@
 // What runs, how far an update is, and how the last ones ended.
 
+import { runLines } from "/candidate.js";
 import { badge, byId, bytes, fill, fillFacts, html, modelName, onChange, moment } from "/dom.js";
 
 const STEPS = {
@@ -30,11 +31,13 @@ export function drawModel({ snapshot, updates }) {
 /** The short form beside the live view: where the update stands and how the last ones ended. */
 export function drawLatest({ snapshot, updates }) {
   const { phase, progress, problem } = snapshot.state;
-  onChange(byId("latest"), [phase, progress, problem, updates.slice(0, 3)], () => {
+  const run = snapshot.telemetry?.shadow ?? null;
+  onChange(byId("latest"), [phase, progress, problem, run, updates.slice(0, 3)], () => {
     const now = Object.keys(STEPS).indexOf(phase);
     const list = html("ul", { className: "rows" });
     fill(list, updates.slice(0, 3).map(outcome), "No update since the agent started.");
-    const parts = [...(progress ? [transfer(progress)] : []), ...(problem ? [warning(problem)] : []), list];
+    const beside = run ? [html("a", { href: "#model-view", className: "beside" }, ...runLines(run))] : [];
+    const parts = [...(progress ? [transfer(progress)] : []), ...(problem ? [warning(problem)] : []), list, ...beside];
     byId("latest").replaceChildren(html("ol", { className: "steps", ariaLabel: "Phases of an update" }, ...steps(now)), ...parts);
   });
 }

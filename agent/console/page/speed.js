@@ -47,6 +47,8 @@ export class SpeedView {
     const report = snapshot.telemetry?.governor ?? null;
     const place = report ? ` (${report.index + 1} of ${report.rungs})` : "";
     byId("rung").textContent = snapshot.state.rung ? `${snapshot.state.rung}${place}` : "–";
+    byId("pace").textContent = snapshot.state.slow;
+    byId("pace").hidden = !snapshot.state.slow;
     onChange(byId("moves"), moves, () => fill(byId("moves"), moves.map(move), "All limits kept since the agent started."));
   }
 

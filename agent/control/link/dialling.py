@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agent.schema.config import BrokerConfig
     from agent.schema.topics import DeviceTopics
 
@@ -42,19 +44,21 @@ class Ending(str, enum.Enum):
     """How a connection, or the attempt at one, ended."""
 
     LOST = "connection lost"
+    DROPPED = "broker closed the connection without a reason"
     UNREACHABLE = "broker cannot be reached"
     SILENT = "broker does not answer CONNECT"
     CLOSED = "broker closed the connection before answering CONNECT"
     UNSUPPORTED = "broker does not speak this protocol version"
     UNTRUSTED = "TLS handshake failed"
     REFUSED = "broker refuses this device"
-    TAKEN_OVER = "another client connected with this device's client id"
+    TAKEN_OVER = "another client connected with this device's id"
     MUTE = "broker acknowledges nothing"
 
 
 # Seconds before the second attempt, and the most that doubling leads to.
 _WAITS_S = {
     Ending.LOST: (0.5, 60.0),
+    Ending.DROPPED: (0.5, 60.0),
     Ending.UNREACHABLE: (0.5, 60.0),
     Ending.SILENT: (1.0, 60.0),
     Ending.CLOSED: (2.0, 300.0),
@@ -64,6 +68,8 @@ _WAITS_S = {
     Ending.TAKEN_OVER: (10.0, 600.0),
     Ending.MUTE: (2.0, 300.0),
 }
+# The same after a subscription was refused on a connection that stays.
+_ASK_AGAIN_S, _MAX_ASK_AGAIN_S = 2.0, 60.0
 _WRONG_PROTOCOL = frozenset({Ending.SILENT, Ending.CLOSED, Ending.UNSUPPORTED})
 
 
@@ -133,3 +139,14 @@ def check_address(broker: BrokerConfig, topics: DeviceTopics) -> None:
     for place, expected, found, is_wrong in problems:
         if is_wrong:
             raise ConfigError(f"broker.{place}: expected {expected}, found {found!r}")
+
+
+def refusal_pauses_s() -> Iterator[float]:
+    """Yield the seconds after each refusal of a subscription until it is asked for again.
+
+    A cluster refuses while it elects its leaders, an access list for ever.
+    """
+    pause_s = _ASK_AGAIN_S
+    while True:
+        yield min(pause_s, _MAX_ASK_AGAIN_S)
+        pause_s *= 2

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from agent.control.link.answers import RoundTrips
 from agent.control.link.channels import RequestChannel
 from agent.control.link.dialling import Ending, check_address, first_dial
+from agent.control.link.rivals import FIND_THE_COPY, Rivals
 from agent.control.link.session import MAX_PACKET_BYTES, Ended, Session, Setup
 from agent.control.link.tls import Credentials
 from agent.control.link.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
@@ -84,6 +85,7 @@ class Link:
         self._looked_s = time.monotonic()
         self._setup = Setup(broker, client_id or topics.device, presence, session_s)
         self._dial = first_dial(broker.protocol)
+        self._rivals = Rivals()
         self._subscriptions: dict[str, Subscription] = {}
         self._queue: collections.deque[Outgoing] = collections.deque()
         self._lock = threading.Lock()
@@ -104,14 +106,15 @@ class Link:
     @property
     def description(self) -> str:
         """How the link is, for people."""
-        if not self.connected:
-            return self.problem or "connecting"
-        refused = [f"; may not subscribe to {topic}: {why}" for topic, why in self.refusals.items()]
-        return f"connected by MQTT {self.protocol}{''.join(refused)}"
+        standing = f"connected by MQTT {self.protocol}" if self.connected else self.problem
+        refused = self.refusals.items() if self.connected else ()
+        notes = [f"may not subscribe to {topic}: {why}" for topic, why in refused]
+        rival = self._rivals.told(time.monotonic())
+        return "; ".join(filter(None, [standing or "connecting", *notes, rival]))
 
     @property
     def refusals(self) -> dict[str, str]:
-        """Why the broker does not let this device subscribe, by topic; asked for again every minute."""
+        """Why the broker does not let this device subscribe, by topic; it is asked again."""
         return dict(self._refusals)
 
     @property
@@ -149,8 +152,11 @@ class Link:
                 continue
             ended, lasted_s = ending
             self._dial = self._dial.ended(ended.ending, lasted_s)
+            is_news = self._rivals.ended(ended.ending, lasted_s, time.monotonic())
             if not stop.is_set():
                 self._report(ended)
+                if is_news:
+                    logger.warning("%s; %s", self.description, FIND_THE_COPY)
                 self._pause(stop, self._dial.wait_s(ended.ending, random.random()))  # noqa: S311
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -278,9 +284,7 @@ class Link:
             subscription.handler(message)
 
     def _report(self, ended: Ended) -> None:
-        self.problem = (
-            f"{ended.ending.value}: {ended.reason}" if ended.reason else ended.ending.value
-        )
+        self.problem = str(ended)
         level = logging.WARNING if self._dial.failures == 1 else logging.DEBUG
         broker = self._setup.broker
         logger.log(level, "broker %s:%d: %s", broker.host, broker.port, self.problem)

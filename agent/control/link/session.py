@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import select
 import socket
@@ -24,12 +25,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.control.link.answers import Answers
-from agent.control.link.dialling import Ending, Mqtt
+from agent.control.link.dialling import Ending, Mqtt, refusal_pauses_s
 from agent.control.link.traffic import Incoming, Outgoing, Presence, Subscription, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from paho.mqtt.client import DisconnectFlags
     from paho.mqtt.reasoncodes import ReasonCode
 
     from agent.schema.config import BrokerConfig
@@ -42,8 +44,7 @@ MAX_PACKET_BYTES = 128 * 1024
 MAX_INCOMING_BYTES = 320 * 1024
 # Unacknowledged QoS 1 messages; fewer than brokers allow by themselves (mosquitto: 20).
 WINDOW = 16
-_TAKEN_OVER, _UNSUPPORTED = 142, 132
-ASK_AGAIN_S = 60.0
+_TAKEN_OVER, _UNSUPPORTED, _UNSPECIFIED = 142, 132, 128
 # What paho lets through when a packet makes no sense or the socket breaks under it.
 _BROKEN = (MQTTException, OSError, ValueError, IndexError, KeyError, struct.error)
 
@@ -52,9 +53,8 @@ class Ended(Exception):  # noqa: N818 - not every ending is an error
     """The connection, or the attempt at one, is over."""
 
     def __init__(self, ending: Ending, reason: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(f"{ending.value}: {reason}" if reason else ending.value)
         self.ending = ending
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class Session:
         self.refusals: dict[str, str] = {}
         self._flying: dict[int, Ticket] = {}
         self._asked: dict[int, list[Subscription]] = {}
-        self._asked_s: dict[str, float] = {}
+        self._due_s: dict[str, float] = {}
+        self._pauses_s: dict[str, Iterator[float]] = {}
         self._answers = Answers()
         self._client = self._new_client()
         if tls is not None:
@@ -169,7 +170,7 @@ class Session:
         missing = [one for one in wanted if self._is_due(one.topic, now_s)]
         if missing:
             _, mid = self._client.subscribe([(one.topic, one.qos) for one in missing])
-            self._asked_s.update((one.topic, now_s) for one in missing)
+            self._due_s.update((one.topic, math.inf) for one in missing)
             if mid is not None:
                 self._asked[mid] = missing
                 self._answers.expect(mid)
@@ -187,8 +188,7 @@ class Session:
         self._flying.clear()
 
     def _is_due(self, topic: str, now_s: float) -> bool:
-        asked_s = self._asked_s.get(topic)
-        return asked_s is None or (topic in self.refusals and now_s - asked_s > ASK_AGAIN_S)
+        return now_s > self._due_s.get(topic, 0.0)
 
     def _new_client(self) -> paho.Client:
         setup, version_5 = self._setup, self._protocol is Mqtt.V5
@@ -248,12 +248,15 @@ class Session:
         self.accepted = True
 
     def _on_disconnect(
-        self, _client: Any, _user: Any, _flags: Any, reason: ReasonCode, _properties: Any
+        self, _client: Any, _user: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
-        if self._ended is None:
-            ending = Ending.LOST if self.accepted else Ending.CLOSED
-            ending = Ending.TAKEN_OVER if reason.value == _TAKEN_OVER else ending
-            self._ended = Ended(ending, self._complaint or str(reason))
+        # Of a socket that was just closed, paho says "Unspecified error".
+        is_told = flags.is_disconnect_packet_from_server or reason.value != _UNSPECIFIED
+        said = self._complaint or (str(reason) if is_told else "")
+        ending = Ending.LOST if said else Ending.DROPPED
+        ending = ending if self.accepted else Ending.CLOSED
+        ending = Ending.TAKEN_OVER if reason.value == _TAKEN_OVER else ending
+        self._ended = self._ended or Ended(ending, said)
 
     def _on_subscribe(
         self, _client: Any, _user: Any, mid: int, reasons: list[ReasonCode], _properties: Any
@@ -266,10 +269,15 @@ class Session:
             if reason is not None and not reason.is_failure:
                 self.refusals.pop(subscription.topic, None)
                 subscription.ready()
-                continue
-            if subscription.topic not in self.refusals:
-                logger.error("broker refuses subscription to %s: %s", subscription.topic, reason)
-            self.refusals[subscription.topic] = str(reason or "no answer")
+            else:
+                self._refused(subscription.topic, str(reason or "no answer"))
+
+    def _refused(self, topic: str, reason: str) -> None:
+        if topic not in self.refusals:
+            logger.error("broker refuses subscription to %s: %s", topic, reason)
+        self.refusals[topic] = reason
+        pauses_s = self._pauses_s.setdefault(topic, refusal_pauses_s())
+        self._due_s[topic] = time.monotonic() + next(pauses_s)
 
     def _on_publish(
         self, _client: Any, _user: Any, mid: int, reason: ReasonCode, _properties: Any

@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from agent.errors import ConfigError
+from agent.schema.document import ready
 from agent.schema.keystore import (
     CredentialKeyConfig,
     FileKeyConfig,
@@ -85,7 +86,7 @@ def signer_token(options: Mapping[str, str]) -> Pkcs11KeyConfig:
 
 def _config(name: str, kind: type[_Config], options: Mapping[str, str]) -> _Config:
     try:
-        return msgspec.convert({"store": name, **options}, kind, strict=False)
+        return msgspec.convert({"store": name, **options}, ready(kind), strict=False)
     except msgspec.ValidationError as error:
         message = f"key store {name}: {error}"
         hint = f"its options are {', '.join(kind.__struct_fields__)}"

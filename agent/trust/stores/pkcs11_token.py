@@ -26,6 +26,8 @@ _OCTET_STRING = b"\x04\x41"  # DER: 65 bytes follow
 _SECRET_BITS = 256
 _CURVE = encode_named_curve_parameters("secp256r1")
 
+_OTHER_PIN = "give the right one; a PIN file is not tried again before it is written anew"
+
 # Name of the library's exception to stable code and what to do.
 _FAULTS = {
     "NoSuchToken": ("key.token_missing", "connect the token, or correct `key.token`"),
@@ -33,9 +35,9 @@ _FAULTS = {
     "TokenNotRecognised": ("key.token_missing", "connect the token"),
     "DeviceRemoved": ("key.token_missing", "connect the token"),
     "SlotIDInvalid": ("key.token_missing", "connect the token"),
-    "PinIncorrect": ("key.pin_wrong", "correct the PIN file; the PIN is not tried again before"),
-    "PinInvalid": ("key.pin_wrong", "correct the PIN file; the PIN is not tried again before"),
-    "PinLenRange": ("key.pin_wrong", "correct the PIN file; the PIN is not tried again before"),
+    "PinIncorrect": ("key.pin_wrong", _OTHER_PIN),
+    "PinInvalid": ("key.pin_wrong", _OTHER_PIN),
+    "PinLenRange": ("key.pin_wrong", _OTHER_PIN),
     "PinLocked": ("key.pin_locked", "unlock the token with its SO PIN"),
     "PinExpired": ("key.pin_locked", "set a new PIN"),
     "NoSuchKey": (
@@ -53,17 +55,22 @@ _FAULTS = {
 class Pkcs11Token:
     """One token, one session, one key; see `agent.trust.token_helper.Token`.
 
+    Args:
+        config: Which.
+        pin: Its PIN where a person typed it; read from the file that `config` names unless given.
+
     Raises:
         KeyUnavailableError: `key.token_missing`, `key.pin_wrong`, `key.pin_locked` or `key.unavailable`.
         ConfigError: The library cannot be loaded, or the PIN file is exposed.
     """
 
-    def __init__(self, config: Pkcs11KeyConfig) -> None:
+    def __init__(self, config: Pkcs11KeyConfig, pin: str = "") -> None:
         self._config = config
+        self._typed_pin = pin
         self._name = f"PKCS#11 token {config.token!r}"
         self._token = self._find_token(config)
         with self._faults():
-            self._session: Any = self._token.open(user_pin=read_pin(config.pin_file))
+            self._session: Any = self._token.open(user_pin=self._pin())
 
     def exists(self) -> bool:
         """Say whether the key is there."""
@@ -143,6 +150,9 @@ class Pkcs11Token:
         del value
         return self.read_counter()
 
+    def _pin(self) -> str:
+        return self._typed_pin or read_pin(self._config.pin_file)
+
     def _find_token(self, config: Pkcs11KeyConfig) -> Any:
         try:
             library = pkcs11.lib(config.module)
@@ -188,7 +198,7 @@ class Pkcs11Token:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Any]:
         """Give a session that may write, in place of the one that may not."""
-        pin = read_pin(self._config.pin_file)
+        pin = self._pin()
         self._session.close()
         self._session = self._token.open(rw=True, user_pin=pin)
         try:

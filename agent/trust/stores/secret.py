@@ -58,6 +58,8 @@ def read_pin(place: str) -> str:
 
 def fingerprint(place: str) -> tuple[int, ...]:
     """Return what changes when the PIN file is written again; empty where there is none."""
+    if not place:
+        return ()
     try:
         path = (
             credential_path(place.removeprefix(CREDENTIAL_PREFIX))

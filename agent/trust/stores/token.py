@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from agent.errors import ConfigError
 from agent.host.disk import REAL_DISK, Disk
 from agent.schema.keystore import Pkcs11KeyConfig, Tpm2KeyConfig
 from agent.trust.stores.token_client import HelperKey, TokenHelper
@@ -15,9 +16,17 @@ SUCCESSOR = ".next"
 
 
 class Pkcs11Store:
-    """See `agent.trust.stores.KeyStore`."""
+    """See `agent.trust.stores.KeyStore`.
+
+    Raises:
+        ConfigError: `key.no_pin_file`; nobody sits at a device to be asked for the PIN.
+    """
 
     def __init__(self, config: Pkcs11KeyConfig, disk: Disk = REAL_DISK) -> None:
+        if not config.pin_file:
+            message = f"key store pkcs11: token {config.token!r}: expected pin_file, found none"
+            hint = "name a file of mode 0600, or credential:NAME"
+            raise ConfigError(message, code="key.no_pin_file", hint=hint)
         self._config = config
         self._disk = disk
         self.helper = TokenHelper(config)

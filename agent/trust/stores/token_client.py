@@ -4,7 +4,7 @@ Rules
 - One helper for each key, one request at a time; any thread may ask.
 - A helper that crashes, hangs or cannot use its token is a `KeyUnavailableError`, never tampering. It is started anew
   at the next need, at growing distances (0.5 s to 60 s) while that does not help.
-- A PIN that was refused is not tried again before its file changes: three wrong ones lock most tokens.
+- A PIN that was refused is not tried again before its file changes, a typed one never: three wrong ones lock most tokens.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ class TokenHelper:
     Args:
         config: The token, with absolute paths.
         timeout_s: Seconds after which a silent helper is killed.
+        pin: The PIN where a person typed it, else it is read from the file that `config` names.
     """
 
-    def __init__(self, config: TokenConfig, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, config: TokenConfig, timeout_s: float = TIMEOUT_S, *, pin: str = "") -> None:
         self._config = config
         self._timeout_s = timeout_s
+        self._pin = pin
         self._lock = threading.Lock()
         self._running: _Process | None = None
         self._pause_s = 0.0
@@ -82,7 +84,7 @@ class TokenHelper:
                 raise _WaitingError(message, code="key.waiting")
             running = _Process()
             try:
-                running.ask(Setup(config=self._config), self._timeout_s)
+                running.ask(Setup(config=self._config, pin=self._pin), self._timeout_s)
             except VigilError:
                 running.end()
                 raise
@@ -105,7 +107,8 @@ class TokenHelper:
     def _remember(self, error: KeyUnavailableError) -> None:
         if isinstance(error, _WaitingError):
             return
-        log.warning("%s", error.diagnostics())
+        # For the record only: who asked is told, and tells it.
+        log.info("%s", error.diagnostics())
         if error.code == "key.pin_wrong":
             self._refused = fingerprint(self._config.pin_file), error
         self._pause_s = min(max(_FIRST_PAUSE_S, 2 * self._pause_s), _MAX_PAUSE_S)

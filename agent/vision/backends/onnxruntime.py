@@ -40,6 +40,9 @@ _FAULTS: tuple[type[Exception], ...] = (
 )
 _CPU = "CPUExecutionProvider"
 _XNNPACK = "XnnpackExecutionProvider"
+# Longer than the pauses between a model's operators, and nothing beside those between frames.
+_SPIN_US = 20
+_BOUNDS_SPINNING = (1, 26)
 
 
 class OnnxRuntimeBackend:
@@ -129,11 +132,23 @@ def _session_options(threads: int, providers: Sequence[str]) -> ort.SessionOptio
     # XNNPACK has threads of its own; a second pool would fight with them for the cores.
     options.intra_op_num_threads = 1 if _XNNPACK in providers else threads
     options.inter_op_num_threads = 1
-    # A camera leaves pauses between frames: spinning threads would burn them. The memory pattern holds
-    # 10 MB of a small model's peak for nothing measurable in speed.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in spinning(ort.__version__).items():
+        options.add_session_config_entry(f"session.intra_op.{key}", value)
+    # It holds 10 MB of a small model's peak for nothing measurable in speed.
     options.enable_mem_pattern = False
     return options
+
+
+def spinning(version: str) -> dict[str, str]:
+    """Return how long a thread without work stays awake: until the next operator, not until the next frame.
+
+    ONNX Runtime before 1.26 cannot bound it and would burn the pauses that a camera leaves, so there its
+    threads sleep at once.
+    """
+    release = tuple(int(part) for part in version.split(".")[:2])
+    if release < _BOUNDS_SPINNING:
+        return {"allow_spinning": "0"}
+    return {"allow_spinning": "1", "spin_duration_us": str(_SPIN_US)}
 
 
 def _with_settings(provider: str, threads: int) -> str | tuple[str, dict[str, str]]:

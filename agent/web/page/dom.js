@@ -73,7 +73,7 @@ const TONES = {
   committed: "good", streaming: "good", idle: "good", ok: "good", recovered: "good",
   refused: "bad", rejected: "bad", rolled_back: "bad", failed: "bad", stalled: "bad", problem: "bad", error: "bad", critical: "bad",
   opening: "warn", ended: "warn", warning: "warn", heat: "warn", throttled: "warn", latency: "warn", queue: "warn", memory: "warn",
-  downloading: "busy", staged: "busy", verified: "busy", trial: "busy", probation: "busy",
+  running: "busy", downloading: "busy", staged: "busy", verified: "busy", trial: "busy", probation: "busy",
 };
 export const toneOf = (name) => TONES[name] ?? "";
 export const badge = (name) => html("span", { className: `badge ${toneOf(name)}`, textContent: words(name) });
