@@ -11,6 +11,8 @@ mosquitto-clients | mosquitto_pub  | the broker as seen by other programs
 nats-server       | nats-server    | the device on a NATS cluster
 rabbitmq-server   | rabbitmq-server | the device on RabbitMQ
 postgresql        | /usr/lib/postgresql | the tables of a fleet on a real server
+pgbouncer         | pgbouncer      | those tables behind a pooler
+iproute2          | ip             | controllers on hosts that the network separates
 strace            | strace         | the tests watch which files a process opens and writes
 softhsm2          | softhsm2-util  | device keys in a PKCS#11 token
 opensc            | pkcs11-tool    | that token as another program sees it
@@ -139,8 +141,8 @@ environment() {
     printf '%s\n' "$stamp" >"$folder/stamp"
 }
 
-# The names before `==`, as the index writes them.
-package_names() { sed -n 's/^\([[:alnum:]._-]*\)==.*/\1/p' | tr 'A-Z_.' 'a-z--' | sort -u; }
+# The names before `==` or an extra, as the index writes them.
+package_names() { sed -n 's/^\([[:alnum:]._-]*\)\(\[.*\]\)\{0,1\}==.*/\1/p' | tr 'A-Z_.' 'a-z--' | sort -u; }
 
 pip_install() {
     local folder=$1

@@ -49,6 +49,21 @@ value_of() { # OPTION COUNT: refuses an option without its value
     [ "$2" -ge 2 ] || fail "$EX_CONFIG" "$1 needs a value" "see provision.sh --help"
 }
 
+# What is mistyped is said before anything is installed; of a resumed run, a stick may be gone by now.
+check_options() {
+    [ "$purge" = no ] || [ "$uninstall" = yes ] || fail "$EX_CONFIG" "--purge goes with --uninstall only" "nothing was removed"
+    [ -z "$cameras" ] || [ -r "$cameras" ] || fail "$EX_CONFIG" "--cameras: $cameras cannot be read" "give the YAML list of cameras"
+    [ -z "$bundle" ] || [ -e "$configuration" ] || has_invitation "$bundle" ||
+        fail "$EX_CONFIG" "$bundle holds no invitation.json" "make one on the controller: vigil fleet enrol-token"
+    case $key_store in
+    auto | tpm2 | pkcs11 | credential | file) ;;
+    *) fail "$EX_CONFIG" "--key-store: expected auto, tpm2, pkcs11, credential or file, found $key_store" ;;
+    esac
+    for option in $key_options; do
+        case $option in ?*=*) ;; *) fail "$EX_CONFIG" "--key-option: expected NAME=VALUE, found $option" ;; esac
+    done
+}
+
 absolute() {
     case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s/%s\n' "$(pwd)" "$1" ;; esac
 }
@@ -75,7 +90,7 @@ while [ $# -gt 0 ]; do
 done
 
 [ "$(id -u)" -eq 0 ] || fail "$EX_CONFIG" "provisioning changes the system and needs root" "run it with sudo"
-[ "$resume" = no ] || read_options
+if [ "$resume" = yes ]; then read_options; else check_options; fi
 begin_alone
 if [ "$uninstall" = yes ]; then
     remove_everything

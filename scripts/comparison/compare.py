@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli.bench import be_like_the_agent
-from agent.cli.contest import Memory, PipelineProcess, Reference
+from agent.app.bench import Memory
+from agent.cli.contest import PipelineProcess, Reference
 from agent.vision.benchmark import Lap, ModelFile
 
 HERE = Path(__file__).resolve().parent
@@ -95,9 +95,8 @@ def parse() -> argparse.Namespace:
 
 def measure(file: ModelFile, python: str, lap_s: float) -> tuple[Figures, Figures]:
     """Run both sides in turn; our memory is taken before the other side shares our machine."""
-    be_like_the_agent()
     with Reference(file) as probe:
-        loaded = probe.loaded
+        loaded = probe.started
     piped, serial, peer_laps = [], [], []
     with PipelineProcess(file, loaded) as pipeline:
         pipeline.lap(lap_s)

@@ -1,6 +1,8 @@
-"""Take a bundled ONNX file back into a checkpoint that can be trained on: the same network, to the last digits.
+"""Take an exported ONNX file back into a checkpoint that can be trained on: the same network, to the last digits.
 
-checkpoint.py MODEL.onnx STILLS OUT.pt
+checkpoint.py MODEL.onnx STILLS OUT.pt [ARCHITECTURE.yaml]
+
+MODEL is one of the bundled files, or what ultralytics exported of ARCHITECTURE, `yolo11n.yaml` for one; STILLS/images holds pictures.
 
 The export folded every batch normalisation into the convolution before it. Here each gets a normalisation again whose running
 mean and variance are those of its convolution's outputs on the stills, and whose scale and shift undo them: inference gives what it
@@ -9,6 +11,7 @@ gave, and training starts from statistics that fit.
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,16 +29,16 @@ STILLS = 64
 ARCHITECTURE = Path(__file__).with_name("parts-yolo11.yaml")
 
 
-def restore(file: Path, stills: Path) -> YOLO:
+def restore(file: Path, stills: Path, architecture: str = str(ARCHITECTURE)) -> YOLO:
     """Build the architecture and fill it with the file's weights."""
     exported = onnx.load(str(file))
     tensors = {
-        one.name.removesuffix("/half"): torch.from_numpy(
+        one.name.removesuffix("/half").removesuffix("_quantized_f32"): torch.from_numpy(
             numpy_helper.to_array(one).astype(np.float32).copy()
         )
         for one in exported.graph.initializer
     }
-    yolo = YOLO(str(ARCHITECTURE), task="detect")
+    yolo = YOLO(architecture, task="detect")
     network = yolo.model.eval()
     for name, parameter in network.named_parameters():
         if (value := tensors.get(name)) is not None:
@@ -52,7 +55,7 @@ def restore(file: Path, stills: Path) -> YOLO:
         bn.weight.data.copy_(torch.sqrt(variance + bn.eps))
         bn.bias.data.copy_(tensors[f"{name}.conv.bias"] + mean)
     names = next(entry.value for entry in exported.metadata_props if entry.key == "names")
-    network.names = dict(enumerate(part.split("'")[1] for part in names.split(":")[1:]))
+    network.names = ast.literal_eval(names)
     return yolo
 
 
@@ -94,4 +97,5 @@ def _statistics(
 
 
 if __name__ == "__main__":
-    restore(Path(sys.argv[1]), Path(sys.argv[2])).save(sys.argv[3])
+    model, stills, out, *other = sys.argv[1:]
+    restore(Path(model), Path(stills), *other).save(out)

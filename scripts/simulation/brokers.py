@@ -54,8 +54,6 @@ class Mosquitto:
         if not tls:
             wanted = [line for line in lines if not line.startswith(_OF_IDENTITY)]
             lines = [line.replace("anonymous false", "anonymous true") for line in wanted]
-        if os.geteuid() == 0:
-            lines.insert(0, "user root")
         settings.write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:
@@ -151,13 +149,6 @@ def usage_of(pid: int) -> tuple[float, float]:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     rss_mb = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
     return (int(fields[11]) + int(fields[12])) * _TICK_S, rss_mb
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

@@ -14,8 +14,7 @@ from address import Broker
 from fetching import BlockChannel, Fetcher
 from tally import Tally, end_on_fault
 
-from agent.control.link.dialling import Ending, first_dial
-from agent.control.link.session import ASK_AGAIN_S
+from agent.control.link.dialling import Ending, first_dial, refusal_pauses_s
 from agent.errors import TransferError
 from agent.host.clock import wall_ms
 from agent.schema.document import to_json
@@ -53,6 +52,7 @@ class LightDevice(asyncio.Protocol):
         self._gone = asyncio.Event()
         self._accepted = False
         self._welcomed_s: float | None = None
+        self._pauses_s = refusal_pauses_s()
         self._blocks: BlockChannel | None = None
         self._update: UpdateReport | None = None
         self._errands: dict[str, asyncio.Task[None]] = {}
@@ -137,7 +137,7 @@ class LightDevice(asyncio.Protocol):
             elif packet.kind == wire.SUBACK:
                 if wire.REFUSED in packet.body[2:]:
                     self.tally.refused += 1
-                    asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._subscribe)
+                    asyncio.get_running_loop().call_later(next(self._pauses_s), self._subscribe)
             elif packet.kind == wire.PUBLISH:
                 topic, number, payload = wire.read_publish(packet)
                 if number:
@@ -150,6 +150,7 @@ class LightDevice(asyncio.Protocol):
     def _welcomed(self) -> None:
         self._accepted = True
         self._welcomed_s = asyncio.get_running_loop().time()
+        self._pauses_s = refusal_pauses_s()
         self.tally.connected += 1
         self.tally.connections += 1
         self._subscribe()

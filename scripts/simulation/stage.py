@@ -12,13 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, cast
 
-from brokers import Broker, Mosquitto, Nats, check, free_port, usage_of
+from brokers import Broker, Mosquitto, Nats, check, usage_of
 from fetching import Shop
 from typing_extensions import Self
 
 from agent.fleet.authority import CA_CERT
 from agent.fleet.home import BROKER, FLEET_SCHEMA, FleetConfig, FleetHome, create_home
 from agent.fleet.registry import DeviceRecord
+from agent.host.ports import free_port
 from agent.trust.identity import certificate_request
 from agent.trust.keys import FileKey, load_private
 

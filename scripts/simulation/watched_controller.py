@@ -83,8 +83,8 @@ def main() -> None:
         broker = replace(broker, tls=None, allow_plaintext=True)
     controller, witness = Controller(broker, services, session=home.session()), Witness()
     controller.inbox.observe(witness.hear)
-    controller.start()
     with carrying_out(home.place, controller):
+        controller.start()
         for line in sys.stdin:
             word, *rest = line.split()
             if word == "command":
