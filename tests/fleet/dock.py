@@ -6,6 +6,7 @@ import queue
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from agent.control.commander import claimed
 from agent.errors import TrustError
@@ -58,6 +59,18 @@ GROUPS = {f"dock-{number}": frozenset({"dock"}) for number in range(8)}
 NAMES = list(GROUPS)
 
 
+class Client(Protocol):
+    """How a device speaks with the broker; what comes is in `inbox` with its topic and whether it was retained."""
+
+    inbox: queue.Queue[tuple[str, bytes, bool]]
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Say something until the broker has it."""
+
+    def close(self) -> None:
+        """Say goodbye."""
+
+
 @dataclass
 class LightDevice:
     """An MQTT client that judges commands by the policy, and then says how the release was.
@@ -69,7 +82,7 @@ class LightDevice:
 
     name: str
     policy: Policy
-    client: Device
+    client: Client
     good: bool
     claims: list[str] = field(default_factory=list)
     obeyed: list[str] = field(default_factory=list)
@@ -196,13 +209,27 @@ def opened_dock(
     host: str = "127.0.0.1",
 ) -> Dock:
     """Connect the devices, which are registered already, to the broker; all are online."""
-    policy, devices = _policy(folder), []
-    for name in groups:
-        client = Device(port, tls(name), client_id=name, host=host)
+    clients = {name: Device(port, tls(name), client_id=name, host=host) for name in groups}
+    for name, client in clients.items():
         assert client.accepted()
         client.subscribe(f"vigil/1/d/{name}/cmd")
-        devices.append(LightDevice(name, policy, client, good=good))
-        devices[-1].say_online()
+    return dock_of(folder, database, port, clients, groups=groups, good=good)
+
+
+def dock_of(
+    folder: Path,
+    database: Path | str,
+    port: int,
+    clients: Mapping[str, Client],
+    *,
+    groups: Mapping[str, frozenset[str]],
+    good: bool,
+) -> Dock:
+    """Let the devices of these clients, which are connected or will be, say that they are online."""
+    policy = _policy(folder)
+    devices = [LightDevice(name, policy, client, good=good) for name, client in clients.items()]
+    for device in devices:
+        device.say_online()
     return Dock(folder, database, port, devices, groups)
 
 

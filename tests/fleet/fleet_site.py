@@ -31,30 +31,38 @@ def fleet_site(
     verbose: bool = False,
 ) -> Iterator[FleetHome]:
     """Make a fleet in `folder/controller` and run its broker, which logs to `folder/mosquitto.log`."""
-    program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        pytest.skip("mosquitto is not installed")
-    port = free_port()
     config = FleetConfig(
         schema=FLEET_SCHEMA,
         broker_host=host,
-        broker_port=port,
+        broker_port=free_port(),
         repository=repository,
         database=database,
         enrol_port=enrol_port,
     )
     home = create_home(folder / "controller", config)
-    settings = home.folder / BROKER / "mosquitto.conf"
-    command = [program, *(["-v"] if verbose else []), "-c", str(settings)]
-    with (folder / LOG).open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+    with broker_of(home, folder / LOG, verbose=verbose):
         try:
-            wait_for_port(port, process, folder / LOG, host)
             yield home
         finally:
-            process.terminate()
-            process.wait(30)
             home.registry.close()
+
+
+@contextlib.contextmanager
+def broker_of(home: FleetHome, log: Path, *, verbose: bool = False) -> Iterator[None]:
+    """Run a fleet's mosquitto until the block ends, or somebody kills it."""
+    program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        pytest.skip("mosquitto is not installed")
+    settings, config = home.folder / BROKER / "mosquitto.conf", home.config
+    command = [program, *(["-v"] if verbose else []), "-c", str(settings)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        wait_for_port(config.broker_port, process, log, config.broker_host)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def sent(log: Path, leaf: str) -> Counter[str]:

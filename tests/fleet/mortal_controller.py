@@ -7,12 +7,14 @@ life that goes on with another's story may be told to die at a number instead: a
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from sqlalchemy.engine.default import DefaultDialect
 from agent.__main__ import main
 from agent.fleet import rollout_runner
 from agent.fleet.inbox import Inbox
+from agent.fleet.rollout_runner import RolloutRunner
+from agent.host.clock import wall_ms
 from agent.schema.document import parse_json
 from agent.schema.messages import Reply
 from agent.schema.topics import ParsedTopic
@@ -31,6 +35,7 @@ STATE = "heard the state of "
 _STEP_S = 0.02  # between two looks at the roll-out, which are a second apart in service
 _NAMED = ("device_1", "step", "standing", "reason")
 _PATIENCE_S = 30.0
+_CONTEXT = multiprocessing.get_context("forkserver")
 # What serving imports when it begins, so that the processes need not each do it again.
 _IMPORTED = (
     "agent.cli.fleet",
@@ -46,19 +51,29 @@ _IMPORTED = (
 )
 
 
-def born(folder: Path, log: Path, last: str | int = "") -> BaseProcess:
+def clock_ahead() -> Synchronized[int]:
+    """Return how far the clock of roll-outs is ahead in the controllers that are given it, milliseconds."""
+    return _CONTEXT.Value("q")
+
+
+def born(
+    folder: Path, log: Path, last: str | int = "", ahead_ms: Synchronized[int] | None = None
+) -> BaseProcess:
     """Start a controller of a fleet's folder; it writes its moments to `log` and dies at the one named `last`.
 
     It is forked from a process that has imported everything and has one thread: a start costs a tenth of a second.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *_IMPORTED])
-    process = context.Process(target=_live, args=(folder, log, last))
+    _CONTEXT.set_forkserver_preload([__name__, *_IMPORTED])
+    process = _CONTEXT.Process(target=_live, args=(folder, log, last, ahead_ms))
     process.start()
     return process
 
 
-def _live(folder: Path, log: Path, last: str | int) -> None:
+def _live(folder: Path, log: Path, last: str | int, ahead_ms: Synchronized[int] | None) -> None:
+    if ahead_ms is not None:
+        ahead: Synchronized[int] = ahead_ms
+        early = functools.partial(RolloutRunner, now_ms=lambda: wall_ms() + ahead.value)
+        rollout_runner.RolloutRunner = early  # type: ignore[assignment, misc]
     moments = Moments(log, last)
     watch_commits(moments)
     watch_publications(moments)
