@@ -13,15 +13,18 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cli.golden import load_variant
-from agent.cli.output import write_json
+from agent.cli.output import AsJson, tell, write_json
 from agent.cli.progress import with_progress
 from agent.errors import ConfigError, PackageError
-from agent.schema.drift import BASELINE_VERSION, DriftBaseline
+from agent.schema.drift import BASELINE_VERSION, QUANTILES, DriftBaseline
 
 if TYPE_CHECKING:
     from agent.release.draft_file import DraftFile
-    from agent.schema.drift import FrameFigures
+    from agent.schema.drift import FrameFigures, PeriodBaseline
     from agent.vision.gallery import Picture
+
+
+_SHOWN = ("brightness", "sharpness", "objects")
 
 
 def baseline(
@@ -34,6 +37,7 @@ def baseline(
     night_below: Annotated[
         float, typer.Option(min=0, max=255, help="Mean grey level of darker pictures: night.")
     ] = 50.0,
+    as_json: AsJson = False,
 ) -> None:
     """Run every variant of a draft over pictures and write how figures of them and of its results are spread.
 
@@ -49,8 +53,12 @@ def baseline(
     found = baseline_of(wanted, folder, sources, frames, night_below)
     path = folder / wanted.drift_baseline
     write_json(found, path)
-    Console().print(_table(found))
-    Console(highlight=False).print(f"{path}: written")
+    Console(stderr=as_json).print(_table(found))
+    told = {
+        variant: {name: {"pictures": one.frames, **_medians(one)} for name, one in periods.items()}
+        for variant, periods in found.variants.items()
+    }
+    tell({"file": str(path), "medians": told}, f"{path}: written", as_json=as_json)
 
 
 def baseline_of(
@@ -110,12 +118,13 @@ def _look(
 
 
 def _table(found: DriftBaseline) -> Table:
-    table = Table("variant", "period", "pictures", "brightness", "sharpness", "objects")
+    table = Table("variant", "period", "pictures", *_SHOWN)
     for variant, periods in found.variants.items():
         for name, period in periods.items():
-            middles = [
-                f"{period.figures[figure][10]:.1f}"
-                for figure in ("brightness", "sharpness", "objects")
-            ]
+            middles = [f"{value:.1f}" for value in _medians(period).values()]
             table.add_row(variant, name, str(period.frames), *middles)
     return table
+
+
+def _medians(period: PeriodBaseline) -> dict[str, float]:
+    return {figure: period.figures[figure][QUANTILES // 2] for figure in _SHOWN}

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli.output import write_file
+from agent.cli.output import AsJson, tell, write_file
 from agent.cli.progress import with_progress
 from agent.errors import PackageError
 
@@ -34,6 +34,7 @@ def golden(
         Path | None,
         typer.Option(exists=True, help="Video to take the pictures from that are not there yet."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run every variant of a draft over its golden pictures and write the boxes they must find.
 
@@ -46,12 +47,21 @@ def golden(
     wanted, folder = read_draft(draft), draft.resolve().parent
     pictures = golden_pictures([folder / name for name in wanted.golden.images], clip)
     expected, stages = look(wanted, folder, pictures)
-    Console().print(_table(wanted, expected))
+    Console(stderr=as_json).print(_table(wanted, expected))
     files = {wanted.golden.expected: expected, wanted.golden.stages: stages}
-    for name, content in files.items():
-        if name:
-            write_file(folder / name, msgspec.json.encode(content))
-            Console(highlight=False).print(f"{folder / name}: written")
+    written = {folder / name: content for name, content in files.items() if name}
+    for path, content in written.items():
+        write_file(path, msgspec.json.encode(content))
+    objects = {variant: [len(boxes) for boxes in seen] for variant, seen in expected.items()}
+    tell(
+        {
+            "files": [str(path) for path in written],
+            "pictures": wanted.golden.images,
+            "objects": objects,
+        },
+        *(f"{path}: written" for path in written),
+        as_json=as_json,
+    )
 
 
 def look(

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli.output import writable, write_file
+from agent.cli.output import AsJson, tell, writable, write_file
 from agent.errors import PackageError
 from agent.host.disk import REAL_DISK
 
@@ -46,6 +46,7 @@ def obfuscate(
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Greatest difference of an output to bear.")
     ] = 0.0,
+    as_json: AsJson = False,
 ) -> None:
     """Take names, metadata and structure out of a model; refuse unless it computes the same.
 
@@ -53,8 +54,17 @@ def obfuscate(
     """
     found = hide(model, inert, seed, tolerance)
     write_file(out, found.after)
-    Console().print(_table(found))
-    Console(highlight=False).print(f"{out}: written, seed {found.seed}")
+    Console(stderr=as_json).print(_table(found))
+    told = {
+        "file": str(out),
+        "seed": found.seed,
+        "bytes_before": len(found.before),
+        "bytes": len(found.after),
+        "same_bits": found.proof.identical,
+        "largest_difference": found.proof.largest,
+        "slowdown": round(found.proof.slowdown, 3),
+    }
+    tell(told, f"{out}: written, seed {found.seed}", as_json=as_json)
 
 
 def hide(

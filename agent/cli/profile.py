@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
+from agent.cli.output import AsJson, print_json, tell
 from agent.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -30,13 +32,12 @@ ManifestFile = Annotated[
 ]
 Named = Annotated[str, typer.Option(help="Profile by name, or `auto` to recognise the board.")]
 State = Annotated[Path, typer.Option(file_okay=False, help="State folder with measurements.json.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document, no table.")]
 REAL_ROOT = Path("/")
 STATE = Path("/var/lib/vigil")
 
 
 @app.command()
-def detect(root: Root = REAL_ROOT, as_json: Json = False) -> None:
+def detect(root: Root = REAL_ROOT, as_json: AsJson = False) -> None:
     """Show what is known of this board, its profile, and versions that do not go together."""
     from agent.cli import profile_tables
     from agent.host.board import read_facts
@@ -60,17 +61,21 @@ def detect(root: Root = REAL_ROOT, as_json: Json = False) -> None:
 
 
 @app.command("list")
-def list_profiles() -> None:
+def list_profiles(as_json: AsJson = False) -> None:
     """List the profiles that this agent knows, the site's own among them."""
     from agent.cli import profile_tables
     from agent.models.profiles import load_profiles
 
-    profile_tables.print_profiles(load_profiles())
+    profiles = load_profiles()
+    if as_json:
+        print_json({"profiles": msgspec.to_builtins(profiles)})
+        return
+    profile_tables.print_profiles(profiles)
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Profile by name.")], as_json: Json = False
+    name: Annotated[str, typer.Argument(help="Profile by name.")], as_json: AsJson = False
 ) -> None:
     """Show one profile."""
     from agent.cli import profile_tables
@@ -90,7 +95,7 @@ def choose(
     profile: Named = "auto",
     root: Root = REAL_ROOT,
     state: State = STATE,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rank the variants of a release for this board, with the reason for every verdict.
 
@@ -128,7 +133,7 @@ def measure(  # noqa: PLR0913, PLR0917 - one parameter for each option of the co
     ] = None,
     again: Annotated[bool, typer.Option(help="Measure also what was measured before.")] = False,
     state: State = STATE,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the variants that could run here, keep the results and choose again.
 
@@ -155,6 +160,7 @@ def lint(
         list[Path] | None,
         typer.Argument(exists=True, dir_okay=False, help="Profiles; default: all that are read."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check profiles: every fault with file, line, place, expected and found.
 
@@ -166,11 +172,13 @@ def lint(
     known = [path for folder in default_folders() for path in sorted(folder.glob("*.yaml"))]
     paths = files or known
     faults: list[Fault] = check(paths)
-    for fault in faults:
-        typer.echo(str(fault))
+    tell(
+        {"profiles": len(paths), "faults": msgspec.to_builtins(faults)},
+        *([str(fault) for fault in faults] or [f"{len(paths)} profiles, no fault"]),
+        as_json=as_json,
+    )
     if faults:
         sys.exit(ConfigError.exit_status)
-    typer.echo(f"{len(paths)} profiles, no fault")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from agent.cli.detect import Family, read_labels
 from agent.cli.gate import measure
-from agent.cli.output import writable, write_file
+from agent.cli.output import AsJson, tell, writable, write_file
 from agent.errors import ConfigError, PackageError
 from agent.release.optimise.settings import Quantisation, Ranges
 from agent.schema.values import CalibrationMethod
@@ -89,6 +89,7 @@ def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     labels: Annotated[
         Path | None, typer.Option(exists=True, help="Class names, one a line.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Quantise a detector to INT8; refuse when it loses more accuracy than you bear.
 
@@ -114,10 +115,11 @@ def quantise(  # noqa: PLR0913, PLR0917 - one parameter for each option of the c
     plan = Quantisation(ranges=ranges, reduce_range=reduce_range)
     with quantiser_of(model, inputs, method, plan) as quantiser:
         found = quantise_within(quantiser, model, load, truth, max_drop)
-    Console().print(_table(found.tries))
+    told = _told(found.tries)
+    Console(stderr=as_json).print(_table(told))
     require_within(found, model)
     write_file(out, found.file)
-    Console(highlight=False).print(f"{out}: written")
+    tell({"file": str(out), "tries": told}, f"{out}: written", as_json=as_json)
 
 
 def quantiser_of(
@@ -249,11 +251,25 @@ def _inputs(detector: Detector, source: Path, wanted: int) -> Iterator[NDArray[n
         yield detector.backend.buffer.copy()
 
 
-def _table(tries: list[tuple[str, int, EvalReport]]) -> Table:
-    table = Table("", "size, KB", "mAP50-95", "mAP50", "lost", "infer p50, ms")
+def _told(tries: list[tuple[str, int, EvalReport]]) -> list[dict[str, Any]]:
     before = tries[0][2].map50_95
-    for name, size, report in tries:
-        figures = (report.map50_95, report.map50, before - report.map50_95)
-        cells = [f"{value:.4f}" for value in figures]
-        table.add_row(name, str(round(size / 1e3)), *cells, f"{report.stages_ms['infer'].p50:.1f}")
+    return [
+        {
+            "step": name,
+            "size_bytes": size,
+            "map50_95": round(report.map50_95, 4),
+            "map50": round(report.map50, 4),
+            "drop": round(before - report.map50_95, 4),
+            "infer_ms": round(report.stages_ms["infer"].p50, 2),
+        }
+        for name, size, report in tries
+    ]
+
+
+def _table(told: list[dict[str, Any]]) -> Table:
+    table = Table("", "size, KB", "mAP50-95", "mAP50", "lost", "infer p50, ms")
+    for one in told:
+        figures = [f"{one[name]:.4f}" for name in ("map50_95", "map50", "drop")]
+        size_kb = str(round(one["size_bytes"] / 1e3))
+        table.add_row(one["step"], size_kb, *figures, f"{one['infer_ms']:.1f}")
     return table

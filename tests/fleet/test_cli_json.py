@@ -1,4 +1,4 @@
-"""What `vigil fleet` and `vigil release` print with `--json`: one object on standard output, whatever else there is to read."""
+"""What `vigil fleet`, `release` and `profile` print with `--json`: one object on standard output, whatever else there is to read."""
 
 from __future__ import annotations
 
@@ -115,18 +115,14 @@ def test_who_signed_and_what_is_published_can_be_read(said: dict[str, str]) -> N
     assert len(release["sha256"]) == 64
 
 
-def test_every_command_of_a_fleet_and_its_repository_speaks_json() -> None:
+def test_every_command_of_a_fleet_its_releases_and_its_boards_speaks_json() -> None:
     command: Any = get_command(app)
     silent = {path for path, one in commands(command) if "--json" not in options(one)}
-    wanted = {path for path in silent if path.startswith(("fleet ", "release "))}
+    wanted = {path for path in silent if path.startswith(("fleet ", "release ", "profile "))}
     assert wanted == {
         "fleet serve",  # it says nothing that a program could wait for
         "release schema",  # JSON already
-        # What they make is a document, named in the draft, or a model.
-        "release golden",
-        "release baseline",
-        "release obfuscate",
-        "release quantise",
+        "profile schema",
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from agent.cli import app
 from agent.errors import VigilError
@@ -18,8 +20,18 @@ Alter = Callable[..., Path]
 
 
 def vigil(*arguments: object) -> str:
+    return _done(*arguments).output
+
+
+def answer(*arguments: object) -> dict[str, Any]:
+    """What a command prints with `--json`: one object, and nothing else on standard output."""
+    told: dict[str, Any] = json.loads(_done(*arguments, "--json").stdout)
+    return told
+
+
+def _done(*arguments: object) -> Result:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if isinstance(result.exception, VigilError):
         raise result.exception
     assert result.exit_code == 0, result.output
-    return result.output
+    return result

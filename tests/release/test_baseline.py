@@ -11,14 +11,14 @@ from agent.errors import ConfigError, PackageError
 from agent.schema.document import parse_json
 from agent.schema.drift import BASELINE_VERSION, QUANTILES, DriftBaseline
 from agent.schema.manifest import Manifest
-from tests.release.drafts import CLIP, Alter, vigil
+from tests.release.drafts import CLIP, Alter, answer, vigil
 
 
 def test_what_a_release_was_made_for_reaches_its_manifest(draft: Alter, tmp_path: Path) -> None:
     path = draft(drift_baseline="baseline.json")
     vigil("release", "golden", path, "--clip", CLIP)
     output = vigil("release", "baseline", path, "--source", CLIP, "--frames", 30)
-    assert "baseline.json: written" in output.replace("\n", "")
+    assert "baseline.json: written" in output
     vigil("release", "build", path, "--out", tmp_path / "out", "--key-out", tmp_path / "out.key")
     manifest = parse_json((tmp_path / "out/manifest.json").read_bytes(), Manifest)
     found = manifest.drift_baseline
@@ -28,6 +28,19 @@ def test_what_a_release_was_made_for_reaches_its_manifest(draft: Alter, tmp_path
     assert day.frames == 30
     assert all(len(spread) == QUANTILES for spread in day.figures.values())
     assert day.classes
+
+
+def test_a_program_can_read_the_medians_of_a_baseline(draft: Alter, tmp_path: Path) -> None:
+    path = draft(drift_baseline="baseline.json")
+    vigil("release", "golden", path, "--clip", CLIP)
+    told = answer("release", "baseline", path, "--source", CLIP, "--frames", 30)
+    assert told["file"] == str(tmp_path / "baseline.json")
+    written = parse_json((tmp_path / "baseline.json").read_bytes(), DriftBaseline)
+    for variant, periods in written.variants.items():
+        day, medians = periods["day"], told["medians"][variant]["day"]
+        assert medians.pop("pictures") == day.frames
+        assert medians == {name: day.figures[name][QUANTILES // 2] for name in medians}
+        assert set(medians) == {"brightness", "sharpness", "objects"}
 
 
 def test_a_manifest_of_an_older_release_has_no_baseline(draft: Alter, tmp_path: Path) -> None:

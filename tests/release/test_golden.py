@@ -16,19 +16,29 @@ from agent.schema.document import parse_json
 from agent.schema.manifest import Manifest
 from agent.schema.messages import Role
 from agent.schema.values import TaskName
-from tests.release.drafts import CLIP, IMAGES, Alter, vigil
+from tests.release.drafts import CLIP, IMAGES, Alter, answer, vigil
 from tests.vision.task_models import task_model
 
 
 def test_every_variant_writes_what_it_finds_in_every_picture(draft: Alter, tmp_path: Path) -> None:
     output = vigil("release", "golden", draft(), "--clip", CLIP)
-    assert "boxes.json: written" in output.replace("\n", "")
+    assert "boxes.json: written" in output
     expected = json.loads((tmp_path / "boxes.json").read_text())
     assert set(expected) == {"onnx", "litert"}
     assert [len(images) for images in expected.values()] == [3, 3]
     labels = {box[0] for images in expected.values() for boxes in images for box in boxes}
     assert labels <= set(range(len(CLASSES)))
     assert len(labels) > 1
+
+
+def test_a_program_can_read_how_much_every_variant_found(draft: Alter, tmp_path: Path) -> None:
+    told = answer("release", "golden", draft(), "--clip", CLIP)
+    expected = json.loads((tmp_path / "boxes.json").read_text())
+    assert told == {
+        "files": [str(tmp_path / "boxes.json")],
+        "pictures": IMAGES,
+        "objects": {name: [len(boxes) for boxes in seen] for name, seen in expected.items()},
+    }
 
 
 def test_a_release_is_built_from_what_was_found(draft: Alter, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from agent.release.obfuscate import Plan, obfuscate
 from agent.release.obfuscate.proof import compare
 from tests.parts.assets import asset
 from tests.parts.processes import vigil
+from tests.release.drafts import answer
 
 BUNDLED = Path(__file__).parents[2] / "agent/demo/bundled"
 ONNX, LITERT = BUNDLED / "parts-2.onnx", BUNDLED / "parts-2.tflite"
@@ -177,6 +178,14 @@ def test_the_command_writes_the_file_and_a_device_s_detector_still_sees(tmp_path
     found = [re.findall(r'"objects":\[.*?\],"stages', one.stdout) for one in seen]
     assert found[0] == found[1]
     assert len(found[0]) == 3
+
+
+def test_a_program_can_read_what_obfuscating_changed(tmp_path: Path) -> None:
+    out = tmp_path / "hidden.onnx"
+    told = answer("release", "obfuscate", ONNX, "--out", out, "--seed", 5)
+    assert (told["file"], told["seed"], told["bytes"]) == (str(out), 5, out.stat().st_size)
+    assert (told["same_bits"], told["largest_difference"]) == (True, 0.0)
+    assert told["bytes_before"] == ONNX.stat().st_size
 
 
 def test_the_command_refuses_what_is_no_model_and_writes_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """INT8 within a budget of accuracy: what loses more is refused by name, and nothing is written."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -17,7 +19,9 @@ from tests.release.drafts import BUNDLED
 MODEL = BUNDLED / "parts-2.onnx"
 
 
-def quantise(scene: Path, calibrate: Path, out: Path, max_drop: float) -> tuple[int, str]:
+def quantise(
+    scene: Path, calibrate: Path, out: Path, max_drop: float, more: Sequence[str] = ()
+) -> tuple[int, str]:
     truth = ("--dataset", str(scene / "truth.json"), "--images", str(scene / "pictures"))
     budget = ("--max-drop", str(max_drop), "--pictures", "12", "--out", str(out))
     result = vigil(
@@ -28,6 +32,7 @@ def quantise(scene: Path, calibrate: Path, out: Path, max_drop: float) -> tuple[
         str(calibrate),
         *truth,
         *budget,
+        *more,
         timeout_s=110,
     )
     assert "Traceback" not in result.stderr
@@ -38,9 +43,14 @@ def test_a_model_within_its_budget_is_written_and_says_what_it_lost(
     scene: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "int8.onnx"
-    status, told = quantise(scene, scene / "pictures", out, max_drop=0.08)
+    status, told = quantise(scene, scene / "pictures", out, max_drop=0.08, more=["--json"])
     assert status == 0, told
     assert "0 in float" in told
+    said = json.loads(told.splitlines()[0])
+    before, after = said["tries"]
+    assert (said["file"], before["step"], before["drop"]) == (str(out), "float", 0.0)
+    assert after["size_bytes"] == out.stat().st_size < before["size_bytes"]
+    assert after["drop"] <= 0.08
     made = onnx.load(out)
     assert sum(node.op_type == "QuantizeLinear" for node in made.graph.node) > 50
     assert {"names", "task"} <= {entry.key for entry in made.metadata_props}

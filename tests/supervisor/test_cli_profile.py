@@ -68,6 +68,8 @@ def test_detect_of_a_board_that_nothing_fits_still_shows_its_facts(tmp_path: Pat
 
 def test_profiles_are_listed_and_shown() -> None:
     assert "raspberry-pi-5" in run("list")
+    listed = {one["name"]: one for one in run_json("list")["profiles"]}
+    assert listed["raspberry-pi-5"] == run_json("show", "raspberry-pi-5")
     assert "libedgetpu.so.1" in run("show", "raspberry-pi-coral")
     assert run_json("show", "raspberry-pi-5")["limits"]["target_fps"] == 10
     with pytest.raises(ConfigError, match="found 'pi5'"):
@@ -118,7 +120,11 @@ def test_lint_says_what_is_wrong_and_ends_with_78(tmp_path: Path) -> None:
     assert "14 profiles, no fault" in run("lint", *sorted(FOLDER.glob("*.yaml")))
     (tmp_path / "bad.yaml").write_text("schema: 1\nname: x\ndescription: d\nmatch: {}\nprefer: 5\n")
     text = run("lint", tmp_path / "bad.yaml", status=78)
-    assert "bad.yaml:5: at $.prefer: expected array, found 5" in text.replace("\n", "")
+    assert "bad.yaml:5: at $.prefer: expected array, found 5" in text
+    told = run_json("lint", tmp_path / "bad.yaml", status=78)
+    assert told["profiles"] == 1
+    (fault,) = told["faults"]
+    assert (fault["line"], fault["place"], fault["found"]) == (5, "$.prefer", "5")
 
 
 def test_the_schema_is_printed_as_committed() -> None:
