@@ -53,6 +53,12 @@ class Shelf:
         names = [path.stem for path in self._disk.list(self.staged) if path.suffix == ".json"]
         return sorted(names, key=lambda name: (_RANK.get(name, len(_RANK)), name))
 
+    def roles(self) -> list[str]:
+        """Return the roles that people sign for: root, targets and what the staged or published targets delegate."""
+        is_there = TARGETS in self.staged_roles() or self.latest_version(TARGETS)
+        delegated = self.current(TARGETS).signed.delegations.roles if is_there else ()
+        return [ROOT, TARGETS, *sorted(delegated)]
+
     def stage(self, role: str, document: Metadata[Any]) -> None:
         """Keep `document` as the staged one of `role`.
 
@@ -75,8 +81,14 @@ class Shelf:
         """
         path = self.staged / f"{role}.json"
         if not self._disk.exists(path):
-            hint = f"staged now: {', '.join(self.staged_roles()) or 'nothing'}"
-            raise TrustError(f"{role}: nothing is staged", code="trust.nothing", hint=hint)
+            staged = ", ".join(self.staged_roles()) or "nothing"
+            if role not in (roles := self.roles()):
+                message = f"{role}: no role of this repository, which has {', '.join(roles)}"
+                hint = f"staged now: {staged}"
+                raise TrustError(message, code="trust.unknown_role", hint=hint)
+            message = f"{role}: nothing is staged for it; staged now: {staged}"
+            hint = "stage it first: vigil release stage"
+            raise TrustError(message, code="trust.nothing", hint=hint)
         return self._read(path, role)
 
     def published(self, role: str) -> Metadata[Any]:
@@ -88,7 +100,8 @@ class Shelf:
         version = self.latest_version(role)
         if not version:
             message = f"{self.public}: no {role} is published"
-            raise TrustError(message, code="trust.unknown_role", hint="is the name right?")
+            hint = f"the roles of this repository are {', '.join(self.roles())}"
+            raise TrustError(message, code="trust.unknown_role", hint=hint)
         return self._read(self.metadata / f"{version}.{role}.json", role)
 
     def before(self, role: str) -> Root | Targets | None:
