@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from agent.cli.quantise import plain_int8
 from agent.demo.scene import CLASSES
 from agent.errors import PackageError
 from agent.release.gate import Budget, ClassLoss, Evidence, reasons_against
+from agent.vision.detector import load_detector
 from tests.release.drafts import BUNDLED, CLIP, Alter, vigil
 
 SOURCE = BUNDLED / "parts-2.onnx"
@@ -102,6 +105,30 @@ def test_every_way_to_be_wrong_is_refused_with_its_reason(
     assert "model.classes" in refused["short"][0]
     assert "claims an accuracy of 0.9000" in refused["boastful"][0]
     assert all(name in refusal.value.message for name in refused)
+
+
+def test_int8_calibrated_on_darkness_is_refused_and_nothing_is_written(
+    draft: Alter, scene: Path, tmp_path: Path
+) -> None:
+    dark, model = tmp_path / "dark", tmp_path / "dark.onnx"
+    dark.mkdir()
+    cv2.imwrite(str(dark / "night.png"), np.zeros((360, 640, 3), np.uint8))
+    model.write_bytes(plain_int8(load_detector(SOURCE), SOURCE, dark))
+    judge(draft(variants=[variant("same", SOURCE)]), scene)  # takes the golden pictures, too
+    path = draft(variants=[variant("same", SOURCE), variant("dark", model, precision="int8")])
+    before = contents(tmp_path)
+    with pytest.raises(PackageError) as refusal:
+        judge(path, scene)
+    assert refusal.value.code == "package.gate"
+    assert refusal.value.message.startswith("1 of 2 variants refused: dark: loses 0.")
+    assert "of mAP50-95, 0.0100 may be lost" in refusal.value.message
+    assert "of the source's golden boxes" in refusal.value.message
+    assert "calibrate on pictures like those your cameras take" in refusal.value.hint
+    assert contents(tmp_path) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_single_class_may_not_pay_for_the_others() -> None:
