@@ -84,8 +84,8 @@ def prune(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
         message = "expected a training set, or --epochs 0 to cut only"
         raise typer.BadParameter(message, param_hint="--data")
     course = _Course(size, dataset, images, json_file)
+    training = _training(data, batch, rate, device) if epochs and data else None
     course.measure("source", checkpoint)
-    training = _training(data, batch, rate, device) if data else None
     plan = Pruning(ratio=ratio, epochs=epochs)
     write_file(out, pruned(checkpoint, plan, training, Path(), size))
     course.finish("pruned", out)
@@ -103,6 +103,13 @@ def distil(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
     classes: Weight = 1.0,
     boxes: Weight = 1.0,
     features: Weight = 1.0,
+    control: Annotated[
+        bool,
+        typer.Option(
+            "--control",
+            help="Train the student alone first, equally long, and show what that gives.",
+        ),
+    ] = False,
     batch: Batch = 16,
     rate: Rate = 0.001,
     device: Device = "cpu",
@@ -111,15 +118,20 @@ def distil(  # noqa: PLR0913, PLR0917 - one parameter for each option of the com
     json_file: JsonFile = None,
 ) -> None:
     """Train a detector beside a teacher: class scores, box distributions and feature maps of both are compared."""
-    from agent.release.optimise.steps import distilled
+    from agent.release.optimise.steps import distilled, trained
 
     if not classes + boxes + features:
         raise typer.BadParameter("expected one above 0, found none", param_hint="--classes")
-    course = _Course(size, dataset, images, json_file)
+    course = _Course(size, dataset, images, json_file, control=control)
+    training = _training(data, batch, rate, device)
     course.measure("teacher", teacher)
     course.measure("student", checkpoint)
+    if control:
+        with tempfile.TemporaryDirectory(prefix="vigil-control-") as folder:
+            alone = Path(folder) / out.name
+            alone.write_bytes(trained(checkpoint, training, epochs, Path(), size))
+            course.measure("alone", alone)
     plan = Distillation(epochs=epochs, classes=classes, boxes=boxes, features=features)
-    training = _training(data, batch, rate, device)
     write_file(out, distilled(checkpoint, teacher, plan, training, Path(), size))
     course.finish("distilled", out)
 
@@ -145,13 +157,16 @@ def qat(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comman
     from agent.release.optimise.steps import aware
 
     course = _Course(size, dataset, images, json_file, calibrate)
-    course.measure("source", checkpoint)
     training = _training(data, batch, rate, device)
+    course.measure("source", checkpoint)
     write_file(out, aware(checkpoint, Awareness(epochs=epochs), training, Path(), size))
     course.finish("aware", out)
 
 
 def _training(data: Path, batch: int, rate: float, device: str) -> Training:
+    from agent.release.optimise.network import require_device
+
+    require_device(device)
     return Training(data=str(data.resolve()), batch=batch, rate=rate, device=device)
 
 
@@ -164,6 +179,7 @@ class _Course:
         images: Folder or video.
         json_file: Where the figures are written.
         calibrate: Pictures; INT8 of each checkpoint is measured, too.
+        control: A control is measured, too.
 
     Raises:
         ConfigError: The set is no set.
@@ -176,14 +192,18 @@ class _Course:
         images: Path | None,
         json_file: Path | None,
         calibrate: Path | None = None,
+        *,
+        control: bool = False,
     ) -> None:
         from agent.vision.dataset import load_dataset
 
         if (dataset is None) != (images is None):
             raise typer.BadParameter("expected both or none", param_hint="--dataset, --images")
-        if dataset is None and (json_file or calibrate):
+        asked = {"--json": json_file, "--calibrate": calibrate, "--control": control}
+        if dataset is None and any(asked.values()):
             message = "expected --dataset and --images beside it, to measure on"
-            raise typer.BadParameter(message, param_hint="--json" if json_file else "--calibrate")
+            hint = next(option for option, value in asked.items() if value)
+            raise typer.BadParameter(message, param_hint=hint)
         self._truth = load_dataset(dataset, images) if dataset and images else None
         self._size = size
         self._json_file = json_file

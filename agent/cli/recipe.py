@@ -92,6 +92,10 @@ class _Build:
         from agent.vision.gallery import open_source
 
         recipe = self._recipe
+        if recipe.training is not None and any(one.is_checkpoint for one in recipe.variants):
+            from agent.release.optimise.network import require_device
+
+            require_device(recipe.training.device)
         _ = judge.truth
         _ = self._pictures
         sources = [recipe.calibration.source] if recipe.calibration else []

@@ -130,13 +130,14 @@ def test_figures_are_shown_as_a_table_a_document_and_a_plot(
         (("prune", "--ratio", "0.5"), "expected a training set"),
         (("prune", "--ratio", "0.5", "--size", "100"), "expected a multiple of 32, found 100"),
         (("prune", "--ratio", "0.5", "--epochs", "0", "--json", "x"), "expected --dataset and"),
+        (("distil", "--teacher", "{pt}", "--data", "{pt}", "--control"), "expected --dataset and"),
     ],
 )
 def test_a_command_that_cannot_be_meant_is_refused(
     tmp_path: Path, command: tuple[str, ...], words: str
 ) -> None:
     (tmp_path / "a.pt").touch()
-    name, *options = command
+    name, *options = (word.format(pt=tmp_path / "a.pt") for word in command)
     paths = (tmp_path / "a.pt", "--out", tmp_path / "out.pt", "--size", 64)
     with pytest.raises(AssertionError, match=words):
         vigil("release", name, *paths, *options)
@@ -252,6 +253,53 @@ def test_labels_of_other_classes_are_refused_before_the_training(
         vigil("release", "prune", checkpoint, "--out", tmp_path / "cut.pt", *trained)
     assert refusal.value.code == "dataset.classes"
     assert not (tmp_path / "cut.pt").exists()
+
+
+@needs_torch
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "0,1", ""])
+@pytest.mark.parametrize("step", ["prune", "distil", "qat"])
+def test_a_device_that_is_not_there_is_named_before_the_work(
+    step: str, device: str, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "rubbish.pt").write_bytes(b"nobody gets as far as to read it")
+    line = (tmp_path / "rubbish.pt", "--size", 96, "--data", data, "--out", tmp_path / "out.pt")
+    own = {"prune": ("--ratio", 0.3), "distil": ("--teacher", tmp_path / "rubbish.pt"), "qat": ()}
+    with pytest.raises(ConfigError, match=f"training device: .*cpu.*found '{device}'") as refusal:
+        vigil("release", step, *line, *own[step], "--device", device)
+    assert refusal.value.code == "optimise.device"
+    assert "data.yaml" not in refusal.value.diagnostics()
+    assert not (tmp_path / "out.pt").exists()
+
+
+@needs_torch
+def test_a_control_says_what_the_teacher_gave(
+    checkpoint: Path, data: Path, scene: Path, tmp_path: Path
+) -> None:
+    truth = ("--dataset", scene / "truth.json", "--images", scene / "pictures")
+    course = ("--size", 96, "--data", data, "--epochs", 1, "--control", *truth)
+    paths = ("--out", tmp_path / "out.pt", "--json", tmp_path / "steps.json")
+    vigil("release", "distil", checkpoint, "--teacher", checkpoint, *course, *paths)
+    (told,) = json.loads((tmp_path / "steps.json").read_bytes())["variants"]
+    assert [one["step"] for one in told["steps"]] == ["teacher", "student", "alone", "distilled"]
+
+
+@needs_torch
+def test_training_alone_is_training_beside_a_teacher_that_does_not_count(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    from agent.release.optimise.settings import Distillation, Training
+    from agent.release.optimise.steps import distilled, trained
+
+    training = Training(data=data.name, batch=4)
+    alone, beside, heeded = (tmp_path / f"{name}.pt" for name in ("alone", "beside", "heeded"))
+    alone.write_bytes(trained(checkpoint, training, 1, data.parent, 96))
+    for made, weight in ((beside, 0.0), (heeded, 1.0)):
+        plan = Distillation(epochs=1, classes=weight, boxes=weight, features=weight)
+        made.write_bytes(distilled(checkpoint, checkpoint, plan, training, data.parent, 96))
+    weights = [load_network(one).state_dict() for one in (alone, beside, heeded)]
+    name = "model.23.cv3.0.2.weight"
+    assert (weights[0][name] == weights[1][name]).all()
+    assert not (weights[0][name] == weights[2][name]).all()
 
 
 @needs_torch

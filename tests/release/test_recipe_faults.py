@@ -12,6 +12,7 @@ from agent.cli.recipe import make_draft
 from agent.errors import ConfigError, VigilError
 from agent.release.recipe import recipe_schema
 from agent.release.recipe_file import load_recipe
+from tests.release.networks import needs_torch
 from tests.release.recipes import FP32, INT8, LITERT, RECIPE, Site, site_in
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,16 @@ def test_what_variants_are_judged_on_is_read_before_one_is_made(
     site.write(variants=[CUT | {"prune": {"ratio": 0.3, "epochs": 0}}], **changes)
     with pytest.raises(VigilError, match=words):
         make_draft(site.folder / "release.yaml")
+
+
+@needs_torch
+def test_a_training_device_that_is_not_there_is_named_before_one_is_made(site: Site) -> None:
+    (site.folder / "a.pt").write_bytes(b"rubbish")
+    site.write(training=LEARN | {"device": "cuda:99"}, variants=[CUT])
+    with pytest.raises(ConfigError, match="training device: .* found 'cuda:99'") as refusal:
+        make_draft(site.folder / "release.yaml")
+    assert refusal.value.code == "optimise.device"
+    assert list((site.folder / ".vigil-build").glob("*")) == []
 
 
 def test_a_checkpoint_without_ultralytics_says_what_to_install(site: Site) -> None:

@@ -42,6 +42,29 @@ def require_torch() -> None:
         logging.getLogger(library.__name__).setLevel(logging.ERROR)
 
 
+def require_device(name: str) -> None:
+    """Make sure that torch can train on this device of this machine.
+
+    Args:
+        name: As torch names it, cpu or cuda:0; one only.
+
+    Raises:
+        ConfigError: `optimise.device`, or the extra is not installed.
+    """
+    require_torch()
+    import torch
+
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if name not in found:
+        raise ConfigError(
+            f"training device: expected what torch finds on this machine, {' or '.join(found)}, found {name!r}",
+            code="optimise.device",
+            hint="name one of these; a GPU that is not found needs its driver, and a torch that was built for it",
+        )
+
+
 def load_network(checkpoint: Path) -> Any:
     """Return the float32 network of a checkpoint, a `DetectionModel` of ultralytics.
 

@@ -37,6 +37,14 @@ def pruned(
     return checkpoint_of(network)
 
 
+def trained(checkpoint: Path, training: Training, epochs: int, folder: Path, size: int) -> bytes:
+    """Return the checkpoint after training as it is; the rest as of `pruned`."""
+    network = load_network(checkpoint)
+    from agent.release.optimise.train import fine_tune
+
+    return checkpoint_of(fine_tune(network, folder / training.data, training, epochs, size))
+
+
 def distilled(
     checkpoint: Path,
     teacher: Path,

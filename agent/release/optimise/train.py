@@ -62,7 +62,8 @@ def fine_tune(
         except (RuntimeError, ValueError, OSError, KeyError) as error:
             # Before the mark ultralytics repeats the path.
             why = str(error).partition("\n")[0].rpartition("❌ ")[2]
-            raise PackageError(f"{data}: training failed: {why}", code="package.model") from error
+            message = f"training on {data} ({training.device}) failed: {why}"
+            raise PackageError(message, code="package.model") from error
         return load_network(trainer.best if trainer.best.exists() else trainer.last)
 
 
