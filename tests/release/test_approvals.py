@@ -100,15 +100,21 @@ def test_a_role_that_is_unknown_or_not_staged_is_told_with_those_that_are(
     vigil("release", "keygen", "release", "ada", "--keys", tmp_path / "keys")
     vigil("release", "stage", folder, "--release", workshop.release())
     approve = ("release", "approve", folder, "--key", tmp_path / "keys/release/ada.key")
-    with pytest.raises(TrustError, match="gaet: no role .* root, targets, gate, policy, yard") as no:
+    with pytest.raises(
+        TrustError, match=r"gaet: no role .* root, targets, gate, policy, yard"
+    ) as no:
         vigil(*approve, "gaet")
     assert (no.value.code, no.value.hint) == ("trust.unknown_role", "staged now: gate")
-    with pytest.raises(TrustError, match="yard: nothing is staged for it; staged now: gate") as idle:
+    with pytest.raises(
+        TrustError, match="yard: nothing is staged for it; staged now: gate"
+    ) as idle:
         vigil(*approve, "yard")
     assert idle.value.code == "trust.nothing"
     with pytest.raises(TrustError) as renewal:
         vigil("release", "stage", folder, "--renew", "gaet")
-    assert renewal.value.hint == "the roles of this repository are root, targets, gate, policy, yard"
+    assert (
+        renewal.value.hint == "the roles of this repository are root, targets, gate, policy, yard"
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"signed": 1}', b"[" * 100_000])

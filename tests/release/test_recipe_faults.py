@@ -92,7 +92,7 @@ def test_what_variants_are_judged_on_is_read_before_one_is_made(
 def test_a_training_device_that_is_not_there_is_named_before_one_is_made(site: Site) -> None:
     (site.folder / "a.pt").write_bytes(b"rubbish")
     site.write(training=LEARN | {"device": "cuda:99"}, variants=[CUT])
-    with pytest.raises(ConfigError, match="training device: .* found 'cuda:99'") as refusal:
+    with pytest.raises(ConfigError, match=r"training device: .* found 'cuda:99'") as refusal:
         make_draft(site.folder / "release.yaml")
     assert refusal.value.code == "optimise.device"
     assert list((site.folder / ".vigil-build").glob("*")) == []
