@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from agent.app.device import Device
 from agent.console.server import Console
+from agent.drift.judge import DRIFTED
 from agent.schema.drift import DriftNotice
 from agent.schema.events import Event
 from agent.schema.governor import GovernorMove
@@ -48,7 +49,7 @@ class Announcer:
         """Tell that a camera drifted, or another cause of it, or that it is over."""
         report = notice.report
         text = f"{report.name} {report.state} {report.cause}".rstrip()
-        log.warning("camera %s", text)
+        log.log(_level(is_bad=report.state == DRIFTED), "camera %s", text)
         self.streams.drift(notice)
         self.console().drifts.add(notice)
         self.device.ledger.record("drift", text)
@@ -56,5 +57,9 @@ class Announcer:
     def pace(self, report: PaceReport) -> None:
         """Tell that inference got slower than in this device's past, or that it is over."""
         text = report.reason or f"as {report.state}"
-        log.warning("speed: %s", text)
+        log.log(_level(is_bad=bool(report.stage)), "speed: %s", text)
         self.device.ledger.record("pace", text)
+
+
+def _level(*, is_bad: bool) -> int:
+    return logging.WARNING if is_bad else logging.INFO

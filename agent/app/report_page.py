@@ -9,6 +9,7 @@ from datetime import date
 from functools import cached_property
 
 from agent.host.clock import utc
+from agent.host.words import lasting
 from agent.schema.days import CameraDay, Day, DayHistory, Noted, Spread, StageDay
 from agent.web.period import Figure, Period
 from agent.web.report import heading, note, page, table
@@ -83,7 +84,7 @@ def _facts(month: Month) -> Iterator[tuple[str, object]]:
         ("agent ran", sum(day.measured_s for day in days)),
         ("frames were processed", sum(day.serving_s for day in days)),
     ):
-        yield name, f"{seconds / 3600:.1f} h, {min(1.0, seconds / whole_s):.1%} of the time"
+        yield name, f"{lasting(seconds)}, {min(1.0, seconds / whole_s):.1%} of the time"
     yield "agent starts", sum(day.starts for day in days)
     yield "objects", sum(sum(day.events.values()) for day in days)
     ends = Counter(row.text.split()[1] for row in _rows(month) if row.kind == "update")

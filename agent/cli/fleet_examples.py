@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from agent.cli.output import AsJson, tell
+from agent.host.words import counted
 
 
 def examples_key(
@@ -57,7 +58,7 @@ def export_examples(
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     tell(
         {"folder": str(out), "pictures": len(chosen), "reasons": dict(reasons)},
-        f"{out}: {len(chosen)} pictures ({told}); correct the labels before you train",
+        f"{out}: {counted(len(chosen), 'picture')} ({told}); correct the labels before you train",
         as_json=as_json,
     )
 

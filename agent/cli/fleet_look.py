@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from agent.cli.output import AsJson, print_json, tell, writable, write_file
+from agent.host.words import counted
 
 if TYPE_CHECKING:
     from agent.fleet.controller import Controller
@@ -194,7 +195,7 @@ def _look(view: FleetView, store: Any) -> dict[str, Any]:
 
 def _screen(looked: dict[str, Any], rows: list[DeviceRow], controller: Controller) -> Group:
     sums = ", ".join(f"{count} {name}" for name, count in looked["conditions"].items() if count)
-    head = f"{looked['devices']} devices: {sums or 'nobody yet'}"
+    head = f"{counted(looked['devices'], 'device')}: {sums or 'nobody yet'}"
     if not controller.connected:
         head += " - the broker is away, this is what was last heard"
     waves = [
@@ -243,7 +244,7 @@ def _device(opened: FleetHome, controller: Controller, row: DeviceRow) -> dict[s
         "groups": list(row.groups),
         "state": msgspec.to_builtins(inbox.state(row.id)),
         "telemetry": msgspec.to_builtins(inbox.telemetry(row.id)),
-        "rollouts": [dict(place) for place in places],
+        "rollouts": places,
         "grants": [asdict(grant) for grant in opened.registry.grants(row.id, 10)],
     }
     return {name: value for name, value in told.items() if value not in (None, [])}

@@ -11,6 +11,7 @@ import typer
 from agent.cli.fleet_commands import COUNTERS, Counters, Home, Issuer, Keys, PolicyVersion
 from agent.cli.output import AsJson, tell, writable, write_file
 from agent.cli.progress import with_progress
+from agent.host.words import counted
 
 if TYPE_CHECKING:
     from agent.fleet.home import FleetHome
@@ -79,7 +80,7 @@ def report(  # noqa: PLR0913, PLR0917 - one option each
     page = fleet_report(FleetMonth(title, period, accounts, missing, limits_c))
     write_file(out, page.encode())
     told = {"file": str(out), "answered": len(accounts), "missing": missing}
-    lines = [f"{out}: {len(accounts)} of {len(names)} devices"]
+    lines = [f"{out}: {len(accounts)} of {counted(len(names), 'device')}"]
     lines += [f"no answer of {len(missing)}: {_commonest(missing)}"] if missing else []
     tell(told, *lines, as_json=as_json)
 

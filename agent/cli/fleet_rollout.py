@@ -12,6 +12,7 @@ from rich.table import Table
 from agent.cli.fleet_commands import COUNTERS, Counters, Home, Issuer, Keys, PolicyVersion
 from agent.cli.fleet_rollout_tables import device_table, overview, told_of
 from agent.cli.output import AsJson, mention, print_json, tell, writable, write_file
+from agent.host.words import counted
 
 if TYPE_CHECKING:
     from agent.fleet.home import FleetHome
@@ -62,7 +63,7 @@ def sign(  # noqa: PLR0913, PLR0917 - one option each
     sign_commands(out, desk, _published(opened, read), devices, approval)
     tell(
         {"commands": str(out), "devices": devices},
-        f"{out}: {len(devices)} commands signed; let others approve them",
+        f"{out}: {counted(len(devices), 'command')} signed; let others approve them",
         as_json=as_json,
     )
 
@@ -87,7 +88,7 @@ def approve(
     approve_commands(found, load_signer(key))
     tell(
         {"commands": str(commands), "signed": len(found)},
-        f"{commands}: {len(found)} commands signed",
+        f"{commands}: {counted(len(found), 'command')} signed",
         as_json=as_json,
     )
 
@@ -119,7 +120,7 @@ def simulate(
         return
     table = Table("after", "wave", "verdict", f"asked of {len(waves)}", "why")
     for one in story:
-        table.add_row(f"{one.at_s} s", str(one.wave + 1), one.verdict, str(one.asked), one.reason)
+        table.add_row(f"{one.at_s} s", str(one.wave), one.verdict, str(one.asked), one.reason)
     console.print(table)
 
 
@@ -140,7 +141,7 @@ def start(home: Home, plan: PlanFile, commands: Commands, as_json: AsJson = Fals
     _store(home).create(rollout, waves, given)
     tell(
         {"name": read.name, "devices": len(waves), "commands": len(given)},
-        f"{read.name}: begun for {len(waves)} devices, {len(given)} commands at hand",
+        f"{read.name}: begun for {counted(len(waves), 'device')}, {counted(len(given), 'command')} at hand",
         as_json=as_json,
     )
 
@@ -155,7 +156,7 @@ def add(home: Home, name: Name, commands: Commands, as_json: AsJson = False) -> 
     added = store.add_commands(name, given)
     tell(
         {"name": name, "commands": added},
-        f"{name}: {added} devices have a new command",
+        f"{name}: new commands for {counted(added, 'device')}",
         as_json=as_json,
     )
 

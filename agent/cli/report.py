@@ -29,16 +29,17 @@ def report(
     from agent.config import load_config
     from agent.errors import StorageError
     from agent.host.clock import wall_ms
+    from agent.host.words import counted
     from agent.telemetry.days import FOLDER
 
     found = load_config(config)
     state, now_ms = Path(found.state_dir), wall_ms()
     history = history_of(found.device.id, state, now_ms, days)
     if not history.days and not history.unread:
-        message = f"{state / FOLDER}: nothing is kept of the last {days} days"
+        message = f"{state / FOLDER}: nothing is kept of the last {counted(days, 'day')}"
         hint = "an agent that runs keeps its first quarter of an hour then; or ask for more --days"
         raise StorageError(message, code="storage.missing", hint=hint)
     write_file(out, report_page(Month(history, days)).encode())
     kept = len(history.days)
     document = {"file": str(out), "days": days, "kept": kept}
-    tell(document, f"{out}: {kept} of {days} days", as_json=as_json)
+    tell(document, f"{out}: {kept} of {counted(days, 'day')}", as_json=as_json)

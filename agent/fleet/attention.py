@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agent.fleet.accounts import Account
+from agent.host.words import counted
 from agent.schema.messages import Outcome
 
 _BAD = (Outcome.ROLLED_BACK, Outcome.REJECTED, Outcome.REFUSED, Outcome.FAILED)
@@ -123,6 +124,6 @@ def _heat(account: Account, limit_c: float | None) -> Iterator[Reason]:
 
 def _oddities(account: Account) -> Iterator[Reason]:
     if account.days and account.starts > _STARTS_A_DAY * len(account.days):
-        yield Reason(f"started {account.starts} times in {len(account.days)} days")
+        yield Reason(f"started {account.starts} times in {counted(len(account.days), 'day')}")
     if account.unread:
-        yield Reason(f"{account.unread} damaged files of days")
+        yield Reason(f"{counted(account.unread, 'damaged file')} of days")

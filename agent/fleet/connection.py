@@ -36,6 +36,7 @@ _VERSIONS = {
 _RETRY_S = (1, 30)
 _ASK_AGAIN_S = 5.0
 _SESSION_S = 24 * 3600
+_UNSPECIFIED, _TAKEN_OVER = 128, 142
 
 Receive = Callable[[str, bytes, Acknowledge], None]
 
@@ -199,12 +200,16 @@ class Connection:
             return
         self._stop_asking()
         self._subscribed.set()
+        if self._number > 1:
+            log.info("connected to the broker again")
 
-    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _p: Any) -> None:
+    def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _p: Any) -> None:
+        why = _explain(reason, is_told=flags.is_disconnect_packet_from_server)
         if self._subscribed.is_set():
-            log.warning("broker connection lost: %s", reason)
+            place = f"{self._broker.host}:{self._broker.port}"
+            log.warning("broker connection lost: %s; connecting to %s again", why, place)
         else:
-            self._refuse(f"connection closed: {reason}")
+            self._refuse(f"connection closed: {why}")
         self._subscribed.clear()
 
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
@@ -251,6 +256,15 @@ def client_context(tls: TlsConfig) -> ssl.SSLContext:
         raise ConfigError(message, hint="check these three files") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     return context
+
+
+def _explain(reason: Any, *, is_told: bool) -> str:
+    """Return why a connection ended, with what to look at; what nobody told us paho calls an unspecified error."""
+    if reason.value == _TAKEN_OVER:
+        return "another client came under our name (does a second controller run?)"
+    if not is_told and reason.value == _UNSPECIFIED:
+        return "the broker gave no reason (does it still run?)"
+    return str(reason)
 
 
 def _no_delay(_client: Any, _data: Any, connection: Any) -> None:

@@ -14,6 +14,7 @@ from datetime import date
 from agent.fleet.accounts import Account, DayFigures
 from agent.fleet.attention import Attention, ranked
 from agent.fleet.pace import Pace, Slow, slower
+from agent.host.words import counted
 from agent.schema.messages import Outcome
 from agent.web.period import Figure, Period
 from agent.web.report import COLOURS, bars, folded, heading, note, page, table
@@ -124,7 +125,7 @@ def _facts(month: FleetMonth) -> Iterator[tuple[str, object]]:
 def _attention(month: FleetMonth, found: Sequence[Attention]) -> Iterator[str]:
     rest = len(month.accounts) - len(found)
     yield note(
-        f"{len(found)} devices, those with most grave reasons (marked !) first. Nothing is known against the other {rest}."
+        f"{counted(len(found), 'device')}, those with most grave reasons (marked !) first. Nothing is known against the other {rest}."
     )
     rows = [
         (

@@ -145,7 +145,7 @@ class _Answers:
     def _places(self, device: str) -> list[dict[str, Any]]:
         names = [one.name for one in self._newest()]
         rank = {name: number for number, name in enumerate(names)}
-        places = [dict(row) for row in self._store.places(device, names)]
+        places = self._store.places(device, names)
         return sorted(places, key=lambda place: rank[place["rollout"]])
 
 

@@ -10,6 +10,7 @@ from html import escape
 from agent.fleet.rollout_store import Rollout, Row
 from agent.fleet.rollout_tally import Step
 from agent.host.clock import utc
+from agent.host.words import counted
 from agent.web.report import Curve, heading, legend, lines, page, table
 
 _WIDTH, _LEFT = 720, 56
@@ -91,7 +92,7 @@ def _took(rows: Sequence[Row]) -> str:
     if not took_s:
         return "No device has come to an end."
     half, most = statistics.median(took_s), max(took_s)
-    return f"{len(took_s)} devices: half within {half:.1f} s, all within {most:.1f} s."
+    return f"{counted(len(took_s), 'device')}: half within {half:.1f} s, all within {most:.1f} s."
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:

@@ -27,6 +27,7 @@ from agent.errors import CommandError
 from agent.fleet.rollout_plan import WHOLE, Plan, share_of
 from agent.fleet.rollout_tally import Progress, Tally, WaveTally
 from agent.host.clock import utc
+from agent.host.words import counted
 
 
 class Standing(str, enum.Enum):
@@ -106,7 +107,11 @@ def decide_next(plan: Plan, tally: Tally, now_ms: int, deaf_ms: int = 0) -> Deci
     opened = waves[: current + 1]
     send = tuple(device for wave in opened for device in wave.ready)
     if send and not _in_window(plan, now_ms):
-        return Decision(Verdict.WAIT, current, f"{len(send)} wait for the maintenance window")
+        return Decision(
+            Verdict.WAIT,
+            current,
+            f"the maintenance window is closed for {counted(len(send), 'device')}",
+        )
     if send:
         return Decision(Verdict.SEND, current, f"wave {current + 1} is open", send)
     return Decision(Verdict.WAIT, current, _why_wait(opened) or gate)
@@ -156,7 +161,9 @@ def _why_wait(opened: Sequence[WaveTally]) -> str:
     offline = sum(len(wave.offline) for wave in opened)
     parts = []
     if unsigned:
-        parts.append(f"{unsigned} have no command that is still valid: sign and `rollout add`")
+        parts.append(
+            f"no command that is still valid for {counted(unsigned, 'device')}: sign and `rollout add`"
+        )
     if offline:
-        parts.append(f"{offline} are offline")
+        parts.append(f"offline: {counted(offline, 'device')}")
     return "; ".join(parts)

@@ -174,7 +174,8 @@ class RolloutRunner:
         end = _ENDS.get(decision.verdict)
         if end is not None:
             self._store.move(rollout.name, Standing.RUNNING, end, decision.reason, now_ms)
-            log.warning("roll-out %s: %s: %s", rollout.name, end.value, decision.reason)
+            level = logging.INFO if end is Standing.DONE else logging.WARNING
+            log.log(level, "roll-out %s: %s: %s", rollout.name, end.value, decision.reason)
         elif decision.reason != rollout.reason:
             self._store.explain(rollout.name, decision.reason)
         for device in decision.send[:_ASKED_AT_ONCE]:

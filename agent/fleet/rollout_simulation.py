@@ -26,7 +26,7 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class Moment:
-    """One line of the story: seconds since the start, what is done, how many were asked by then, and why."""
+    """One line of the story: seconds since the start, what is done in which wave (from 1), how many were asked by then, and why."""
 
     at_s: int
     verdict: str
@@ -68,7 +68,7 @@ def simulate(
             tally.put(at_work[-1])
         asked += len(decision.send)
         at_s = (now_ms - start_ms) // 1000
-        moment = Moment(at_s, decision.verdict.value, decision.wave, asked, decision.reason)
+        moment = Moment(at_s, decision.verdict.value, decision.wave + 1, asked, decision.reason)
         if not story or _differs(story[-1], moment):
             story.append(moment)
             changed_ms = now_ms

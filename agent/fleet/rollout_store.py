@@ -179,12 +179,12 @@ class RolloutStore:
         rows = self._database.rows(query)
         return {(row["wave"], Step(row["step"])): row["devices"] for row in rows}
 
-    def places(self, device: str, names: Collection[str]) -> list[sql.RowMapping]:
-        """Return `rollout`, `wave`, `step` and `code` of one device in those of these roll-outs that it is part of."""
+    def places(self, device: str, names: Collection[str]) -> list[dict[str, Any]]:
+        """Return `rollout`, `wave` (from 1), `step` and `code` of one device in those of these roll-outs that it is part of."""
         table = ROLLOUT_DEVICES.c
         query = sql.select(table.rollout, table.wave, table.step, table.code)
         query = query.where(table.rollout.in_(names), table.device == device)
-        return self._database.rows(query)
+        return [{**row, "wave": row["wave"] + 1} for row in self._database.rows(query)]
 
     def claim(self, name: str, row: Row, now_ms: int, before_ms: int) -> bool:
         """Write down that a device is about to be asked; return whether it is for the caller to send.

@@ -163,7 +163,7 @@ def test_a_rollout_is_told_by_waves(client: httpx.Client) -> None:
 def test_one_device_is_told_in_full_and_a_stranger_is_not_there(client: httpx.Client) -> None:
     found = ask(client, "/api/device/cam-1")
     assert found["rollouts"] == [
-        {"rollout": "people-2", "wave": 0, "step": "committed", "code": ""}
+        {"rollout": "people-2", "wave": 1, "step": "committed", "code": ""}
     ]
     assert found["telemetry"]["fps"] == 49.8
     assert "public_key" not in str(found)

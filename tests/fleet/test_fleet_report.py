@@ -92,7 +92,7 @@ def test_every_reason_is_named_in_words_and_grave_ones_rank_first() -> None:
         "no frames in 50.0% of the time that it ran",
         "93.0 °C at most, limit 80 °C",
     ]
-    assert why(accounts["restless"]) == ["started 61 times in 1 days"]
+    assert why(accounts["restless"]) == ["started 61 times in 1 day"]
     found = ranked(accounts.values(), slow, {"pi": 80.0})
     assert [one.account.device for one in found] == [
         "hot", "away", "drifting", "silent", "restless", "well",

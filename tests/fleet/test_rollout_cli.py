@@ -67,10 +67,10 @@ def test_waves_can_be_signed_one_after_the_other(vigil: Vigil, plan: Path) -> No
     vigil(f"{SIGN} --out first --wave 1 --counters c.json")
     assert [path.name for path in Path("first").iterdir()] == ["cam-0.command"]
     started = vigil("fleet rollout start controller plan.yaml --commands first")
-    assert "begun for 6 devices, 1 commands at hand" in started
+    assert "begun for 6 devices, 1 command at hand" in started
     vigil(f"{SIGN} --out second --wave 2 --counters c.json")
     added = vigil("fleet rollout add controller people-1 --commands second")
-    assert re.search(r"people-1: [23] devices have a new command", added)
+    assert re.search(r"people-1: new commands for [23] devices", added)
     with pytest.raises(ConfigError, match="one of this name"):
         vigil("fleet rollout start controller plan.yaml --commands first")
     with pytest.raises(ConfigError, match="commands are there already"):

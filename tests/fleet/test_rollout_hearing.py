@@ -76,7 +76,7 @@ def test_an_offline_device_is_asked_when_it_comes(store: RolloutStore, world: Wo
         run.step()
         world.live()
     assert not world.taken
-    assert store.rollout(PLAN.name).reason == "1 are offline"
+    assert store.rollout(PLAN.name).reason == "offline: 1 device"
     world.offline.clear()
     world.tell_states()
     run.step()

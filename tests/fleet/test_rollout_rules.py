@@ -53,7 +53,7 @@ def device(wave: int, step: str = "waiting", at_ms: int = 0, **more: Any) -> Pro
         ([device(0, "committed"), device(1)], MINUTE, "send", ["d1"], "wave 2"),
         ([device(0, "failed"), device(1)], 0, "halt", [], "1 of 1 failed"),
         ([device(0, "asked"), device(1)], 301_000, "halt", [], "1 of 1 failed"),
-        ([device(0, online=False), device(1)], 0, "wait", [], "1 are offline"),
+        ([device(0, online=False), device(1)], 0, "wait", [], "offline: 1 device"),
         ([device(0, valid=False), device(1)], 0, "wait", [], "sign and `rollout add`"),
         # A wave that reaches nobody new holds up nobody.
         ([device(1), device(2)], 0, "send", ["d1"], "wave 2"),
@@ -213,7 +213,7 @@ def happen(one: Progress, what: str, now_ms: int) -> Progress:
 def test_a_simulation_tells_waves_soak_and_end() -> None:
     story = simulate(PLAN, waves_of(PLAN, FLEET), Assumptions(takes_s=120), start_ms=0)
     sent = [(m.at_s, m.wave, m.asked) for m in story if m.verdict == "send"]
-    assert sent == [(0, 0, 2), (180, 1, 10), (360, 2, 40)]
+    assert sent == [(0, 1, 2), (180, 2, 10), (360, 3, 40)]
     assert (story[-1].verdict, story[-1].at_s) == ("done", 480)
 
 

@@ -57,7 +57,10 @@ def advance(run: RolloutRunner, world: World, times: int) -> None:
     run.step()
 
 
-def test_a_good_release_reaches_all_wave_by_wave(store: RolloutStore, world: World) -> None:
+def test_a_good_release_reaches_all_wave_by_wave(
+    store: RolloutStore, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     run = world.runner(store)
     advance(run, world, 1)
     assert set(world.taken) == {"cam-1"}
@@ -65,14 +68,19 @@ def test_a_good_release_reaches_all_wave_by_wave(store: RolloutStore, world: Wor
     advance(run, world, 4)
     assert set(steps(store).values()) == {"committed"}
     assert store.rollout("people-2").standing is Standing.DONE
+    said = [(one.levelname, one.getMessage()) for one in caplog.records]
+    assert said == [("INFO", "roll-out people-2: done: 4 of 4 have the release")]
 
 
-def test_a_bad_release_halts_with_the_first_wave_alone(store: RolloutStore, world: World) -> None:
+def test_a_bad_release_halts_with_the_first_wave_alone(
+    store: RolloutStore, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.good = False
     advance(world.runner(store), world, 10)
     assert set(world.taken) == {"cam-1"}
     assert store.rollout("people-2").standing is Standing.HALTED
     assert store.devices("people-2")[0].code == "update.rolled_back"
+    assert [one.levelname for one in caplog.records] == ["WARNING"]
 
 
 @pytest.mark.parametrize("good", [True, False])

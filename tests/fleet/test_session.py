@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ def test_a_desk_for_one_device_hears_nothing_of_the_others(fleet: Any, mosquitto
 
 
 def test_subscriptions_that_a_broker_refuses_after_a_loss_are_asked_for_again(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(connection, "_ASK_AGAIN_S", 0.2)
     answers = [b"\x01", bytes([REFUSED]), None, b"\x01"]
     given: list[bytes | None] = []
@@ -105,8 +107,12 @@ def test_subscriptions_that_a_broker_refuses_after_a_loss_are_asked_for_again(
         ours = connection.Connection(
             broker.settings, [("a/#", 1)], lambda _topic, _payload, _done: None, "controller"
         )
+        place = f"{broker.settings.host}:{broker.settings.port}"
         ours.open(WAIT_S)
         ours.publish("hang/up", b"", qos=0)
         until(lambda: len(given) == len(answers) and ours.connected, WAIT_S, "subscribed again")
         ours.close()
     assert broker.connections == 2
+    lost = f"the broker gave no reason (does it still run?); connecting to {place} again"
+    assert f"broker connection lost: {lost}" in caplog.messages
+    assert caplog.messages[-1] == "connected to the broker again"

@@ -189,6 +189,15 @@ def test_a_month_is_told_with_its_gaps_its_drift_and_its_updates(
     assert [word for word in fetching if word in page] == []
 
 
+def test_what_ran_for_a_minute_is_told_in_minutes(world: World, tmp_path: Path) -> None:
+    Ledger(tmp_path / "commands.db").close()
+    world.now_s += 60
+    world.days.measured(telemetry(interval_ms=60_000))
+    world.days.save()
+    history = history_of("cam-1", tmp_path, int(world.now_s * 1000), 1)
+    assert "1 min, " in " ".join(Parsed(report_page(Month(history, 1))).texts)
+
+
 def test_days_and_labels_are_bounded(world: World) -> None:
     for _ in range(3):
         world.now_s += DAY_S

@@ -60,5 +60,5 @@ function entry(title, mark, detail, time = "") {
 }
 
 const camera = (one) => entry(one.name, badge(one.status), [`${number(one.fps)} fps`, one.problem].filter(Boolean).join(" · "));
-const place = (one) => entry(one.rollout, badge(one.step), [`wave ${one.wave + 1}`, one.code].filter(Boolean).join(" · "));
+const place = (one) => entry(one.rollout, badge(one.step), [`wave ${one.wave}`, one.code].filter(Boolean).join(" · "));
 const grant = (one) => entry(one.release, badge(one.status === 200 ? "ok" : "refused"), one.reason, moment(one.at_ms));
