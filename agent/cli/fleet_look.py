@@ -70,7 +70,8 @@ def show(
         record = opened.registry.device(device)
         if record is None:
             message = f"device {device}: not registered"
-            raise ConfigError(message, code="fleet.unknown_device")
+            hint = "see `vigil fleet devices`"
+            raise ConfigError(message, code="fleet.unknown_device", hint=hint)
         with contextlib.suppress(TransferError):  # then it has never spoken
             controller.inbox.wait_state(device, lambda _: True, listen)
         told = _device(opened, controller, view.row(record))
@@ -128,7 +129,11 @@ def export(
         target = out / f"{name}.{kind}"
         write_file(target, encode(came[message], message, kind))
         written[str(target)] = len(came[message])
-    tell(written, *(f"{path}: {rows} rows" for path, rows in written.items()), as_json=as_json)
+    tell(
+        written,
+        *(f"{path}: {counted(rows, 'row')}" for path, rows in written.items()),
+        as_json=as_json,
+    )
 
 
 def pace(home: Home, listen: Listen = 15.0, as_json: AsJson = False) -> None:

@@ -56,7 +56,8 @@ def sign(  # noqa: PLR0913, PLR0917 - one option each
     found = _waves(opened, read, plan)
     devices = [device for device, number in found.items() if wave in {0, number + 1}]
     if not devices:
-        raise ConfigError(f"{plan}: wave {wave} reaches no further device")
+        hint = f"it has {counted(len(read.waves), 'wave')}; earlier ones may reach everybody"
+        raise ConfigError(f"{plan}: wave {wave} reaches no further device", hint=hint)
     signers = [load_signer(path) for path in key]
     approval = Approval(issuer, signers, policy_version, int(hours * 3600))
     desk = CommandDesk(counters.expanduser())

@@ -119,7 +119,7 @@ class Connection:
                 properties=self._properties(version),
             )
         except OSError as error:
-            self._reason = str(error)
+            self._reason = error.strerror or str(error)
             return False
         self._client = client
         client.loop_start()

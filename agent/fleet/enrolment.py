@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from agent.errors import ConfigError, StorageError
+from agent.errors import ConfigError, StorageError, TrustError
 from agent.fleet.access import BULK_SUFFIX, CONTROLLER
 from agent.fleet.authority import DEVICE_LIFETIME, FleetAuthority, Issued, request_key
 from agent.fleet.bundle import (
@@ -63,7 +63,7 @@ def invite(  # noqa: PLR0913 - who invites whom, where to, for how long
     """Write a new bundle with a token for one device; with a ticket, too, where the site enrols over HTTPS.
 
     Raises:
-        ConfigError: The device's name is taken by the fleet itself, or the bundle by an earlier invitation.
+        ConfigError: A name cannot be one, the device's is taken by the fleet itself, or the bundle by an earlier invitation.
         StorageError: The bundle or the registry cannot be written.
     """
     _check_name(invitation.device)
@@ -72,7 +72,10 @@ def invite(  # noqa: PLR0913 - who invites whom, where to, for how long
         raise ConfigError(f"{bundle}: holds an earlier invitation", hint=hint)
     terms = terms_of(invitation, site, secrets.token_urlsafe(24))
     data = to_json(terms)
-    trusted_json(data, Terms, "invitation")
+    try:
+        trusted_json(data, Terms, "invitation")
+    except TrustError as error:  # of what was asked for here: nobody is suspected
+        raise ConfigError(error.message) from error
     now_ms = wall_ms()
     registry.tokens.forget_expired(now_ms)
     registry.tokens.put(terms.token, invitation, now_ms + life // timedelta(milliseconds=1))

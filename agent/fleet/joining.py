@@ -9,7 +9,7 @@ import msgspec
 import yaml
 from cryptography import x509
 
-from agent.errors import TrustError
+from agent.errors import ConfigError, TrustError
 from agent.fleet.bundle import (
     CA,
     CERTIFICATE,
@@ -24,7 +24,7 @@ from agent.host.disk import REAL_DISK, Disk
 from agent.schema.config import CONFIG_SCHEMA
 from agent.schema.document import to_json
 from agent.schema.keystore import FileKeyConfig, KeyConfig, located
-from agent.trust.identity import DEVICE_KEY, TLS_KEY, create_identity, load_identity
+from agent.trust.identity import DEVICE_KEY, KEY_RECORD, TLS_KEY, create_identity, load_identity
 
 IDENTITY_FOLDER, CONFIG_FILE = "identity", "vigil.yaml"
 
@@ -64,10 +64,15 @@ def join(bundle: Path, folder: Path, disk: Disk = REAL_DISK) -> Path:
     Raises:
         TrustError: The certificate is not for this device's key and name.
         StorageError: The bundle has no certificate yet, or a file cannot be written.
+        ConfigError: The folder has no keys, or such as are exposed or malformed.
     """
     terms = read_terms(bundle, disk)
     place = folder / IDENTITY_FOLDER
     certificate = disk.read(bundle / CERTIFICATE, DOCUMENT_LIMIT)
+    if not disk.exists(place / KEY_RECORD):
+        message = f"{bundle}: its certificate is for the keys of another folder, {folder} has none"
+        hint = "name the folder of the first time, or invite anew: vigil fleet enrol-token"
+        raise ConfigError(message, hint=hint)
     identity = load_identity(place, terms.device, disk)
     _match(certificate, identity.request_pem, terms.device)
     for name, data in (

@@ -20,6 +20,7 @@ from agent.errors import CommandError, ConfigError
 from agent.fleet.registry import Registry
 from agent.host.clock import wall_ms
 from agent.host.disk import REAL_DISK, Disk
+from agent.host.words import counted
 from agent.schema.document import Malformed, parse_json, to_json, trusted_json
 from agent.schema.manifest import ReleaseRef
 from agent.schema.messages import COMMAND_MAX_BYTES, COMMAND_TYPE, MESSAGE_VERSION, CommandBody
@@ -68,7 +69,8 @@ def destination(audience: str) -> tuple[str, str]:
     kind, _, name = audience.partition("/")
     if kind not in {"d", "g"} or not name:
         message = f"audience: expected d/<device> or g/<group>, found {audience[:80]!r}"
-        raise CommandError(message, code="command.audience")
+        hint = "" if "/" in audience else f"for one device write d/{audience[:80]}"
+        raise CommandError(message, code="command.audience", hint=hint)
     return kind, name
 
 
@@ -186,7 +188,7 @@ def describe(command: SignedCommand) -> str:
     until = datetime.fromtimestamp(body.exp, timezone.utc)
     return (
         f"{body.cmd} {json.dumps(body.args)}\n  for {body.aud}, issued by {body.iss}, "
-        f"{len(envelope.signatures)} signatures so far, void after {until:%Y-%m-%d %H:%M} UTC"
+        f"{counted(len(envelope.signatures), 'signature')} so far, void after {until:%Y-%m-%d %H:%M} UTC"
     )
 
 

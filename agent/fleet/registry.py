@@ -114,7 +114,8 @@ class Registry:
         self.tokens.void(device)
         self.certificates.revoke(device)
         if not self._database.change(_change(device).values(revoked=1)):
-            raise ConfigError(f"device {device}: not registered", code="fleet.unknown_device")
+            message, hint = f"device {device}: not registered", "see `vigil fleet devices`"
+            raise ConfigError(message, code="fleet.unknown_device", hint=hint)
 
     def renewed(self, device: str, serial: str) -> None:
         """Note the serial number of a device's newest certificate."""

@@ -76,7 +76,10 @@ def moved(standing: Standing, order: str) -> Standing:
     found = MOVES.get((standing, order))
     if found is None:
         message = f"a roll-out that is {standing.value} cannot {order}"
-        hint = "start a new roll-out, under another name"
+        orders = [one for at, one in MOVES if at is standing]
+        hint = (
+            f"it can {' or '.join(orders)}" if orders else "a further try is a plan of another name"
+        )
         raise CommandError(message, code="rollout.state", hint=hint)
     return found
 

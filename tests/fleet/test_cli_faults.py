@@ -73,6 +73,9 @@ def test_who_is_invited_wrongly_hears_of_it_before_the_bundle_is_carried(
     vigil: Vigil, home: Path
 ) -> None:
     assert "it has gate" in fault(vigil, "fleet enrol-token home cam-2 --class gaet --out stick")
+    for wrong in ("cam_2 --group no/rth", "Cam-2"):
+        told = fault(vigil, f"fleet enrol-token home {wrong} --class gate --out stick")
+        assert "small letters" in told
     assert not Path("stick").exists()
     vigil("fleet enrol-token home cam-2 --class gate --out stick")
     before = Path("stick/invitation.json").read_bytes()
@@ -114,8 +117,9 @@ def test_nobody_waits_for_a_device_that_is_not_of_the_fleet(
 
 
 def test_a_command_for_nobody_is_not_even_signed(vigil: Vigil, home: Path) -> None:
-    with pytest.raises(CommandError, match="d/<device>"):
+    with pytest.raises(CommandError, match="d/<device>") as refused:
         vigil(f"fleet sign cam-1 status {KEYS} --out order.json")
+    assert refused.value.hint == "for one device write d/cam-1"
     assert not Path("order.json").exists()
 
 

@@ -128,6 +128,17 @@ def test_another_devices_certificate_is_not_taken(fleet: Any, tmp_path: Path) ->
     assert not (tmp_path / "device/vigil.yaml").exists()
 
 
+def test_a_bundle_that_another_folder_answered_is_not_taken(fleet: Any, tmp_path: Path) -> None:
+    bundle, other = tmp_path / "stick", tmp_path / "other"
+    invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)
+    ask(bundle, tmp_path / "device")
+    admit(bundle, fleet.registry, fleet.authority)
+    with pytest.raises(ConfigError, match=f"{other} has none") as refused:
+        join(bundle, other)
+    assert "enrol-token" in refused.value.hint
+    assert not other.exists()
+
+
 def test_joining_keeps_an_operators_configuration(fleet: Any, tmp_path: Path) -> None:
     bundle, device = tmp_path / "stick", tmp_path / "device"
     invite(bundle, fleet.registry, fleet.authority, INVITATION, SITE)

@@ -59,8 +59,9 @@ def test_the_guide_can_be_followed(
     told = json.loads(said[7])
     assert (told["standing"], len(told["devices"])) == ("running", 6)
     assert told["devices"][0] == {"device": "cam-0", "wave": 1, "step": "waiting", "code": ""}
-    with pytest.raises(CommandError, match="aborted cannot resume"):
+    with pytest.raises(CommandError, match="aborted cannot resume") as refused:
         vigil("fleet rollout resume controller people-1")
+    assert "another name" in refused.value.hint
 
 
 def test_waves_can_be_signed_one_after_the_other(vigil: Vigil, plan: Path) -> None:
@@ -109,8 +110,11 @@ def test_a_wrong_plan_signs_nothing(vigil: Vigil, plan: Path) -> None:
         plan.write_text(good.replace(before, after))
         with pytest.raises(ConfigError, match=fault):
             vigil(f"{SIGN} --out commands --counters c.json")
-    assert not Path("commands").exists()
     plan.write_text(good)
+    with pytest.raises(ConfigError, match="wave 9") as refused:
+        vigil(f"{SIGN} --out commands --counters c.json --wave 9")
+    assert "it has 3 waves" in refused.value.hint
+    assert not Path("commands").exists()
     with pytest.raises(ConfigError, match=r"no \*\.command file"):
         vigil("fleet rollout start controller plan.yaml --commands .")
     assert json.loads(vigil("fleet rollout status controller --json")) == []

@@ -91,8 +91,11 @@ def test_what_a_person_may_order(standing: Standing, order: str) -> None:
     if (standing, order) in MOVES:
         assert moved(standing, order) is not standing
     else:
-        with pytest.raises(CommandError, match=f"{standing.value} cannot {order}"):
+        with pytest.raises(CommandError, match=f"{standing.value} cannot {order}") as refused:
             moved(standing, order)
+        assert ("or abort" in refused.value.hint) == (
+            standing in {Standing.RUNNING, Standing.PAUSED}
+        )
 
 
 @pytest.mark.parametrize(
