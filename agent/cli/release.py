@@ -132,6 +132,9 @@ def stage(
     """Stage a release, a policy or a renewal, to be approved."""
     from agent.release.policy_file import load_policy
 
+    if release is None and policy is None and not renew:
+        message = "expected at least one, found none"
+        raise typer.BadParameter(message, param_hint="--release, --policy, --renew")
     opened, lines, facts = open_repository(repository), [], {}
     if release is not None:
         ref = opened.add_release(release)

@@ -94,6 +94,9 @@ def published(repository: Repository) -> list[dict[str, Any]]:
 
 def show_published(releases: list[dict[str, Any]]) -> None:
     """Show them as a table; paths and digests are whole, over several lines where it is narrow."""
+    if not releases:
+        _console.print("no release is published")
+        return
     table = Table("class", "release", "counter")
     for column in ("manifest", "sha256"):
         table.add_column(column, overflow="fold")

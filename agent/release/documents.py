@@ -136,7 +136,8 @@ def require_say(role: str, signers: Sequence[Signer], delegator: Delegator) -> N
     strangers = [s.public_key.keyid[:12] for s in signers if s.public_key.keyid not in allowed]
     if strangers or not signers:
         message = f"{role}: the keys [{', '.join(strangers)}] have no say in this role"
-        raise TrustError(message, code="trust.unknown_key")
+        hint = f"sign with one of {', '.join(sorted(one[:12] for one in allowed))}"
+        raise TrustError(message, code="trust.unknown_key", hint=hint)
 
 
 def collect(

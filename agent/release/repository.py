@@ -168,7 +168,8 @@ class Repository:
         self._shelf.stage(role, draft)
 
     def renew(self, role: str) -> None:
-        """Stage `role` unchanged with a later expiry."""
+        """Stage `role`, which people sign for, unchanged with a later expiry."""
+        self._shelf.require_role(role)
         self.amend(role, lambda _: None)
 
     # approving -------------------------------------------------------------------------------------

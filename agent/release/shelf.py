@@ -13,7 +13,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from agent.errors import PackageError, TrustError
 from agent.host.disk import Disk
 from agent.release import documents, online
-from agent.release.charter import ROOT, TARGETS
+from agent.release.charter import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from agent.release.listing import FILE_LIMIT
 from agent.release.model_signing import drop_bundles
 
@@ -59,6 +59,20 @@ class Shelf:
         delegated = self.current(TARGETS).signed.delegations.roles if is_there else ()
         return [ROOT, TARGETS, *sorted(delegated)]
 
+    def require_role(self, role: str) -> None:
+        """Make sure that people sign for `role`.
+
+        Raises:
+            TrustError: `trust.unknown_role`, with those there are.
+        """
+        if role in (roles := self.roles()):
+            return
+        message = f"{role}: expected a role that people sign for, {', '.join(roles)}"
+        hint = f"staged now: {', '.join(self.staged_roles()) or 'nothing'}"
+        if role in {SNAPSHOT, TIMESTAMP}:
+            hint = "the online keys sign it anew: vigil release refresh"
+        raise TrustError(message, code="trust.unknown_role", hint=hint)
+
     def stage(self, role: str, document: Metadata[Any]) -> None:
         """Keep `document` as the staged one of `role`.
 
@@ -81,11 +95,8 @@ class Shelf:
         """
         path = self.staged / f"{role}.json"
         if not self._disk.exists(path):
+            self.require_role(role)
             staged = ", ".join(self.staged_roles()) or "nothing"
-            if role not in (roles := self.roles()):
-                message = f"{role}: no role of this repository, which has {', '.join(roles)}"
-                hint = f"staged now: {staged}"
-                raise TrustError(message, code="trust.unknown_role", hint=hint)
             message = f"{role}: nothing is staged for it; staged now: {staged}"
             hint = "stage it first: vigil release stage"
             raise TrustError(message, code="trust.nothing", hint=hint)

@@ -133,7 +133,7 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
         assert device.accepted()
         answering = threading.Thread(target=start_late, args=(device,))
         answering.start()
-        options = "--as alice --key keys/policy/alice.key --counters counters.json"
+        options = "--as alice --key keys/people/alice.key --counters counters.json"
         assert "cam-1: stop succeeded" in vigil(f"fleet send home d/cam-1 stop {options}")
         answering.join(WAIT_S)
         relay_what_two_people_signed(vigil, device, options)
@@ -144,7 +144,7 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
 def relay_what_two_people_signed(vigil: Vigil, device: Device, options: str) -> None:
     """Carry a command from person to person as a file; its answer brings a file back in parts."""
     vigil(f"fleet sign d/cam-1 diagnostics {options} --out order.json")
-    vigil("fleet approve order.json --key keys/policy/bob.key --yes")
+    vigil("fleet approve order.json --key keys/people/bob.key --yes")
     relayed: list[bytes] = []
     answering = threading.Thread(target=answer_with_a_file, args=(device, relayed))
     answering.start()
@@ -163,7 +163,7 @@ def rotated(vigil: Vigil, device: Device) -> None:
     made = list[bytes]()
     answering = threading.Thread(target=rotate_when_told, args=(device, config.key, made))
     answering.start()
-    options = "--as alice --key keys/policy/alice.key --key keys/policy/bob.key"
+    options = "--as alice --key keys/people/alice.key --key keys/people/bob.key"
     output = vigil(f"fleet rotate-keys home cam-1 {options} --counters counters.json")
     answering.join(WAIT_S)
     assert "cam-1: rotate-keys succeeded" in output

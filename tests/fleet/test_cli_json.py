@@ -16,8 +16,8 @@ from agent.cli import app
 from agent.fleet.tables import SCHEMA
 from tests.fleet.workshop import run
 
-ALICE = "--as alice --key keys/policy/alice.key --counters counters.json"
-BOB = "--key keys/policy/bob.key --yes"
+ALICE = "--as alice --key keys/people/alice.key --counters counters.json"
+BOB = "--key keys/people/bob.key --yes"
 PLAN = """
 schema: 1
 name: people-1

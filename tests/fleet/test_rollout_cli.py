@@ -15,7 +15,7 @@ from tests.fleet.workshop import Vigil
 
 GUIDE = (Path(__file__).parents[2] / "docs/rollouts.md").read_text()
 START = "fleet rollout start controller plan.yaml"
-SIGN = "fleet rollout sign controller plan.yaml --as alice --key keys/policy/alice.key"
+SIGN = "fleet rollout sign controller plan.yaml --as alice --key keys/people/alice.key"
 
 
 @pytest.fixture
@@ -92,11 +92,11 @@ def test_what_devices_would_refuse_is_not_begun(vigil: Vigil, plan: Path) -> Non
     with pytest.raises(ConfigError, match="every device would refuse it") as refused:
         vigil(f"{START} --commands commands")
     assert refused.value.code == "trust.approvals"
-    vigil("fleet rollout approve commands --key keys/policy/carol.key --yes")
+    vigil("fleet rollout approve commands --key keys/people/carol.key --yes")
     with pytest.raises(ConfigError, match="every device would refuse it"):
         vigil(f"{START} --commands commands")
     vigil(f"{SIGN} --out others --counters c.json")
-    vigil("fleet rollout approve others --key keys/policy/bob.key --yes")
+    vigil("fleet rollout approve others --key keys/people/bob.key --yes")
     assert "begun for 6 devices" in vigil(f"{START} --commands others")
 
 

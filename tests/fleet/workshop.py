@@ -29,7 +29,7 @@ def make_workshop(folder: Path) -> None:
     """Make all of it in `folder`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for role in OFFLINE:
+        for role in (*OFFLINE, "people"):
             for name in ("alice", "bob", "carol"):
                 run(f"release keygen {role} {name}")
         for role in ("snapshot", "timestamp"):
@@ -78,7 +78,7 @@ def write_draft(folder: Path) -> None:
     (folder / "release.yaml").write_text(yaml.safe_dump(draft))
     policy: dict[str, Any] = {"schema": 1, "version": 1, "users": [], "commands": {}}
     for name in ("alice", "bob"):
-        keys = [Path(f"keys/policy/{name}.pub").read_text()]
+        keys = [Path(f"keys/people/{name}.pub").read_text()]
         policy["users"].append({"name": name, "role": "admin", "keys": keys})
     policy["commands"]["deploy"] = {"role": "deployer", "approvals": 1}
     (folder / "policy.yaml").write_text(yaml.safe_dump(policy))

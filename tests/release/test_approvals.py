@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +47,10 @@ def test_keys_of_another_role_cannot_approve(
     repository: Repository, people: Any, workshop: Any
 ) -> None:
     repository.add_release(workshop.release())
-    with pytest.raises(TrustError, match="no say"):
+    with pytest.raises(TrustError, match="no say") as refusal:
         repository.approve("gate", people.signers["policy"][:2])
+    keys = {signer.public_key.keyid[:12] for signer in people.signers["release"]}
+    assert keys <= set(re.findall(r"\w{12}", refusal.value.hint))
 
 
 def test_wrong_online_keys_publish_nothing(
@@ -97,11 +100,12 @@ def test_a_role_that_is_unknown_or_not_staged_is_told_with_those_that_are(
     repository: Repository, workshop: Any, tmp_path: Path
 ) -> None:
     folder = repository.public.parent
+    assert "no release is published" in vigil("release", "inspect", folder)
     vigil("release", "keygen", "release", "ada", "--keys", tmp_path / "keys")
     vigil("release", "stage", folder, "--release", workshop.release())
     approve = ("release", "approve", folder, "--key", tmp_path / "keys/release/ada.key")
     with pytest.raises(
-        TrustError, match=r"gaet: no role .* root, targets, gate, policy, yard"
+        TrustError, match=r"gaet: expected a role .* root, targets, gate, policy, yard"
     ) as no:
         vigil(*approve, "gaet")
     assert (no.value.code, no.value.hint) == ("trust.unknown_role", "staged now: gate")
@@ -110,11 +114,10 @@ def test_a_role_that_is_unknown_or_not_staged_is_told_with_those_that_are(
     ) as idle:
         vigil(*approve, "yard")
     assert idle.value.code == "trust.nothing"
-    with pytest.raises(TrustError) as renewal:
-        vigil("release", "stage", folder, "--renew", "gaet")
-    assert (
-        renewal.value.hint == "the roles of this repository are root, targets, gate, policy, yard"
-    )
+    for role, hint in (("gaet", "staged now: gate"), ("snapshot", "vigil release refresh")):
+        with pytest.raises(TrustError, match="expected a role that people sign for") as renewal:
+            vigil("release", "stage", folder, "--renew", role)
+        assert hint in renewal.value.hint
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"signed": 1}', b"[" * 100_000])

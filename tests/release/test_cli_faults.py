@@ -71,6 +71,12 @@ def test_a_folder_without_a_repository_is_said_to_be_one(line: str) -> None:
         run(f"release {line}")
 
 
+def test_staging_nothing_is_no_success(here: Path) -> None:
+    result = CliRunner().invoke(app, ["release", "stage", "repo"])
+    assert result.exit_code == 2
+    assert "--renew" in result.output
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -112,7 +118,7 @@ def test_what_is_no_model_is_named(here: Path) -> None:
 
 def test_a_build_that_fails_leaves_no_key_in_the_way() -> None:
     for name in ("alice", "bob", "carol"):
-        run(f"release keygen policy {name}")
+        run(f"release keygen people {name}")
     write_draft(Path("draft"))
     Path("draft/model.onnx").rename("model.onnx")
     line = "release build draft/release.yaml --out release --key-out release.key"
