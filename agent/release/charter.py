@@ -50,9 +50,7 @@ class RoleKeys:
     def __post_init__(self) -> None:
         distinct = len({key.keyid for key in self.keys})
         if not 1 <= self.threshold <= distinct:
-            message = (
-                f"role: expected a threshold from 1 to {distinct} keys, found {self.threshold}"
-            )
+            message = f"expected a threshold from 1 to {distinct} keys, found {self.threshold}"
             raise ConfigError(message, hint="give the role more keys or a smaller threshold")
 
 
@@ -92,7 +90,11 @@ def charter_from_keys(folder: Path, classes: tuple[str, ...], threshold: int) ->
     """
 
     def role(name: str, needed: int) -> RoleKeys:
-        return RoleKeys(tuple(load_publics(folder / name).values()), needed)
+        keys = tuple(load_publics(folder / name).values())
+        try:
+            return RoleKeys(keys, needed)
+        except ConfigError as error:
+            raise ConfigError(f"{folder / name}: {error.message}", hint=error.hint) from error
 
     return Charter(
         classes=classes,

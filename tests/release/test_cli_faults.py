@@ -71,6 +71,14 @@ def test_a_folder_without_a_repository_is_said_to_be_one(line: str) -> None:
         run(f"release {line}")
 
 
+def test_a_threshold_above_the_keys_there_are_names_the_role(here: Path) -> None:
+    for role in ("root", "targets", "release", "policy", "snapshot", "timestamp"):
+        run(f"release keygen {role} ada")
+    with pytest.raises(ConfigError, match="keys/root: expected a threshold from 1 to 1 keys"):
+        run("release init repo --class gate --threshold 2")
+    assert not (here / "repo").exists()
+
+
 def test_staging_nothing_is_no_success(here: Path) -> None:
     result = CliRunner().invoke(app, ["release", "stage", "repo"])
     assert result.exit_code == 2
