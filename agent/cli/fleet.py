@@ -197,7 +197,8 @@ def grants(
     """List what the key service answered a device, newest first."""
     from agent.fleet.home import open_home
 
-    rows = open_home(home).registry.grants(device)
+    registry = open_home(home).registry
+    rows = registry.grants(registry.known(device).id)
     if as_json:
         print_json([asdict(row) for row in rows])
         return

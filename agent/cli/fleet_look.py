@@ -64,14 +64,10 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one device: what is registered, its last state and measurements, its roll-outs and keys."""
-    from agent.errors import ConfigError, TransferError
+    from agent.errors import TransferError
 
     with _listening(home, device) as (opened, controller, view):
-        record = opened.registry.device(device)
-        if record is None:
-            message = f"device {device}: not registered"
-            hint = "see `vigil fleet devices`"
-            raise ConfigError(message, code="fleet.unknown_device", hint=hint)
+        record = opened.registry.known(device)
         with contextlib.suppress(TransferError):  # then it has never spoken
             controller.inbox.wait_state(device, lambda _: True, listen)
         told = _device(opened, controller, view.row(record))
@@ -98,7 +94,10 @@ def audit(
     from agent.host.clock import utc, wall_ms
 
     since_ms = wall_ms() - int(hours * 3_600_000) if hours else 0
-    story = history(open_home(home).place, device, since_ms, limit)
+    opened = open_home(home)
+    story = history(opened.place, device, since_ms, limit)
+    if device and not story:
+        opened.registry.known(device)
     if as_json:
         print_json([asdict(one) for one in story])
         return

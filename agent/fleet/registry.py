@@ -99,6 +99,17 @@ class Registry:
         rows = self._database.rows(sql.select(DEVICES).where(DEVICES.c.id == device))
         return _record(rows[0]) if rows else None
 
+    def known(self, device: str) -> DeviceRecord:
+        """Return a device's record.
+
+        Raises:
+            ConfigError: It is not registered.
+        """
+        record = self.device(device)
+        if record is None:
+            raise _unknown(device)
+        return record
+
     def devices(self) -> list[DeviceRecord]:
         """Return every device by id."""
         return [
@@ -114,8 +125,7 @@ class Registry:
         self.tokens.void(device)
         self.certificates.revoke(device)
         if not self._database.change(_change(device).values(revoked=1)):
-            message, hint = f"device {device}: not registered", "see `vigil fleet devices`"
-            raise ConfigError(message, code="fleet.unknown_device", hint=hint)
+            raise _unknown(device)
 
     def renewed(self, device: str, serial: str) -> None:
         """Note the serial number of a device's newest certificate."""
@@ -176,3 +186,8 @@ def _record(row: sql.RowMapping) -> DeviceRecord:
         revoked=bool(row["revoked"]),
         enrolled_ms=row["enrolled_ms"],
     )
+
+
+def _unknown(device: str) -> ConfigError:
+    message, hint = f"device {device}: not registered", "see `vigil fleet devices`"
+    return ConfigError(message, code="fleet.unknown_device", hint=hint)

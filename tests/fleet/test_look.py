@@ -59,8 +59,10 @@ def test_one_device_is_shown_with_all_that_is_known(site: Site) -> None:
     assert told["grants"][0]["status"] == 200
     silent = json.loads(vigil("show", site.home.folder, "cam-2", "--listen", "0.1", "--json"))
     assert silent == {"condition": "unheard", "groups": ["north"]}
-    with pytest.raises(ConfigError, match="cam-9: not registered"):
-        vigil("show", site.home.folder, "cam-9")
+    for words in (("show", "cam-9"), ("grants", "cam-9"), ("audit", "--device", "cam-9")):
+        with pytest.raises(ConfigError, match="cam-9: not registered") as refused:
+            vigil(words[0], site.home.folder, *words[1:])
+        assert "fleet devices" in refused.value.hint
 
 
 def test_what_happened_is_told_in_order_and_for_one_device(site: Site) -> None:
