@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,9 @@ def export_checkpoint(
             yolo = yolo_of(str(copy))
             # Where the training data lay would go into the metadata.
             yolo.model.args = {**yolo.model.args, "data": ""}
-            made = yolo.export(imgsz=size, device="cpu", verbose=False, **arguments)
+            # Standard output is for what a command tells, and LiteRT's converter prints its progress there.
+            with contextlib.redirect_stdout(sys.stderr):
+                made = yolo.export(imgsz=size, device="cpu", verbose=False, **arguments)
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             why = str(error).partition("\n")[0]
             message = f"{checkpoint}: cannot be exported to {backend.value}: {why}"

@@ -34,6 +34,16 @@ def test_the_same_checkpoint_gives_the_same_onnx_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
+@pytest.mark.slow
+def test_an_exporter_s_progress_is_no_part_of_what_a_command_tells(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export_checkpoint(checkpoint, BackendName.LITERT, Precision.FP32, 96)
+    told = capsys.readouterr()
+    assert "LiteRT" in told.err, "its progress, while it works"
+    assert not told.out
+
+
 def test_rubbish_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"rubbish")
     with pytest.raises(PackageError, match=r"bad\.pt: cannot be exported") as refusal:
