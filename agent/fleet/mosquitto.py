@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from agent.fleet.registry import DeviceRecord
 from agent.schema.topics import DEFAULT_PREFIX, DeviceTopics
 
 MAIN, BULK = "mosquitto", "mosquitto-bulk"
+_START_S = 10.0
 REVOKED = "revoked.pem"
 _CONFIGURATION = """\
 # mosquitto for a Vigil fleet.
@@ -121,7 +124,20 @@ def _reload(pid_file: Path) -> bool:
         # The file may be of a broker that died; its number may be somebody else's by now.
         if not Path(f"/proc/{process}/comm").read_text().startswith(MAIN):
             return False
+        # It takes connections before it listens to signals: SIGHUP would end a broker that is just starting.
+        end_s = time.monotonic() + _START_S
+        while not _catches(process, signal.SIGHUP):
+            if time.monotonic() > end_s:
+                return False
+            time.sleep(0.01)
         os.kill(process, signal.SIGHUP)
     except (OSError, ValueError):
         return False
     return True
+
+
+def _catches(process: int, number: signal.Signals) -> bool:
+    """Return whether a process has a handler for a signal (proc_pid_status(5), SigCgt)."""
+    status = Path(f"/proc/{process}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)

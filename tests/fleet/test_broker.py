@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 
 from agent.errors import TransferError
 from agent.fleet.broker import EmbeddedBroker
+from agent.fleet.mosquitto import mosquitto_configuration, reload
+from agent.host.ports import free_port
 from tests.fleet.mqtt_device import WAIT_S, Device
 from tests.fleet.test_controller import PREFIX, state
+from tests.parts.broker import MOSQUITTO, needs_mosquitto
 from tests.parts.processes import until
 
 
@@ -69,6 +73,25 @@ def test_of_two_machines_with_one_certificate_one_is_connected_and_heard(
         device.close()
 
 
+@needs_mosquitto
+def test_a_broker_that_is_told_of_devices_while_it_starts_goes_on(fleet: Any) -> None:
+    fleet.authority.server_certificate(["127.0.0.1"]).write(fleet.folder, "broker")
+    fleet.write_access()
+    log, settings = fleet.folder / "mosquitto.log", fleet.folder / "mosquitto.conf"
+    settings.write_text(mosquitto_configuration(fleet.folder, free_port()))
+    with log.open("wb") as output:
+        command = [str(MOSQUITTO), "-c", str(settings)]
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        # It says its number before it listens to signals.
+        until((fleet.folder / "mosquitto.pid").exists, WAIT_S, "it is starting", every_s=0.0)
+        until(lambda: reload(fleet.folder), WAIT_S, "it is told", every_s=0.0)
+        until(lambda: "Reloading config" in log.read_text(), WAIT_S, "it read its files again")
+    finally:
+        process.terminate()
+        assert process.wait(WAIT_S) == 0
+
+
 def test_a_last_will_on_another_devices_topic_is_refused(
     embedded: EmbeddedBroker, fleet: Any
 ) -> None:
@@ -105,11 +128,7 @@ def test_after_a_restart_controller_and_devices_find_each_other_again(
     embedded.stop()
     embedded.start()
     assert device.accepted()
-    for _ in range(100):
-        if controller.connected:
-            break
-        threading.Event().wait(0.1)
-    assert controller.connected
+    until(lambda: controller.connected, WAIT_S, "the controller is back")
     device.publish(f"{PREFIX}/state", state(), retain=True)
     controller.inbox.wait_state("cam-1", lambda s: s.online, WAIT_S)
     device.close()
