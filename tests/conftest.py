@@ -3,12 +3,14 @@
 import os
 from functools import cache
 
+import hypothesis
 import pytest
 import typer.testing
 from typer.main import get_command
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
+from agent.host import ports
 from tests.parts.assets import assets
 from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
 from tests.parts.certificates import authority
@@ -24,6 +26,20 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Typer's runner builds all commands anew, in 50 ms, for every line that a test runs.
 typer.testing._get_command = cache(get_command)  # type: ignore[attr-defined]
+
+# The same examples each time, and none is a fault because the machine had something else to do.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
+
+# A port that was chosen is used a moment later: no two processes choose among the same ones.
+_process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+ports._RANGE = ports._RANGE[_process * 2 :: _processes * 2]
 
 _TOGETHER = "tests/provisioning/"  # they work on copies of one machine that takes minutes to make
 

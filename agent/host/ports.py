@@ -8,10 +8,11 @@ from contextlib import ExitStack
 
 # Below what the kernel gives to outgoing connections (ip(7), ip_local_port_range), which would take one in the meantime.
 _RANGE = range(20000, 32000)
+_given: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """Return as many different ports that nobody listens on now.
+    """Return as many different ports that nobody listens on now, and that were not given before: they may yet be used.
 
     Raises:
         OSError: There are not as many.
@@ -20,7 +21,10 @@ def free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         for port in random.Random().sample(_RANGE, len(_RANGE)):  # noqa: S311 - not a secret
             if len(found) == count:
+                _given.update(found)
                 return found
+            if port in _given:
+                continue
             probe = held.enter_context(socket.socket())
             try:
                 probe.bind(("127.0.0.1", port))

@@ -7,7 +7,6 @@ tpm = SoftTpm(tmp_path); tpm.start(); tpm.config; tpm.kill()
 from __future__ import annotations
 
 import importlib.util
-import random
 import shutil
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.host.ports import free_port
 from agent.schema.keystore import Pkcs11KeyConfig, Tpm2KeyConfig
 
 if TYPE_CHECKING:
@@ -193,10 +193,10 @@ class SoftTpm:
 
 def _two_free_ports() -> int:
     """Two neighbours below the range that the kernel gives to outgoing connections."""
-    for port in random.Random().sample(range(20000, 32000, 2), 50):  # noqa: S311 - not a secret
-        with socket.socket() as first, socket.socket() as second:
+    for _ in range(50):
+        port = free_port()  # even in tests, so that the next one is nobody's
+        with socket.socket() as second:
             try:
-                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
