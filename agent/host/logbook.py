@@ -53,7 +53,8 @@ class Logbook(logging.Handler):
         """Return the lines of at least that level and not older than `since_ms`, newest first."""
         self.acquire()  # logging's own lock, which it holds around `emit`
         try:
-            lines = list(self._lines)
+            # A thread may have made its line before another did, and handed it in after.
+            lines = sorted(self._lines, key=lambda line: line.at_ms)
         finally:
             self.release()
         return [

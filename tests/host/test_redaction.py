@@ -68,6 +68,16 @@ def test_the_newest_lines_come_first_and_old_ones_make_room(book: Logbook) -> No
     assert [line.text for line in book.newest()] == ["line 4", "line 3", "line 2"]
 
 
+def test_a_line_that_was_handed_in_late_stands_where_its_time_is(book: Logbook) -> None:
+    first, second = (
+        logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "created": at_s})
+        for text, at_s in (("first", 1.0), ("second", 2.0))
+    )
+    for record in (second, first):
+        book.handle(record)
+    assert [line.text for line in book.newest()] == ["second", "first"]
+
+
 def test_lines_can_be_asked_for_by_level_and_time(book: Logbook) -> None:
     say(book, logging.INFO, "one")
     say(book, logging.ERROR, "two")
