@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from agent.console.server import REMEMBERED_EVENTS, Console
 from agent.schema.messages import Outcome, UpdateReport
 from agent.schema.metrics import INFO, METRICS
 from tests.console.scripted import Device, event
+from tests.parts.processes import until
 from tests.parts.snapshots import FULL
 
 ADDRESSES = (
@@ -165,11 +167,12 @@ def test_many_viewers_share_one_grab_per_interval(
                 data["frame"] for (_, data), _ in zip(events_of(stream), range(3), strict=False)
             ]
 
+    began_s = time.monotonic()
     with ThreadPoolExecutor(6) as viewers:
         seen = list(viewers.map(watch, range(6)))
     assert all(len(frames) == 3 for frames in seen)
-    assert device.grabs["belt"] < sum(len(frames) for frames in seen)
-    assert device.grabs["belt"] <= max(max(frames) for frames in seen) + 1
+    grabs = device.grabs["belt"]
+    assert grabs <= 1 + (time.monotonic() - began_s) / live.FRAME_INTERVAL_S
 
 
 def test_one_viewer_too_many_is_refused_and_a_place_becomes_free_again(
@@ -181,11 +184,12 @@ def test_one_viewer_too_many_is_refused_and_a_place_becomes_free_again(
         next(watching)
         refused = client.get("/stream/belt")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    for _ in range(100):
+
+    def is_free() -> bool:
         with client.stream("GET", "/stream/belt") as stream:
-            if stream.status_code == 200:
-                return
-    pytest.fail("the place of a viewer that left stays taken")
+            return stream.status_code == 200
+
+    until(is_free, 30, "the place of a viewer that left is free")
 
 
 def test_stopping_ends_live_views(console: Console, client: httpx.Client) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.console.server import Console
+from agent.host.ports import free_port
 from agent.schema.drift import Change, DriftNotice, DriftReport
 from agent.schema.governor import GovernorMove, GovernorReport
 from agent.schema.messages import Outcome, Phase, UpdateReport
@@ -170,13 +171,14 @@ def test_the_live_stream_is_open_only_while_the_live_view_is_seen(
 def test_the_page_says_when_the_agent_is_gone_and_goes_on_when_it_is_back(
     page: Any, device: Device
 ) -> None:
-    first = device.console()
+    port = free_port()
+    first = device.console(port=port)
     first.start()
     page.goto(first.url)
     page.wait_for_selector("svg.boxes g")
     first.stop()
     page.get_by_text("No answer from the agent").wait_for(timeout=60_000)
-    second = device.console(port=int(first.url.rstrip("/").rpartition(":")[2]))
+    second = device.console(port=port)
     second.start()
     page.locator("#banner").wait_for(state="hidden", timeout=60_000)
     page.wait_for_selector("svg.boxes g", timeout=60_000)

@@ -15,6 +15,7 @@ import trustme
 
 from agent.config import load_config
 from agent.errors import ConfigError
+from agent.host.ports import free_port
 from tests.console.conftest import EVERYWHERE, TOKEN
 from tests.console.scripted import Device
 
@@ -49,9 +50,9 @@ def test_port_zero_picks_a_free_port_and_says_which(device: Device) -> None:
 
 
 def test_stopping_frees_the_port_and_ends_the_thread(device: Device) -> None:
-    console = device.console()
+    port = free_port()
+    console = device.console(port=port)
     console.start()
-    port = int(console.url.rstrip("/").rpartition(":")[2])
     console.stop()
     console.stop()
     assert "console" not in {thread.name for thread in threading.enumerate()}

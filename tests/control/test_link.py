@@ -16,6 +16,7 @@ from agent.control.link import Incoming, Link, Presence, Subscription
 from agent.errors import TransferError
 from tests.control.world import TOPICS, WAIT_S, Observer, plain, until
 from tests.parts.broker import Broker, needs_mosquitto
+from tests.parts.starving import starved_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,9 +136,9 @@ def test_stopping_without_a_broker_is_quick(
     link = make_link(mosquitto)
     link.start()
     assert until(lambda: link.problem)
-    began_s = time.monotonic()
+    began_s = time.monotonic() - starved_s()
     link.stop(1.0)
-    assert time.monotonic() - began_s < 3.0
+    assert time.monotonic() - starved_s() - began_s < 3.0
 
 
 def test_commands_sent_while_the_device_was_away_arrive(
@@ -222,10 +223,9 @@ def test_a_channel_counts_subscriptions_and_refuses_to_send_offline(
 def test_two_devices_with_one_identity_do_not_fight_at_full_speed(
     mosquitto: Broker, make_link: Callable[..., Link]
 ) -> None:
-    links = [make_link(mosquitto, presence=None) for _ in range(2)]
+    began_s, links = time.monotonic(), [make_link(mosquitto, presence=None) for _ in range(2)]
     for link in links:
         link.start()
-    began_s = time.monotonic()
     assert until(lambda: sum(link.connections for link in links) > 4)
     assert time.monotonic() - began_s > 0.5, "none came back at once"
 
@@ -242,8 +242,8 @@ def test_a_flood_of_responses_is_dropped_not_kept(
         observer.publish(TOPICS.leaf("blk/rsp"), b"%d" % number)
     observer.publish(TOPICS.command, b"after the flood")
     assert until(lambda: heard)
-    received = [channel.receive(0.01) for _ in range(65)]
-    assert received == [*(b"%d" % number for number in range(64)), None]
+    kept = [*(b"%d" % number for number in range(64)), None]
+    assert [channel.receive(0.01) for _ in kept] == kept
 
 
 NONSENSE = {

@@ -4,11 +4,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from agent.schema.messages import Detections, State, Telemetry
 from tests.parts.processes import until
 from tests.parts.site import FILM, Device, Site
+from tests.parts.starving import starved_s
 
 PROMISED_S = 2.0  # of a machine that has the time
 
@@ -63,14 +63,6 @@ def kill_worker(site: Site, device: Device) -> float:
     until(lambda: device.status.worker_pid not in {0, worker}, 30, "another worker serves")
     until(lambda: fresh(site, device, killed_s), 30, "detections flow again")
     return min(fresh(site, device, killed_s)) - killed_s
-
-
-def starved_s() -> float:
-    """Seconds since the machine's start in which a task wanted a processor and got none; 0 if the kernel does not tell."""
-    pressure = Path("/proc/pressure/cpu")
-    if not pressure.exists():
-        return 0.0
-    return int(pressure.read_text().splitlines()[0].rpartition("total=")[2]) / 1e6
 
 
 def fresh(site: Site, device: Device, since_s: float) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from typing import Any
 
@@ -32,11 +33,13 @@ class Device:
         self.inbox: queue.Queue[tuple[str, bytes, bool]] = queue.Queue()
         self.codes: queue.Queue[Any] = queue.Queue()
         self.granted: queue.Queue[Any] = queue.Queue()
+        self.lost = threading.Event()
         self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id)
         self.client.tls_set_context(client_context(tls))
         if will is not None:
             self.client.will_set(*will, qos=1, retain=True)
         self.client.on_connect = lambda _c, _d, _f, reason, _p: self.codes.put(reason)
+        self.client.on_disconnect = lambda *_: self.lost.set()
         self.client.on_subscribe = lambda _c, _d, _m, codes, _p: self.granted.put(codes)
         self.client.on_message = lambda _c, _d, m: self.inbox.put(
             (m.topic, bytes(m.payload), m.retain)

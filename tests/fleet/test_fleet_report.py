@@ -21,6 +21,7 @@ from agent.fleet.accounts import Account, account, read_history
 from agent.fleet.attention import ranked, reasons_of
 from agent.fleet.fleet_report import FleetMonth, fleet_report
 from agent.fleet.operators import command_body
+from agent.fleet.registry import DeviceRecord
 from agent.host.clock import utc, wall_ms
 from agent.release.signers import generate
 from agent.schema.days import CameraDay, Day, DayHistory, Noted, Spread, StageDay
@@ -228,7 +229,8 @@ def test_every_device_is_asked_and_who_did_not_answer_is_named(site: Site, tmp_p
         arguments = (device, heard, sent[device.name], "daily-summaries")
         threads.append(threading.Thread(target=answer_with_a_file, args=arguments))
         threads[-1].start()
-    found = report(site, tmp_path, "--wait", "5", "--listen", "2", "--json")
+    # Two are silent, so all of this time passes.
+    found = report(site, tmp_path, "--wait", "15", "--listen", "5", "--json")
     for thread in threads:
         thread.join(30)
     for device in devices:
@@ -249,6 +251,12 @@ def test_every_device_is_asked_and_who_did_not_answer_is_named(site: Site, tmp_p
 def test_nobody_to_ask_and_nobody_who_answers_leave_no_page(site: Site, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="elsewhere: no device is enrolled"):
         report(site, tmp_path, "--group", "elsewhere")
+    site.home.registry.put_device(DeviceRecord("cam-5", "gate", ("south",), b"", "0"))
+    device = site.device("cam-5")
+    assert device.accepted()
+    state = State(v=1, device="cam-5", online=True)
+    device.publish("vigil/1/d/cam-5/state", to_json(state), retain=True)
     with pytest.raises(TransferError, match="no device answered: no answer in time"):
-        report(site, tmp_path, "--group", "north", "--wait", "1", "--listen", "0.5")
+        report(site, tmp_path, "--group", "south", "--wait", "1", "--listen", "60")
+    device.close()
     assert not (tmp_path / "f.html").exists()

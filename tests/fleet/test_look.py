@@ -39,12 +39,12 @@ def test_watching_shows_sums_and_who_is_in_trouble_first(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = json.loads(
-        vigil("watch", site.home.folder, "--seconds", "1", "--json").splitlines()[-1]
+        vigil("watch", site.home.folder, "--seconds", "3", "--json").splitlines()[-1]
     )
     assert (looked["devices"], looked["rollouts"]) == (4, [])
     assert (looked["conditions"]["trouble"], looked["conditions"]["unheard"]) == (1, 3)
     monkeypatch.setenv("COLUMNS", "200")
-    screen = vigil("watch", site.home.folder, "--seconds", "1")
+    screen = vigil("watch", site.home.folder, "--seconds", "3")
     assert "1 trouble, 3 unheard" in screen
     assert "=1+1[red]?[2J" in screen
     assert "\x1b[2J" not in screen
@@ -72,7 +72,7 @@ def test_what_happened_is_told_in_order_and_for_one_device(site: Site) -> None:
 
 
 def test_tables_are_written_for_other_programs(site: Site, tmp_path: Path) -> None:
-    vigil("export", site.home.folder, "--out", tmp_path, "--listen", "0.5")
+    vigil("export", site.home.folder, "--out", tmp_path, "--listen", "3")
     [state] = csv.DictReader((tmp_path / "states.csv").open())
     # A spreadsheet would calculate what begins with an equals sign.
     assert (state["device"], state["problem"]) == ("cam-1", f"'{EVIL}")
@@ -114,9 +114,9 @@ def test_medians_of_devices_that_are_alike_are_told_for_their_own_use(
         for leaf, said in (("state", state), ("telemetry", telemetry(device=name))):
             device.publish(f"vigil/1/d/{name}/{leaf}", to_json(said), retain=True)
         device.close()
-    shown = vigil("pace", site.home.folder, "--listen", "1", "--json")
+    shown = vigil("pace", site.home.folder, "--listen", "3", "--json")
     (tmp_path / "paces.json").write_text(shown)
     [found] = read_paces(tmp_path / "paces.json").paces
     assert (found.profile, found.variant, found.devices) == ("pi-5", "int8", 3)
     assert found.stages_ms["infer"] == 11.0
-    assert "11.0" in vigil("pace", site.home.folder, "--listen", "1")
+    assert "11.0" in vigil("pace", site.home.folder, "--listen", "3")

@@ -30,14 +30,16 @@ def carry_out(fleet: Fleet, dock: Dock, wanted: Standing) -> None:
     controller = fleet.controller(dock.port)
     store = RolloutStore(dock.database)
 
-    def lived() -> Standing:
+    def lived() -> bool:
         dock.live()
-        return store.rollout(PLAN.name).standing
+        asked = {row.device for row in store.devices(PLAN.name) if row.sends}
+        heard = {device.name for device in dock.devices if device.claims}
+        return asked <= heard and store.rollout(PLAN.name).standing is wanted
 
     try:
         with carrying_out(dock.database, controller):
             controller.start()
-            until(lambda: lived() is wanted, 40.0, f"it is {wanted.value}")
+            until(lived, 40.0, f"it is {wanted.value}, and all who were asked have heard it")
     finally:
         controller.stop()
         store.close()

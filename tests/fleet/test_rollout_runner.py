@@ -28,6 +28,8 @@ from tests.fleet.rollout_world import (
     signed,
 )
 
+DAY_S = 24 * 3600  # that commands are valid, from when they were signed: some time after `START_MS`
+
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SignedCommand]:
@@ -200,7 +202,7 @@ def test_a_step_reads_what_moved_and_not_the_whole_fleet(
 def test_expired_commands_wait_for_new_ones(
     store: RolloutStore, world: World, commands: dict[str, SignedCommand]
 ) -> None:
-    world.now_ms += 25 * 3600 * 1000
+    world.now_ms += 2 * DAY_S * 1000
     run = world.runner(store)
     run.step()
     assert not world.taken
@@ -232,7 +234,7 @@ def test_a_name_is_used_once(store: RolloutStore, commands: dict[str, SignedComm
     [
         (PATH.replace("2.0", "3.0"), list(WAVES), 0, "does not order to install"),
         (PATH, ["cam-2"], 0, "'d/cam-1', which is no device of the plan"),
-        (PATH, list(WAVES), 25 * 3600, "has expired"),
+        (PATH, list(WAVES), 2 * DAY_S, "has expired"),
     ],
 )
 def test_commands_for_something_else_are_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,16 @@ TOPICS = DeviceTopics(DEVICE)
 
 
 class Desk:
-    """The block server behind a broker; `served` are the offsets it gave, in order."""
+    """The block server behind a broker.
+
+    Attributes:
+        served: The offsets it gave, in order.
+        ends_at: It is deaf to requests for this offset and those after it.
+    """
 
     def __init__(self, port: int, public: Path) -> None:
         self.served: list[int] = []
+        self.ends_at = sys.maxsize
         self._server = BlockServer(public)
         self._ready = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, f"desk-{secrets.token_hex(4)}")
@@ -35,6 +42,8 @@ class Desk:
 
     def _answer(self, client: paho.Client, _user: Any, message: paho.MQTTMessage) -> None:
         reply = self._server.answer(DEVICE, bytes(message.payload))
+        if reply.offset >= self.ends_at:
+            return
         if reply.data:
             self.served.append(reply.offset)
         client.publish(TOPICS.leaf("blk/rsp"), reply.encode())

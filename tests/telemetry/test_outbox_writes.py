@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "outbox.db"
 
 
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the clock that tells how long a message waits shows, last; it stands still."""
+    shown = [time.monotonic()]
+    clock = SimpleNamespace(monotonic=lambda: shown[-1])
+    monkeypatch.setattr("agent.telemetry.outbox.time", clock)
+    return shown
+
+
 def fill(outbox: Outbox, *numbers: int, priority: Priority = Priority.EVENT) -> None:
     for number in numbers:
         outbox.put("topic", b"%d" % number, priority)
@@ -41,7 +51,7 @@ def test_many_puts_are_one_transaction(path: Path) -> None:
     assert statements.count("COMMIT") == 2
 
 
-def test_what_is_acknowledged_soon_is_never_written(path: Path) -> None:
+def test_what_is_acknowledged_soon_is_never_written(path: Path, now_s: list[float]) -> None:
     outbox = Outbox(path, LIMITS)
     statements: list[str] = []
     outbox._spool._database.set_trace_callback(statements.append)
@@ -54,14 +64,13 @@ def test_what_is_acknowledged_soon_is_never_written(path: Path) -> None:
 
 @pytest.mark.parametrize("priority", list(Priority))
 def test_an_alert_is_written_at_once_and_the_rest_when_it_waited_long_enough(
-    path: Path, monkeypatch: pytest.MonkeyPatch, priority: Priority
+    path: Path, now_s: list[float], priority: Priority
 ) -> None:
     outbox = Outbox(path, LIMITS)
     fill(outbox, 1, priority=priority)
     outbox.commit_due()
     assert outbox._spool.rows == (1 if priority is Priority.ALERT else 0)
-    later_s = time.monotonic() + PATIENCE_S[priority]
-    monkeypatch.setattr("agent.telemetry.outbox.time.monotonic", lambda: later_s)
+    now_s.append(now_s[-1] + PATIENCE_S[priority])
     outbox.commit_due()
     assert outbox._spool.rows == 1
 

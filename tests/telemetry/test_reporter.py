@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from agent.control.link import dialling
+from agent.control.link import Link
 from agent.schema.document import parse_json
 from agent.schema.messages import State, Telemetry
 from agent.schema.reporting import OutboxConfig
@@ -81,8 +81,10 @@ def test_what_was_spooled_offline_arrives_in_order_after_a_restart_of_agent_and_
 def test_a_broker_killed_in_the_middle_costs_no_message(
     mosquitto: Broker, device: Device, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Time for a new observer to be there before the device is back.
-    monkeypatch.setitem(dialling._WAITS_S, dialling.Ending.LOST, (1.0, 1.0))
+    back = threading.Event()
+    monkeypatch.setattr(
+        Link, "_pause", lambda _, stop, __: until(lambda: back.is_set() or stop.is_set())
+    )
     device.start()
     assert until(lambda: device.link.connected)
     topic, total = TOPICS.event("door"), 600
@@ -93,7 +95,8 @@ def test_a_broker_killed_in_the_middle_costs_no_message(
             mosquitto.kill()
     delivered = len(observer.payloads(topic))
     mosquitto.start()
-    late = Observer(mosquitto.port)
+    late = Observer(mosquitto.port)  # it is there before the device is back
+    back.set()
     assert until(lambda: late.payloads(topic)[-1:] == [b"%d" % (total - 1)])
     resent = [int(one) for one in late.payloads(topic)]
     assert resent == list(range(resent[0], total))
@@ -111,8 +114,13 @@ def test_state_and_measurements_do_not_wait_behind_a_full_outbox(
     device.start()
     assert until(lambda: len(observer.payloads(TOPICS.event("door"))) > 10)
     device.state = replace(device.state, release="in between")
-    observer.wait(TOPICS.state, lambda one: b"in between" in one)
-    assert device.outbox.size > 0
+
+    def comes_while_others_wait() -> bool:
+        for number in range(500 - device.outbox.size):
+            device.outbox.put(TOPICS.event("door"), b"%d" % number, Priority.METRIC)
+        return any(b"in between" in one for one in observer.payloads(TOPICS.state))
+
+    assert until(comes_while_others_wait)
     device.stop()
 
 

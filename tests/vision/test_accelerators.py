@@ -98,13 +98,18 @@ def test_threads_that_cannot_be_told_when_to_sleep_do_so_at_once() -> None:
 
 def test_the_pauses_between_frames_cost_no_cpu_time() -> None:
     backend = open_backend("onnxruntime", str(BUNDLED / "parts-2.onnx"), BackendOptions(threads=2))
-    spent_s = 0.0
-    for _ in range(20):
-        backend.infer()
+
+    def spent_s(*, infers: bool) -> float:
+        """CPU time of this process in a pause."""
+        if infers:
+            backend.infer()
         before_s = time.process_time()
         time.sleep(0.03)
-        spent_s += time.process_time() - before_s
-    assert spent_s < 0.06  # of 0.6 s; a thread that spins until it is tired takes 0.3 s
+        return time.process_time() - before_s
+
+    # Threads that earlier tests left take their time, too, whether there was an inference or not.
+    more_s = sum(spent_s(infers=True) - spent_s(infers=False) for _ in range(20))
+    assert more_s < 0.06  # of 0.6 s; a thread that spins until it is tired takes 0.3 s
 
 
 def test_a_worker_reports_what_of_its_set_up_is_not_here() -> None:
