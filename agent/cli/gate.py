@@ -241,5 +241,5 @@ def refuse(refused: Mapping[str, Sequence[str]], judged: int) -> None:
             f"{len(refused)} of {judged} variants refused: {told}",
             code="package.gate",
             hint="calibrate on pictures like those your cameras take, keep more layers in float, "
-            "or state a wider budget if you can bear the loss",
+            "prune less or train longer, or state a wider budget if you can bear the loss",
         )
