@@ -180,14 +180,20 @@ class CrashSite:
         return ended and all(row.step in _ENDS for row in rows if row.sends)
 
     def _let_one_speak(self, plan: Plan) -> None:
-        """Let one device carry out its command, once the controller has done all that it does until a device speaks."""
+        """Let one device carry out its command, once the controller has done all that it does until a device speaks.
+
+        It is the first of those that were asked: who comes first may be named by the story.
+        """
         reached = [one for one in self.dock.devices if not one.client.inbox.empty()]
         rollout, rows = self._rollout(plan), self.store.devices(plan.name)
         behind = min((row.wave for row in rows if row.step is not Step.COMMITTED), default=1)
         early = {one.name for one in reached if WAVES[one.name] > behind}
         assert not early, "reached before their wave"
         if reached and rollout is not None and self._is_waiting(rollout, rows):
-            reached[0].live()
+            asked = {row.device for row in rows if row.step is Step.ASKED}
+            halts = rollout.standing is not Standing.RUNNING
+            if halts or asked <= {one.name for one in reached}:
+                reached[0].live()
 
     def _is_waiting(self, rollout: Rollout, rows: list[Row]) -> bool:
         """Whether every end was taken in, and what the roll-out is said to wait for is true."""
