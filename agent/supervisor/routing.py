@@ -50,11 +50,12 @@ class Serving:
 
 
 class Swap:
-    """A swap under way: waits for the candidate's first result."""
+    """A swap under way: waits for the candidate's first result, and until it was passed on."""
 
     def __init__(self, candidate: Serving) -> None:
         self.candidate = candidate
         self.done = threading.Event()
+        self.happened = False
         self.gap_ms = 0.0
 
 
@@ -89,15 +90,16 @@ class Router:
         """Give a swap up; return False when it has happened already."""
         with self._lock:
             self._swap = None
-            return not swap.done.is_set()
+            return not swap.happened
 
     def on_message(self, worker: WorkerProcess, message: Unasked) -> None:
         """Take what `worker` said."""
+        swapped: Swap | None = None
         with self._lock:
             if isinstance(message, ipc.FrameResult):
                 if self._was_reported(worker, message):
                     return
-                self._maybe_swap(worker, message)
+                swapped = self._maybe_swap(worker, message)
             serving = self._serving
             is_heard = serving is not None and serving.worker is worker
             if is_heard and isinstance(message, ipc.FrameResult):
@@ -107,6 +109,8 @@ class Router:
             self._forward(message, serving)
         elif _is_farewell(message):
             self._listeners.happening(message, worker.pid)
+        if swapped is not None:
+            swapped.done.set()
 
     def _was_reported(self, worker: WorkerProcess, result: ipc.FrameResult) -> bool:
         """Return whether another worker has reported this frame, or a later one, of its camera."""
@@ -114,15 +118,16 @@ class Router:
         is_same = result.frame == newest.frame
         return reporter is not worker and (is_same or result.captured_ns <= newest.captured_ns)
 
-    def _maybe_swap(self, worker: WorkerProcess, first: ipc.FrameResult) -> None:
+    def _maybe_swap(self, worker: WorkerProcess, first: ipc.FrameResult) -> Swap | None:
         swap = self._swap
         if swap is None or swap.candidate.worker is not worker:
-            return
+            return None
         last_ns = self._health.last_result_ns
         swap.gap_ms = max(0, first.finished_ns - last_ns) / 1e6 if last_ns else 0.0
         self._serving, self._swap = swap.candidate, None
         self._health.begin()
-        swap.done.set()
+        swap.happened = True
+        return swap
 
     def _forward(self, message: Unasked, serving: Serving) -> None:
         match message:

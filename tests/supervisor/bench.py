@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -96,8 +97,14 @@ def bench(serving: str | None = "good", **settings: Any) -> Iterator[tuple[Super
 
 
 def workers() -> list[int]:
-    """Process ids of the workers that live."""
-    return [pid for pid in children(os.getpid()) if is_alive(pid)]
+    """Process ids of the workers that live; other tests' helpers, which stay for the whole run, are none."""
+    return [pid for pid in children(os.getpid()) if is_alive(pid) and _is_worker(pid)]
+
+
+def _is_worker(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"\0--socket-fd\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def _payload(_release: InstalledRelease) -> int:
