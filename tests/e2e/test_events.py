@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections import Counter
 from typing import Any
 
@@ -29,6 +28,7 @@ BELT: dict[str, Any] = {
     ],
     "speeds": [{"name": "belt-speed", "first": "in", "second": "out", "distance_m": 0.5}],
 }
+PASSED = {("middle", "enter"), ("middle", "leave"), ("in", "cross"), ("out", "cross")}
 CLIPS = {"clips": {"enabled": True, "pre_s": 0.5, "post_s": 0.5, "max_s": 2.0}}
 
 
@@ -54,14 +54,18 @@ def test_a_belt_is_counted_timed_and_pictured(site: Site) -> None:
         heard = site.messages(device, ZoneEvent)
         return [one for one in heard if one.type is PlaceAction.SPEED]
 
+    def kinds() -> set[tuple[str, str]]:
+        return {(one.place, one.type.value) for one in site.messages(device, ZoneEvent)}
+
+    def known() -> set[str]:
+        return {one.id for one in site.messages(device, Event)}
+
     until(lambda: len(speeds()) >= 2, 40, "parts are timed between two lines")
+    until(lambda: kinds() >= PASSED, 30, "one is seen at every place")
     zone_events = site.messages(device, ZoneEvent)
-    kinds = {(one.place, one.type.value) for one in zone_events}
-    assert {("middle", "enter"), ("middle", "leave"), ("in", "cross"), ("out", "cross")} <= kinds
     assert {one.direction for one in zone_events if one.type is PlaceAction.CROSS} == {"forward"}
     assert all((one.speed_m_s or 0) > 0 for one in speeds())
-    known = {one.id for one in site.messages(device, Event)}
-    assert {one.event for one in zone_events} <= known
+    until(lambda: {one.event for one in zone_events} <= known(), 30, "each is of a known event")
     until(lambda: any(one.entered_zones for one in ends(site, device)), 30, "one is gone again")
 
     def reported() -> bool:
@@ -69,7 +73,7 @@ def test_a_belt_is_counted_timed_and_pictured(site: Site) -> None:
         return bool(reports and reports[0].zones and reports[0].lines[0].forward)
 
     until(reported, 30, "telemetry tells occupancy and counts")
-    time.sleep(1.0)  # the last clip's post-roll
+    until(lambda: list((device.folder / "state/events").rglob("*.avi")), 30, "a clip is kept")
     device.stop()
     check_pictures(device)
 
