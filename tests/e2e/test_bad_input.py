@@ -3,10 +3,12 @@
 import os
 import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from agent.schema.camera_report import CameraReport
 from agent.schema.events import Event
 from agent.schema.messages import Phase, ReplyStatus
 from tests.parts.processes import until
@@ -87,9 +89,14 @@ def test_a_missing_camera_file_is_named_in_the_camera_s_report(site: Site) -> No
     cameras = [{"name": "belt", "source": "nowhere.mp4"}]
     device = site.running("blind", cameras=cameras)
     reply = site.install(device, site.release("1.0.0"))
-    until(lambda: device.status.telemetry.cameras, 30, "the camera is reported")
-    until(lambda: device.status.telemetry.cameras[0].problem, 30, "the problem is reported")
-    (camera,) = device.status.telemetry.cameras
+    reported: list[CameraReport] = []
+
+    def is_reported() -> bool:
+        reported[:] = [one for one in device.status.telemetry.cameras if one.problem]
+        return bool(reported)
+
+    until(is_reported, 30, "the problem is reported")
+    (camera,) = reported
     assert camera.status == "failed"
     assert "nowhere.mp4" in camera.problem
     assert reply.code in {"probation.frames", ""}, reply
@@ -97,15 +104,17 @@ def test_a_missing_camera_file_is_named_in_the_camera_s_report(site: Site) -> No
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not installed")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_state_folder_that_may_not_be_written_is_named_in_one_message(tmp_path: Path) -> None:
-    site = Site(tmp_path / "site")
-    device = site.device("denied")
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o755)
-    device.configure(state_dir=str(locked))
-    give_away(device.folder)
-    result = device.cli("run", under=AS_NOBODY)
-    site.close()
+def test_a_state_folder_that_may_not_be_written_is_named_in_one_message() -> None:
+    # Every run of pytest closes its folders, those of other runs above them, too, to everybody else.
+    with tempfile.TemporaryDirectory(prefix="vigil-denied-") as folder:
+        site = Site(Path(folder) / "site")
+        device = site.device("denied")
+        locked = Path(folder) / "locked"
+        locked.mkdir(mode=0o755)
+        device.configure(state_dir=str(locked))
+        give_away(device.folder)
+        result = device.cli("run", under=AS_NOBODY)
+        site.close()
     assert result.returncode == 1
     assert str(locked) in result.stderr
     assert "storage.denied" in result.stderr

@@ -69,9 +69,9 @@ def test_every_release_ends_as_it_must_with_a_stable_code(facts: dict[str, Any])
 @pytest.mark.slow
 def test_the_new_model_takes_over_without_a_gap(facts: dict[str, Any]) -> None:
     gap_ms = facts["releases"][1]["swap_gap_ms"]
-    # A busy machine makes every frame late, whichever model it is for.
+    # A busy machine makes every frame late, whichever model it is for; the old one's last may even end after the new one's first.
     late_ms = sum(stage["p99"] for stage in facts["stages_ms"].values())
-    assert 0 < gap_ms <= FRAME_MS + max(SWAP_TOLERANCE_MS, late_ms), f"the gap was {gap_ms} ms"
+    assert 0 <= gap_ms <= FRAME_MS + max(SWAP_TOLERANCE_MS, late_ms), f"the gap was {gap_ms} ms"
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_the_accuracy_is_that_of_the_model_on_the_frames_that_were_shown(
 @pytest.mark.slow
 def test_nothing_is_left_of_it(facts: dict[str, Any], stage: Path) -> None:
     assert list(stage.iterdir()) == []
-    assert agents_below(stage) == []
+    until(lambda: not agents_below(stage), 30, "no process is left")
 
 
 def loads(pid: int, _stage: Path) -> bool:

@@ -61,7 +61,7 @@ def test_every_message_of_a_whole_run_is_as_the_document_says(site: Site) -> Non
     device = site.serving("spoken", cameras=[FILM], telemetry=telemetry, home_assistant=home)
     seen: Counter[str] = Counter()
     until(lambda: _names(listener) >= ALWAYS, 60.0, "every kind of message")
-    scraped = httpx.get(f"{device.console_url}metrics").text
+    scraped = httpx.get(f"{device.console_url}metrics", timeout=60).text
     assert {one.name for one in METRICS if one.name not in scraped} <= NOT_EVERYWHERE
     device.kill()
     until(lambda: any(b'"online":false' in body for _, body in list(listener.heard)), 30, "will")

@@ -74,6 +74,11 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def began(pid: int) -> int:
+    """When a process began, in ticks since the machine's start: its id says nothing, for ids begin anew at some time."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
     try:

@@ -35,7 +35,7 @@ from agent.schema.topics import ParsedTopic
 from agent.telemetry.status_file import Status, read_status
 from agent.update.journal import Journal
 from agent.update.record import UpdateRecord
-from tests.parts.processes import children, is_alive, is_confined, until, vigil
+from tests.parts.processes import began, children, is_alive, is_confined, until, vigil
 
 T = TypeVar("T")
 MODEL = releases.BUNDLED / "parts-1.onnx"
@@ -96,11 +96,14 @@ class Device(DemoDevice):
     def wait_candidate(self) -> int:
         """Wait until a second worker is confined, as it is before it sees a model; return its id."""
 
-        def confined() -> list[int]:
-            return [pid for pid in children(self.pid) if is_confined(pid)]
+        confined: list[int] = []
 
-        until(lambda: len(confined()) > 1, 30, "a candidate's worker", every_s=0.002)
-        return max(confined())
+        def are_two() -> bool:
+            confined[:] = [pid for pid in children(self.pid) if is_confined(pid)]
+            return len(confined) > 1
+
+        until(are_two, 30, "a candidate's worker", every_s=0.002)
+        return max(confined, key=began)
 
     @property
     def status(self) -> Status:

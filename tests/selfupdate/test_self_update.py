@@ -26,7 +26,7 @@ from tests.parts.processes import until
 from tests.parts.site import QUICK, Device, Site
 
 PLACE = f"{sys.version_info[0]}.{sys.version_info[1]}-{platform.machine()}"
-PATIENCE = {"health_s": 2.0, "deadline_s": 12.0, "ready_s": 60.0, "silence_s": 60.0}
+PATIENCE = {"health_s": 2.0, "deadline_s": 25.0, "ready_s": 60.0, "silence_s": 60.0}
 FIRST, GOOD, BAD, BROKEN = "0.8.0", "0.8.1", "0.8.2", "0.8.3"
 
 
