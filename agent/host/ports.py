@@ -12,19 +12,18 @@ _given: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """Return as many different ports that nobody listens on now, and that were not given before: they may yet be used.
+    """Return as many different ports that nobody listens on now; what was given before, and may yet be used, comes last.
 
     Raises:
         OSError: There are not as many.
     """
     found: list[int] = []
     with ExitStack() as held:
-        for port in random.Random().sample(_RANGE, len(_RANGE)):  # noqa: S311 - not a secret
+        shuffled = random.Random().sample(_RANGE, len(_RANGE))  # noqa: S311 - not a secret
+        for port in sorted(shuffled, key=_given.__contains__):
             if len(found) == count:
                 _given.update(found)
                 return found
-            if port in _given:
-                continue
             probe = held.enter_context(socket.socket())
             try:
                 probe.bind(("127.0.0.1", port))
