@@ -149,7 +149,9 @@ def _gate(plan: Plan, wave: WaveTally, now_ms: int) -> str:
     if len(ends_ms) < needed:
         return f"{len(ends_ms)} of the {needed} that must succeed have"
     # The soak begins with the commit that fulfilled the threshold: known from the journal alone.
-    left_ms = ends_ms[needed - 1] + plan.soak_s * 1000 - now_ms if needed else 0
+    # A commit that was written down after this look at the clock is as old as it.
+    soaked_ms = max(0, now_ms - ends_ms[needed - 1]) if needed else plan.soak_s * 1000
+    left_ms = plan.soak_s * 1000 - soaked_ms
     return f"soaks for another {left_ms / 1000:.0f} s" if left_ms > 0 else ""
 
 

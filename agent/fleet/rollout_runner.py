@@ -69,7 +69,8 @@ class RolloutRunner:
         self._store = store
         self._road = road
         self._now_ms = now_ms
-        self._heard: queue.SimpleQueue[tuple[Reply, Acknowledge]] = queue.SimpleQueue()
+        # Both threads take from it: a SimpleQueue may then wait for good, where what woke it was taken by the other.
+        self._heard: queue.Queue[tuple[Reply, Acknowledge]] = queue.Queue()
         self._moved: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._said: dict[str, tuple[bool, UpdateReport | None]] = {}
         self._sent: set[str] = set()

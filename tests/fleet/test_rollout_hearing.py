@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from agent.errors import StorageError
+from agent.fleet import rollout_runner
 from agent.fleet.rollout_rules import Standing
+from agent.fleet.rollout_runner import RolloutRunner
 from agent.fleet.rollout_store import RolloutStore
 from agent.fleet.rollout_tally import Step
+from agent.schema.messages import ReplyStatus
 from tests.fleet.old_database import execute
 from tests.fleet.rollout_world import PLAN, START_MS, World, begun, signed
 
@@ -133,6 +137,30 @@ def test_a_reply_is_acknowledged_when_it_is_written_down(
     run.step()
     assert world.acknowledged == ["cam-1", "cam-1"]
     assert step_of(store, "cam-1") == "committed"
+
+
+def test_who_listens_ends_when_told_though_others_took_what_it_heard(
+    store: RolloutStore, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout_runner, "_EVERY_S", 0.001)
+    # What is written takes long, and that is not what this is about.
+    monkeypatch.setattr(store, "note", lambda *_: True)
+    for _ in range(20):
+        run, stop = world.runner(store), threading.Event()
+        listener = threading.Thread(target=run.listen, args=(stop,), daemon=True)
+        others = [threading.Thread(target=take_all, args=(run, stop)) for _ in range(2)]
+        for thread in (listener, *others):
+            thread.start()
+        for _ in range(100):
+            world.say_reply("cam-1", ReplyStatus.ACCEPTED, "unknown")
+        stop.set()
+        listener.join(30)
+        assert not listener.is_alive()
+
+
+def take_all(run: RolloutRunner, stop: threading.Event) -> None:
+    while not stop.is_set():
+        run._take_in()
 
 
 def test_a_controller_that_comes_back_late_calls_nobody_silent(

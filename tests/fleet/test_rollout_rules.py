@@ -50,6 +50,8 @@ def device(wave: int, step: str = "waiting", at_ms: int = 0, **more: Any) -> Pro
         ([device(0, "asked", unsure=True), device(1)], 0, "send", ["d0"], "wave 1"),
         ([device(0, "working", unsure=True), device(1)], 0, "wait", [], "0 of the 1"),
         ([device(0, "committed"), device(1)], 1000, "wait", [], "soaks for another 59 s"),
+        # It was written down after the look at the clock.
+        ([device(0, "committed", 1000), device(1)], 0, "wait", [], "soaks for another 60 s"),
         ([device(0, "committed"), device(1)], MINUTE, "send", ["d1"], "wave 2"),
         ([device(0, "failed"), device(1)], 0, "halt", [], "1 of 1 failed"),
         ([device(0, "asked"), device(1)], 301_000, "halt", [], "1 of 1 failed"),
@@ -66,6 +68,11 @@ def test_what_is_done_next(
     decision = decide(PLAN, devices, now_ms)
     assert (decision.verdict.value, list(decision.send)) == (verdict, sent)
     assert reason in decision.reason
+
+
+def test_a_wave_without_a_soak_is_followed_at_once() -> None:
+    plan = read_plan(TEXT.replace("soak_s: 60", "soak_s: 0"), "p")
+    assert decide(plan, [device(0, "committed", 1000), device(1)], 999).send == ("d1",)
 
 
 def test_devices_are_asked_in_the_window_only() -> None:
