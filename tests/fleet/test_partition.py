@@ -6,7 +6,6 @@ Nobody is told: no socket is closed, packets vanish.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import signal
@@ -39,13 +38,13 @@ from agent.schema.topics import DeviceTopics
 from agent.update.fetch import fetch_file
 from agent.update.sources.blocks import BlockSource
 from agent.update.sources.failover import FailoverSource
-from agent.update.targets import Target
 from tests.fleet.asking import ask, join
 from tests.fleet.dock import GROUPS, NAMES, PLAN, Dock
 from tests.fleet.fleet_site import tls_of
 from tests.fleet.parted_site import ASKER, Site, parted_site
 from tests.fleet.rollout_world import PLAN as OTHER_PLAN
 from tests.fleet.rollout_world import START_MS, begun, signed
+from tests.parts.block_desk import published
 from tests.parts.processes import until
 
 pytestmark = pytest.mark.slow
@@ -198,7 +197,7 @@ def test_a_device_that_is_cut_off_in_a_transfer_goes_on_and_gets_the_command_onc
 ) -> None:
     name, home = ASKER, site.home
     topics, config = DeviceTopics(name), home.config
-    target = published(home.repository / "public")
+    target = published(home.repository / "public", DATA)
     broker = msgspec.structs.replace(home.broker(CONTROLLER), tls=tls_of(home, name), keepalive_s=2)
     desk, commands = Controller(home.broker(DESK), None, name, name=DESK), list[bytes]()
     desk.start()
@@ -224,16 +223,6 @@ def test_a_device_that_is_cut_off_in_a_transfer_goes_on_and_gets_the_command_onc
     link.stop()
     desk.stop()
     assert commands == [b"stop"]
-
-
-def published(public: Path) -> Target:
-    pieces = [DATA[at : at + BLOCK_BYTES] for at in range(0, len(DATA), BLOCK_BYTES)]
-    blocks = tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
-    target = Target("a/b", len(DATA), hashlib.sha256(DATA).hexdigest(), BLOCK_BYTES, blocks)
-    file = public / target.location
-    file.parent.mkdir(parents=True)
-    file.write_bytes(DATA)
-    return target
 
 
 def test_what_a_controller_without_the_database_holds_there_is_free_again_and_so_is_its_name(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import sys
 import threading
@@ -12,10 +13,23 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.fleet.blocks import BlockServer
+from agent.schema.blocks import BLOCK_BYTES
 from agent.schema.topics import DeviceTopics
+from agent.update.targets import Target
 from tests.parts.puller import DEVICE
 
 TOPICS = DeviceTopics(DEVICE)
+
+
+def published(public: Path, data: bytes) -> Target:
+    """Put a file where a block server finds it, and return what signed metadata would say of it."""
+    pieces = [data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES)]
+    blocks = tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
+    target = Target("a/b", len(data), hashlib.sha256(data).hexdigest(), BLOCK_BYTES, blocks)
+    file = public / target.location
+    file.parent.mkdir(parents=True)
+    file.write_bytes(data)
+    return target
 
 
 class Desk:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,8 +13,7 @@ import pytest
 
 from agent.schema.blocks import BLOCK_BYTES, WINDOW
 from agent.schema.document import to_json
-from agent.update.targets import Target
-from tests.parts.block_desk import Desk
+from tests.parts.block_desk import Desk, published
 from tests.parts.broker import Broker
 
 BLOCKS = 96
@@ -43,12 +41,7 @@ class Stand:
 @pytest.fixture
 def stand(mosquitto: Broker, tmp_path: Path) -> Iterator[Stand]:
     public = tmp_path / "public"
-    pieces = [DATA[at : at + BLOCK_BYTES] for at in range(0, len(DATA), BLOCK_BYTES)]
-    blocks = tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
-    target = Target("a/b", len(DATA), hashlib.sha256(DATA).hexdigest(), BLOCK_BYTES, blocks)
-    file = public / target.location
-    file.parent.mkdir(parents=True)
-    file.write_bytes(DATA)
+    target = published(public, DATA)
     (tmp_path / "target.json").write_bytes(to_json(dataclasses.asdict(target)))
     desk = Desk(mosquitto.port, public)
     yield Stand(mosquitto, desk, tmp_path)
