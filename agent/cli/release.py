@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -238,8 +238,10 @@ def publish(
     """Publish everything staged, with the online keys."""
     signers = _online(keys)
     opened = open_repository(repository)
-    opened.publish(*signers)
-    _tell_timestamp("published", opened, as_json=as_json)
+    roles = opened.publish(*signers)
+    nothing = "nothing was staged, only snapshot and timestamp were renewed"
+    done = "published" if roles else nothing
+    _tell_timestamp(done, opened, as_json=as_json, published=roles)
 
 
 @app.command()
@@ -265,9 +267,9 @@ def inspect(repository: RepositoryFolder, as_json: AsJson = False) -> None:
     tell_staged(opened, as_json=as_json, releases=releases)
 
 
-def _tell_timestamp(done: str, opened: Repository, *, as_json: bool) -> None:
+def _tell_timestamp(done: str, opened: Repository, *, as_json: bool, **facts: Any) -> None:
     version = opened.timestamp_version
-    tell({"timestamp": version}, f"{done}; timestamp version {version}", as_json=as_json)
+    tell({"timestamp": version, **facts}, f"{done}; timestamp version {version}", as_json=as_json)
 
 
 def _online(keys: Path) -> tuple[Sequence[Signer], Sequence[Signer]]:

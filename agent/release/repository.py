@@ -214,16 +214,18 @@ class Repository:
 
     # publishing ------------------------------------------------------------------------------------
 
-    def publish(self, snapshot: Sequence[Signer], timestamp: Sequence[Signer]) -> None:
-        """Publish everything staged; devices see all of it or none.
+    def publish(self, snapshot: Sequence[Signer], timestamp: Sequence[Signer]) -> list[str]:
+        """Publish everything staged; devices see all of it or none. Snapshot and timestamp are renewed in any case.
 
         Args:
             snapshot: Online keys of the snapshot role.
             timestamp: Online keys of the timestamp role.
 
+        Returns:
+            The roles whose staged documents were published; empty where nothing was staged.
+
         Raises:
-            TrustError: A document lacks approvals (`trust.threshold`) or the online keys are wrong;
-                nothing was published.
+            TrustError: A document lacks approvals (`trust.threshold`) or the online keys are wrong; nothing was published.
         """
         shelf = self._shelf
         staged = {role: shelf.read_staged(role) for role in shelf.staged_roles()}
@@ -239,6 +241,7 @@ class Repository:
             shelf.publish_document(role, document)
         self._online(snapshot, timestamp, renew_snapshot=True)
         shelf.clear_staged()
+        return list(staged)
 
     def refresh(self, snapshot: Sequence[Signer], timestamp: Sequence[Signer]) -> None:
         """Give the repository a new timestamp, and a new snapshot when half of its life is over."""

@@ -38,6 +38,18 @@ def test_approvals_are_counted_and_too_few_publish_nothing(vigil: Vigil, repo: P
         vigil("release approve repo gate --key keys/release/nobody.key")
 
 
+def test_publishing_what_nobody_staged_is_not_called_published(vigil: Vigil, repo: Path) -> None:
+    before = Repository(repo).timestamp_version
+    said = vigil("release publish repo")
+    assert "published" not in said
+    assert "nothing was staged, only snapshot and timestamp were renewed" in said
+    assert f"timestamp version {before + 1}" in said
+    assert json.loads(vigil("release publish repo --json")) == {
+        "timestamp": before + 2,
+        "published": [],
+    }
+
+
 def test_a_carried_copy_brings_its_approval(vigil: Vigil, repo: Path) -> None:
     vigil("release stage repo --renew gate")
     staged = repo / "staged/gate.json"

@@ -37,7 +37,7 @@ STORY: dict[str, dict[str, Any]] = {
     },
     "release stage repo --renew gate": {},
     "release approve repo gate --key keys/release/alice.key --key keys/release/bob.key": {},
-    "release publish repo": {"timestamp": 2},
+    "release publish repo": {"timestamp": 2, "published": ["gate"]},
     "release refresh repo": {"timestamp": 3},
     "fleet examples-key examples.key": {"private": "examples.key"},
     "fleet init home --repository repo --host 127.0.0.1": {
