@@ -178,14 +178,15 @@ def revoke(
     device: Annotated[str, typer.Argument(help="Its id.")],
     as_json: AsJson = False,
 ) -> None:
-    """Refuse a device's next model key and all its certificates: it may do nothing more on the broker."""
+    """Refuse a device's next model key, certificates and invitations: it may do nothing more on the broker."""
     from agent.fleet.home import open_home
 
     opened = open_home(home)
-    opened.registry.revoke(device)
+    registered = opened.registry.revoke(device)
     told = opened.write_access()
-    document = {"device": device, "revoked": True, "broker_told": told}
-    tell(document, f"{device}: revoked", *_untold(told), as_json=as_json)
+    document = {"device": device, "revoked": registered, "broker_told": told}
+    line = "revoked" if registered else "not registered yet; its invitation is void"
+    tell(document, f"{device}: {line}", *_untold(told), as_json=as_json)
 
 
 @app.command()

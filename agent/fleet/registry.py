@@ -116,16 +116,21 @@ class Registry:
             _record(row) for row in self._database.rows(sql.select(DEVICES).order_by(DEVICES.c.id))
         ]
 
-    def revoke(self, device: str) -> None:
+    def revoke(self, device: str) -> bool:
         """Refuse the device's next key, all its certificates and invitations; it keeps the models that it has.
 
+        Returns:
+            Whether it was registered; who was only invited has lost the invitation.
+
         Raises:
-            ConfigError: It is not registered.
+            ConfigError: It is neither registered nor invited.
         """
-        self.tokens.void(device)
+        was_invited = self.tokens.void(device)
         self.certificates.revoke(device)
-        if not self._database.change(_change(device).values(revoked=1)):
+        is_registered = bool(self._database.change(_change(device).values(revoked=1)))
+        if not is_registered and not was_invited:
             raise _unknown(device)
+        return is_registered
 
     def renewed(self, device: str, serial: str) -> None:
         """Note the serial number of a device's newest certificate."""

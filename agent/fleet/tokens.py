@@ -74,10 +74,13 @@ class Tokens:
                 return _invitation(row)
         return self._again(token, device, keys, now_ms)
 
-    def void(self, device: str) -> None:
-        """Drop a device's invitations, also those that would serve its keys again."""
-        for table in (TOKENS, SPENT_TOKENS):
+    def void(self, device: str) -> bool:
+        """Drop a device's invitations, also those that would serve its keys again; return whether there were any."""
+        dropped = [
             self._database.change(sql.delete(table).where(table.c.device == device))
+            for table in (TOKENS, SPENT_TOKENS)
+        ]
+        return any(dropped)
 
     def forget_expired(self, now_ms: int) -> None:
         """Drop what can no longer be used, a month after it expired: until then refusals can name the reason."""

@@ -95,6 +95,22 @@ def test_a_device_joins_by_commands(vigil: Vigil, repo: Path) -> None:
     home.registry.close()
 
 
+def test_revoking_who_was_only_invited_voids_the_invitation_and_says_so(
+    vigil: Vigil, repo: Path
+) -> None:
+    vigil("fleet init home --repository repo --host 127.0.0.1")
+    vigil("fleet enrol-token home cam-1 --class gate --out stick")
+    vigil("enroll --bundle stick --folder device --key-store file")
+    assert "cam-1: not registered yet; its invitation is void" in vigil("fleet revoke home cam-1")
+    with pytest.raises(TrustError, match="unknown"):
+        vigil("fleet admit home stick")
+    vigil("fleet enrol-token home cam-1 --class gate --out again")
+    told = json.loads(vigil("fleet revoke home cam-1 --json"))
+    assert told == {"device": "cam-1", "revoked": False, "broker_told": False}
+    with pytest.raises(ConfigError, match="cam-1: not registered"):
+        vigil("fleet revoke home cam-1")
+
+
 def test_a_device_may_choose_where_its_key_lives(vigil: Vigil, repo: Path) -> None:
     vigil("fleet init home --repository repo --host 127.0.0.1")
     vigil("fleet enrol-token home cam-1 --class gate --out stick")
