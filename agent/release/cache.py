@@ -26,7 +26,7 @@ class Cache:
 
     Args:
         folder: Created where it is not there.
-        told: Called with each step's name, and whether its file was there already.
+        told: Called once for each file, with its step's name, and whether it was there already.
     """
 
     def __init__(self, folder: Path, told: Told, disk: Disk = REAL_DISK) -> None:
@@ -34,6 +34,7 @@ class Cache:
         self._told = told
         self._disk = disk
         self._digests: dict[tuple[str, int, int], str] = {}
+        self._told_of: set[Path] = set()
         disk.make_dirs(folder)
 
     def file(
@@ -52,7 +53,9 @@ class Cache:
         """
         path = self._folder / f"{step}-{self._key(step, inputs)[:_NAMED_DIGITS]}{suffix}"
         known = self._disk.exists(path)
-        self._told(step, known)
+        if not known or path not in self._told_of:
+            self._told(step, known)
+        self._told_of.add(path)
         if not known:
             self._disk.write_atomic(path, make(), mode=0o644)
         return path

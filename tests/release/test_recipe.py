@@ -204,7 +204,16 @@ def test_a_step_that_is_cut_off_leaves_nothing_and_is_done_again(tmp_path: Path)
     assert cache.file("copy", ".txt", {"source": source}, cut_off) == first
     source.write_bytes(b"other")
     assert cache.file("copy", ".txt", {"source": source}, make).read_bytes() == b"other"
-    assert [known for _, known in told] == [False, False, True, False]
+    assert [known for _, known in told] == [False, False, False]
+
+
+def test_a_file_is_told_of_once_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    told: list[tuple[str, bool]] = []
+    for _ in range(2):
+        cache = Cache(tmp_path / "work", lambda step, known: told.append((step, known)))
+        for size in (320, 320, 640, 320):
+            cache.file("exported", ".onnx", {"size": size}, bytes)
+    assert told == [("exported", known) for known in (False, False, True, True)]
 
 
 def test_a_folder_is_known_by_names_and_contents(tmp_path: Path) -> None:
