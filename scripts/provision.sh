@@ -23,7 +23,7 @@ library=$here/provisioning
 
 usage() {
     cat <<'TEXT'
-usage: provision.sh [options]            as root
+usage: provision.sh [options]            as root; an option's value follows it or stands behind "="
 
   --bundle FOLDER     invitation from `vigil fleet enrol-token` (it holds the one-time token); without it,
                       looked for on a stick labelled VIGIL and in /boot/firmware/vigil, /boot/vigil, /etc/vigil/bundle
@@ -45,8 +45,8 @@ TEXT
 bundle='' source='' wheels='' cameras='' key_store=auto key_options='' mode=device
 dry_run=no yes=no purge=no force_os=no uninstall=no resume=no
 
-value_of() { # OPTION COUNT: refuses an option without its value
-    [ "$2" -ge 2 ] || fail "$EX_CONFIG" "$1 needs a value" "see provision.sh --help"
+require_value() { # OPTION [VALUE…]: refuses an option without its value
+    [ -n "${2:-}" ] || fail "$EX_CONFIG" "$1 needs a value" "see provision.sh --help"
 }
 
 # What is mistyped is said before anything is installed; of a resumed run, a stick may be gone by now.
@@ -70,12 +70,18 @@ absolute() {
 
 while [ $# -gt 0 ]; do
     case $1 in
-    --bundle) value_of "$1" $#; bundle=$(absolute "$2"); shift ;;
-    --source) value_of "$1" $#; source=$(absolute "$2"); shift ;;
-    --wheels) value_of "$1" $#; wheels=$(absolute "$2"); shift ;;
-    --cameras) value_of "$1" $#; cameras=$(absolute "$2"); shift ;;
-    --key-store) value_of "$1" $#; key_store=$2; shift ;;
-    --key-option) value_of "$1" $#; key_options="$key_options $2"; shift ;;
+    --bundle=* | --source=* | --wheels=* | --cameras=* | --key-store=* | --key-option=*)
+        given=$1
+        shift
+        set -- "${given%%=*}" "${given#*=}" "$@"
+        continue
+        ;;
+    --bundle) require_value "$@"; bundle=$(absolute "$2"); shift ;;
+    --source) require_value "$@"; source=$(absolute "$2"); shift ;;
+    --wheels) require_value "$@"; wheels=$(absolute "$2"); shift ;;
+    --cameras) require_value "$@"; cameras=$(absolute "$2"); shift ;;
+    --key-store) require_value "$@"; key_store=$2; shift ;;
+    --key-option) require_value "$@"; key_options="$key_options $2"; shift ;;
     --image) mode=image ;;
     --resume) resume=yes ;;
     --dry-run) dry_run=yes ;;

@@ -176,20 +176,29 @@ def test_a_changed_release_folder_is_refused(machine: Machine, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "words"),
     [
-        ("--colour",),
-        ("--bundle",),
-        ("--source", "/nowhere"),
-        ("--cameras", "/nowhere.yaml"),
-        ("--bundle", "/nowhere"),
-        ("--key-store", "tmp2"),
-        ("--key-option", "pin"),
-        ("--purge",),
+        (("--colour",), "unknown option --colour"),
+        (("--yes=no",), "unknown option --yes=no"),
+        (("--bundle",), "--bundle needs a value"),
+        (("--bundle", ""), "--bundle needs a value"),
+        (("--source", "/nowhere"), "/nowhere has no requirements.lock"),
+        (("--wheels", "/nowhere"), "there is no folder /nowhere"),
+        (("--cameras", "/nowhere.yaml"), "/nowhere.yaml cannot be read"),
+        (("--bundle", "/nowhere"), "/nowhere holds no invitation.json"),
+        (("--key-store", "tmp2"), "found tmp2"),
+        (("--key-option", "pin"), "found pin"),
+        (("--purge",), "--purge goes with --uninstall only"),
     ],
 )
-def test_wrong_options_are_named(machine: Machine, options: tuple[str, ...]) -> None:
-    done = provision(machine, *options)
-    assert done.returncode == CONFIG
-    assert options[-1] in done.stderr
-    assert is_untouched(machine)
+def test_wrong_options_are_named(machine: Machine, options: tuple[str, ...], words: str) -> None:
+    for form in {options, ("=".join(options),)}:
+        done = provision(machine, *form)
+        assert done.returncode == CONFIG
+        assert words in done.stderr
+        assert is_untouched(machine)
+
+
+def test_a_value_behind_an_equals_sign_may_hold_another(machine: Machine) -> None:
+    done = provision(machine, "--dry-run", "--key-store=pkcs11", "--key-option=pin=a=b", "--yes")
+    assert done.returncode == 0, done.stderr
