@@ -222,7 +222,7 @@ def _command(stage: Stage, per_s: float, seconds: float) -> int:
     for number in range(count):
         device = stage.names[number * 7919 % len(stage.names)]
         order = Order("status", {}, f"d/{device}")
-        command = desk.issue(order, "alice", [signer], 0)
+        command = desk.issue(order, "ada", [signer], 0)
         time.sleep(max(0.0, started_s + number / per_s - time.monotonic()))
         stage.controller.tell(f"command {device} {command.envelope.decode()} {command.id}")
     time.sleep(max(0.0, started_s + seconds - time.monotonic()))

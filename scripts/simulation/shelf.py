@@ -110,7 +110,7 @@ class Shelf:
         signer = CryptoSigner.generate_ed25519()
         return {
             device: desk.issue(
-                deploy_order(self._release.ref, f"d/{device}"), "alice", [signer], 0, _LIFE_S
+                deploy_order(self._release.ref, f"d/{device}"), "ada", [signer], 0, _LIFE_S
             )
             for device in self._stage.names
         }

@@ -39,7 +39,7 @@ class Office:
             cmd="collect-examples",
             args=args,
             aud="d/cam-1",
-            iss="alice",
+            iss="ada",
             iat=0,
             exp=1,
             ctr=1,

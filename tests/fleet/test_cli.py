@@ -31,7 +31,7 @@ def test_a_release_is_made_signed_and_published_by_commands(vigil: Vigil, repo: 
 
 def test_approvals_are_counted_and_too_few_publish_nothing(vigil: Vigil, repo: Path) -> None:
     vigil("release stage repo --renew gate")
-    assert "1 of 2" in vigil("release approve repo gate --key keys/release/carol.key")
+    assert "1 of 2" in vigil("release approve repo gate --key keys/release/linus.key")
     with pytest.raises(TrustError):
         vigil("release publish repo")
     with pytest.raises(KeyUnavailableError):
@@ -54,7 +54,7 @@ def test_a_carried_copy_brings_its_approval(vigil: Vigil, repo: Path) -> None:
     vigil("release stage repo --renew gate")
     staged = repo / "staged/gate.json"
     clean = staged.read_bytes()
-    vigil("release approve repo gate --key keys/release/bob.key")
+    vigil("release approve repo gate --key keys/release/grace.key")
     Path("carried.json").write_bytes(staged.read_bytes())
     staged.write_bytes(clean)
     assert "1 of 2" in vigil("release approve repo gate --carried carried.json")
@@ -161,7 +161,7 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
         assert device.accepted()
         answering = threading.Thread(target=start_late, args=(device,))
         answering.start()
-        options = "--as alice --key keys/people/alice.key --counters counters.json"
+        options = "--as ada --key keys/people/ada.key --counters counters.json"
         assert "cam-1: stop succeeded" in vigil(f"fleet send home d/cam-1 stop {options}")
         answering.join(WAIT_S)
         relay_what_two_people_signed(vigil, device, options)
@@ -172,7 +172,7 @@ def test_a_served_fleet_relays_a_signed_command_to_a_device_that_is_just_startin
 def relay_what_two_people_signed(vigil: Vigil, device: Device, options: str) -> None:
     """Carry a command from person to person as a file; its answer brings a file back in parts."""
     vigil(f"fleet sign d/cam-1 diagnostics {options} --out order.json")
-    vigil("fleet approve order.json --key keys/people/bob.key --yes")
+    vigil("fleet approve order.json --key keys/people/grace.key --yes")
     relayed: list[bytes] = []
     answering = threading.Thread(target=answer_with_a_file, args=(device, relayed))
     answering.start()
@@ -191,7 +191,7 @@ def rotated(vigil: Vigil, device: Device) -> None:
     made = list[bytes]()
     answering = threading.Thread(target=rotate_when_told, args=(device, config.key, made))
     answering.start()
-    options = "--as alice --key keys/people/alice.key --key keys/people/bob.key"
+    options = "--as ada --key keys/people/ada.key --key keys/people/grace.key"
     output = vigil(f"fleet rotate-keys home cam-1 {options} --counters counters.json")
     answering.join(WAIT_S)
     assert "cam-1: rotate-keys succeeded" in output

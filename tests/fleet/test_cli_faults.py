@@ -14,7 +14,7 @@ from agent.fleet.registry import DeviceRecord
 from tests.fleet.workshop import Vigil
 
 INIT = "fleet init home --repository repo --host 127.0.0.1 --port 1"
-KEYS = "--as alice --key keys/people/alice.key --counters counters.json"
+KEYS = "--as ada --key keys/people/ada.key --counters counters.json"
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_folder_that_is_no_bundle_is_said_to_be_none_with_what_to_do(
 def test_a_key_is_kept_only_for_what_can_be_a_release(vigil: Vigil, home: Path) -> None:
     assert "<class>/<name>/<version>" in fault(vigil, "fleet add-key home people release.key")
     assert "it has gate" in fault(vigil, "fleet add-key home gaet/people/1.0 release.key")
-    wrong = "fleet add-key home gate/people/1.0 keys/people/alice.key"
+    wrong = "fleet add-key home gate/people/1.0 keys/people/ada.key"
     assert "a release's key" in fault(vigil, wrong)
     assert "not published yet" in vigil("fleet add-key home gate/people/2.0 release.key")
     assert "not published" not in vigil("fleet add-key home gate/people/1.0 release.key")

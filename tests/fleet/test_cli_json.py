@@ -16,8 +16,8 @@ from agent.cli import app
 from agent.fleet.tables import SCHEMA
 from tests.fleet.workshop import run
 
-ALICE = "--as alice --key keys/people/alice.key --counters counters.json"
-BOB = "--key keys/people/bob.key --yes"
+ADA = "--as ada --key keys/people/ada.key --counters counters.json"
+GRACE = "--key keys/people/grace.key --yes"
 PLAN = """
 schema: 1
 name: people-1
@@ -28,7 +28,7 @@ STANDING = {"pause": "paused", "resume": "running", "abort": "aborted"}
 
 # In the order in which people do it.
 STORY: dict[str, dict[str, Any]] = {
-    "release keygen people dave": {"private": "keys/people/dave.key"},
+    "release keygen people mary": {"private": "keys/people/mary.key"},
     "release inspect repo": {"staged": []},
     "release build draft/release.yaml --out again --key-out again.key": {
         "release": "gate/people/1.0",
@@ -36,7 +36,7 @@ STORY: dict[str, dict[str, Any]] = {
         "key": "again.key",
     },
     "release stage repo --renew gate": {},
-    "release approve repo gate --key keys/release/alice.key --key keys/release/bob.key": {},
+    "release approve repo gate --key keys/release/ada.key --key keys/release/grace.key": {},
     "release publish repo": {"timestamp": 2, "published": ["gate"]},
     "release refresh repo": {"timestamp": 3},
     "fleet examples-key examples.key": {"private": "examples.key"},
@@ -52,13 +52,13 @@ STORY: dict[str, dict[str, Any]] = {
     },
     "fleet admit home stick": {"device": "cam-1", "class": "gate", "broker_told": False},
     "fleet add-key home gate/people/1.0 release.key": {"release": "gate/people/1.0"},
-    f"fleet sign d/cam-1 stop {ALICE} --out order.json": {"file": "order.json"},
-    f"fleet approve order.json {BOB}": {"file": "order.json"},
-    f"fleet rollout sign home plan.yaml {ALICE} --out orders": {
+    f"fleet sign d/cam-1 stop {ADA} --out order.json": {"file": "order.json"},
+    f"fleet approve order.json {GRACE}": {"file": "order.json"},
+    f"fleet rollout sign home plan.yaml {ADA} --out orders": {
         "commands": "orders",
         "devices": ["cam-1"],
     },
-    f"fleet rollout approve orders {BOB}": {"commands": "orders", "signed": 1},
+    f"fleet rollout approve orders {GRACE}": {"commands": "orders", "signed": 1},
     "fleet rollout start home plan.yaml --commands orders": {
         "name": "people-1",
         "devices": 1,

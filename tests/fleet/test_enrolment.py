@@ -191,20 +191,20 @@ def body_of(envelope: bytes, *signers: CryptoSigner) -> CommandBody:
 
 
 def test_a_signed_deploy_passes_a_devices_policy_when_two_people_approve(tmp_path: Path) -> None:
-    people = {name: CryptoSigner.generate_ed25519() for name in ("alice", "bob")}
+    people = {name: CryptoSigner.generate_ed25519() for name in ("ada", "grace")}
     release = ReleaseRef(path="models/gate/people/1.0/manifest.json", sha256="0" * 64)
     desk = CommandDesk(tmp_path / "counters.json")
-    command = desk.issue(deploy_order(release, "d/cam-1"), "alice", [people["alice"]], 3)
-    body = body_of(command.envelope, people["alice"])
+    command = desk.issue(deploy_order(release, "d/cam-1"), "ada", [people["ada"]], 3)
+    body = body_of(command.envelope, people["ada"])
     situation = Situation("cam-1", set(), body.iat, lambda _: 0, lambda _: False)
     policy = policy_for(people, approvals=2)
     with pytest.raises(TrustError) as alone:
         authorise(command.envelope, policy, situation)
     assert alone.value.code == "trust.approvals"
-    both = approve_command(command, people["bob"])
+    both = approve_command(command, people["grace"])
     approved = authorise(both.envelope, policy, situation)
     assert read_command(both.envelope) == both
-    assert approved.approvers == ("alice", "bob")
+    assert approved.approvers == ("ada", "grace")
     assert approved.body.args == {"release": release.path, "sha256": release.sha256}
     assert approved.body.id == command.id
 
@@ -218,7 +218,7 @@ def test_counters_rise_per_issuer_also_after_a_restart_and_a_lost_file(tmp_path:
         if turn == 3:
             path.unlink()
             time.sleep(0.01)  # counters go on from the clock, which must have passed the last one
-        command = CommandDesk(path).issue(order, "alice", [signer], 0)
+        command = CommandDesk(path).issue(order, "ada", [signer], 0)
         numbers.append(body_of(command.envelope, signer).ctr)
     assert numbers == sorted(set(numbers))
 
@@ -227,7 +227,7 @@ def test_a_damaged_counter_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "counters.json"
     path.write_text("[")
     with pytest.raises(ConfigError, match=r"counters\.json"):
-        CommandDesk(path).issue(Order("stop", {}, "d/x"), "alice", [], 0)
+        CommandDesk(path).issue(Order("stop", {}, "d/x"), "ada", [], 0)
 
 
 @pytest.mark.parametrize(
@@ -237,4 +237,4 @@ def test_commands_that_devices_would_drop_are_refused_at_the_desk(
     tmp_path: Path, order: Order
 ) -> None:
     with pytest.raises(CommandError):
-        CommandDesk(tmp_path / "c.json").issue(order, "alice", [CryptoSigner.generate_ed25519()], 0)
+        CommandDesk(tmp_path / "c.json").issue(order, "ada", [CryptoSigner.generate_ed25519()], 0)

@@ -191,12 +191,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def report(site: Site, folder: Path, *options: str) -> Any:
-    key = folder / "alice.key"
+    key = folder / "ada.key"
     if not key.exists():
-        generate(folder, "alice")
+        generate(folder, "ada")
     words = (
         "--as",
-        "alice",
+        "ada",
         "--key",
         key,
         "--counters",
@@ -241,7 +241,7 @@ def test_every_device_is_asked_and_who_did_not_answer_is_named(site: Site, tmp_p
     assert found["missing"]["cam-4"] == "never heard by this broker"
     bodies = [command_body(envelope) for envelope in heard]
     assert {(one.cmd, one.args["days"], one.iss) for one in bodies} == {
-        ("daily-summaries", 30, "alice")
+        ("daily-summaries", 30, "ada")
     }
     page = (tmp_path / "f.html").read_text()
     for part in ("cam-1", "no answer in time", "devices</td><td>4<", "agents ran</td>"):

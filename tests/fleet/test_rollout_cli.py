@@ -15,7 +15,7 @@ from tests.fleet.workshop import Vigil
 
 GUIDE = (Path(__file__).parents[2] / "docs/rollouts.md").read_text()
 START = "fleet rollout start controller plan.yaml"
-SIGN = "fleet rollout sign controller plan.yaml --as alice --key keys/people/alice.key"
+SIGN = "fleet rollout sign controller plan.yaml --as ada --key keys/people/ada.key"
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_guide_can_be_followed(
     said = [vigil(line.removeprefix("vigil ")) for line in block("sh").splitlines()]
     assert "halt" in said[0]
     assert "6 commands signed" in said[1]
-    assert "for d/cam-3, issued by alice" in said[2]
+    assert "for d/cam-3, issued by ada" in said[2]
     assert "begun for 6 devices, 6 commands at hand" in said[3]
     assert "cam-5" in said[4]
     assert "lost-1" not in said[4]
@@ -86,17 +86,17 @@ def test_what_devices_would_refuse_is_not_begun(vigil: Vigil, plan: Path) -> Non
         .replace("version: 1", "version: 2")
     )
     vigil("release stage repo --policy draft/policy.yaml")
-    vigil("release approve repo policy --key keys/policy/alice.key --key keys/policy/bob.key")
+    vigil("release approve repo policy --key keys/policy/ada.key --key keys/policy/grace.key")
     vigil("release publish repo")
     vigil(f"{SIGN} --out commands --counters c.json")
     with pytest.raises(ConfigError, match="every device would refuse it") as refused:
         vigil(f"{START} --commands commands")
     assert refused.value.code == "trust.approvals"
-    vigil("fleet rollout approve commands --key keys/people/carol.key --yes")
+    vigil("fleet rollout approve commands --key keys/people/linus.key --yes")
     with pytest.raises(ConfigError, match="every device would refuse it"):
         vigil(f"{START} --commands commands")
     vigil(f"{SIGN} --out others --counters c.json")
-    vigil("fleet rollout approve others --key keys/people/bob.key --yes")
+    vigil("fleet rollout approve others --key keys/people/grace.key --yes")
     assert "begun for 6 devices" in vigil(f"{START} --commands others")
 
 

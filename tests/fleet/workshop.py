@@ -30,7 +30,7 @@ def make_workshop(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for role in (*OFFLINE, "people"):
-            for name in ("alice", "bob", "carol"):
+            for name in ("ada", "grace", "linus"):
                 run(f"release keygen {role} {name}")
         for role in ("snapshot", "timestamp"):
             run(f"release keygen {role} online")
@@ -45,7 +45,7 @@ def make_workshop(folder: Path) -> None:
 def approve_all() -> None:
     for path in sorted(Path("repo/staged").glob("*.json")):
         role = path.stem if path.stem in OFFLINE else "release"
-        keys = " ".join(f"--key keys/{role}/{name}.key" for name in ("alice", "bob"))
+        keys = " ".join(f"--key keys/{role}/{name}.key" for name in ("ada", "grace"))
         run(f"release approve repo {path.stem} {keys}")
 
 
@@ -77,7 +77,7 @@ def write_draft(folder: Path) -> None:
     }
     (folder / "release.yaml").write_text(yaml.safe_dump(draft))
     policy: dict[str, Any] = {"schema": 1, "version": 1, "users": [], "commands": {}}
-    for name in ("alice", "bob"):
+    for name in ("ada", "grace"):
         keys = [Path(f"keys/people/{name}.pub").read_text()]
         policy["users"].append({"name": name, "role": "admin", "keys": keys})
     policy["commands"]["deploy"] = {"role": "deployer", "approvals": 1}

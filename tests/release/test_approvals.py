@@ -38,8 +38,8 @@ def test_the_same_person_twice_is_one_approval(
     repository: Repository, people: Any, workshop: Any
 ) -> None:
     repository.add_release(workshop.release())
-    alice = people.signers["release"][0]
-    repository.approve("gate", [alice, alice])
+    ada = people.signers["release"][0]
+    repository.approve("gate", [ada, ada])
     assert [one.missing for one in repository.standings() if one.role == "gate"] == [1]
 
 

@@ -157,21 +157,21 @@ def test_golden_sets_must_be_complete(images: list[bytes], expected: dict[str, A
 
 
 def test_signer_keys_are_private_and_never_overwritten(tmp_path: Path) -> None:
-    signer = generate(tmp_path / "root", "alice")
-    path = tmp_path / "root/alice.key"
+    signer = generate(tmp_path / "root", "ada")
+    path = tmp_path / "root/ada.key"
     assert path.stat().st_mode & 0o777 == 0o600
     assert load_signer(path).public_key == signer.public_key
     assert load_public(path.with_suffix(".pub")) == signer.public_key
     with pytest.raises(ConfigError, match="exists"):
-        generate(tmp_path / "root", "alice")
-    assert set(load_signers(tmp_path / "root")) == {"alice"}
+        generate(tmp_path / "root", "ada")
+    assert set(load_signers(tmp_path / "root")) == {"ada"}
 
 
 def test_a_signer_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
-    generate(tmp_path, "alice")
-    (tmp_path / "alice.key").chmod(0o640)
+    generate(tmp_path, "ada")
+    (tmp_path / "ada.key").chmod(0o640)
     with pytest.raises(ConfigError, match="0600"):
-        load_signer(tmp_path / "alice.key")
+        load_signer(tmp_path / "ada.key")
 
 
 def test_a_missing_or_foreign_signer_key_is_named(tmp_path: Path) -> None:

@@ -47,10 +47,10 @@ def test_half_a_pair_of_keys_is_not_left_behind() -> None:
 
 def test_a_public_key_cannot_sign_and_is_called_one() -> None:
     run("release keygen root ada")
-    for name in ("bob", "carol"):
+    for name in ("grace", "linus"):
         run(f"release keygen root {name}")
     for role in ("targets", "release", "policy"):
-        for name in ("ada", "bob"):
+        for name in ("ada", "grace"):
             run(f"release keygen {role} {name}")
     for role in ("snapshot", "timestamp"):
         run(f"release keygen {role} online")
@@ -125,7 +125,7 @@ def test_what_is_no_model_is_named(here: Path) -> None:
 
 
 def test_a_build_that_fails_leaves_no_key_in_the_way() -> None:
-    for name in ("alice", "bob", "carol"):
+    for name in ("ada", "grace", "linus"):
         run(f"release keygen people {name}")
     write_draft(Path("draft"))
     Path("draft/model.onnx").rename("model.onnx")
