@@ -2,21 +2,13 @@
 
 import { share, runLines } from "/candidate.js";
 import { ask, byId, html, moment, onChange, svg } from "/dom.js";
+import { AskingView } from "/frame.js";
 
 const signed = (value) => (value === null ? "–" : `${value > 0 ? "+" : ""}${value.toFixed(3)}`);
 const MODELS = ["running", "candidate"];
 
-export class ShadowView {
-  #shown = false;
-
-  setShown(shown) {
-    this.#shown = shown;
-    if (shown) this.refresh().catch(() => {}); // the page's loop asks again, and says what is wrong
-  }
-
-  /** Ask while the part is looked at. */
-  async refresh() {
-    if (!this.#shown) return;
+export class ShadowView extends AskingView {
+  async load() {
     const { run } = await ask("/api/shadow");
     const panel = byId("shadow");
     panel.hidden = run === null;

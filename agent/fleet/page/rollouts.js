@@ -2,20 +2,13 @@
 
 import { ask, byId, html, moment, modelName, onChange } from "/dom.js";
 import { stacked } from "/figures.js";
+import { AskingView } from "/frame.js";
 
 const TONES = { running: "busy", paused: "warn", halted: "bad", done: "good", aborted: "warn" };
 const SAID = { committed: "have it", working: "at work", asked: "asked", failed: "failed", waiting: "waiting" };
 
-export class RolloutsView {
-  #shown = false;
-
-  setShown(shown) {
-    this.#shown = shown;
-    if (shown) this.refresh().catch(() => {}); // the page's loop asks again, and says what is wrong
-  }
-
-  async refresh() {
-    if (!this.#shown) return;
+export class RolloutsView extends AskingView {
+  async load() {
     const rollouts = await ask("/api/rollouts");
     const list = byId("rollout-list");
     onChange(list, rollouts, () => {

@@ -41,6 +41,20 @@ function route(views) {
   window.scrollTo(0, 0);
 }
 
+/** A part that asks for what it shows, in its own `load`, but only while it is looked at. */
+export class AskingView {
+  #shown = false;
+
+  setShown(shown) {
+    this.#shown = shown;
+    if (shown) this.refresh().catch(() => {}); // the page's loop asks again, and says what is wrong
+  }
+
+  async refresh() {
+    if (this.#shown) await this.load();
+  }
+}
+
 /**
  * Begin the page.
  * @param views by the ids of their sections, the first is shown at first; each is told by `setShown`, null need not be
