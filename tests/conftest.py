@@ -10,7 +10,7 @@ from typer.main import get_command
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from agent.host import ports
+from agent.host.ports import PORTS
 from tests.parts.assets import assets
 from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
 from tests.parts.certificates import authority
@@ -36,10 +36,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("repeatable")
 
-# A port that was chosen is used a moment later: no two processes choose among the same ones.
+# A port that was chosen is used a moment later: no two processes choose among the same ones. Some servers take the next one, too.
 _process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 _processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-ports._RANGE = ports._RANGE[_process * 2 :: _processes * 2]
+PORTS.among = PORTS.among[_process * 2 :: _processes * 2]
 
 _TOGETHER = "tests/provisioning/"  # they work on copies of one machine that takes minutes to make
 

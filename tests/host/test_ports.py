@@ -4,22 +4,25 @@ import socket
 
 import pytest
 
-from agent.host import ports
+from agent.host.ports import PORTS, Ports, free_port, free_ports
 
 
-def test_ports_are_free_and_none_is_given_twice_while_there_are_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with socket.create_server(("127.0.0.1", ports.free_port())) as taken:
+def test_ports_are_free_and_none_is_given_twice_while_there_are_others() -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
         first = taken.getsockname()[1]
-        step = ports._RANGE.step  # those between are other processes'
-        monkeypatch.setattr(ports, "_RANGE", range(first, first + 12 * step, step))
-        monkeypatch.setattr(ports, "_given", set())
-        found = [*ports.free_ports(5), ports.free_port()]
+        step = PORTS.among.step  # those between are other processes'
+        ports = Ports(range(first, first + 12 * step, step))
+        found = [*ports.free(5), *ports.free(1)]
         assert len(set(found)) == 6
         assert first not in found
         for port in found:
             socket.create_server(("127.0.0.1", port)).close()
-        assert set(found) & set(ports.free_ports(8))
+        assert set(found) & set(ports.free(8))
         with pytest.raises(OSError, match="fewer than 12 are free"):
-            ports.free_ports(12)
+            ports.free(12)
+
+
+def test_a_process_chooses_among_its_own_ports_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = PORTS.among[:10]
+    monkeypatch.setattr(PORTS, "among", own)
+    assert {free_port(), *free_ports(3)} <= set(own)
