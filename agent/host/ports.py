@@ -30,16 +30,18 @@ class Ports:
             shuffled = random.Random().sample(self.among, len(self.among))  # noqa: S311 - not a secret
             for port in sorted(shuffled, key=self._given.__contains__):
                 if len(found) == count:
-                    self._given.update(found)
-                    return found
+                    break
                 probe = held.enter_context(socket.socket())
                 try:
                     probe.bind(("127.0.0.1", port))
                 except OSError:
                     continue
                 found.append(port)
-        first, last = self.among[0], self.among[-1]
-        raise OSError(f"of the ports {first} to {last} fewer than {count} are free")
+        if len(found) < count:
+            first, last = self.among[0], self.among[-1]
+            raise OSError(f"of the ports {first} to {last} fewer than {count} are free")
+        self._given.update(found)
+        return found
 
 
 # Below what the kernel gives to outgoing connections (ip(7), ip_local_port_range), which would take one in the meantime.

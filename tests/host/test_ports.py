@@ -22,6 +22,11 @@ def test_ports_are_free_and_none_is_given_twice_while_there_are_others() -> None
             ports.free(12)
 
 
+def test_the_last_free_port_is_given_too() -> None:
+    port = free_port()
+    assert Ports(range(port, port + 1)).free(1) == [port]
+
+
 def test_a_process_chooses_among_its_own_ports_only(monkeypatch: pytest.MonkeyPatch) -> None:
     own = PORTS.among[:10]
     monkeypatch.setattr(PORTS, "among", own)
