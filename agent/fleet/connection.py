@@ -51,6 +51,7 @@ class Connection:
             is never acknowledged comes again at the session's next connection.
         name: Common name of our certificate; brokers may insist that the client id begins with it.
         session: File that holds the session's id; none is kept without it.
+        begun: Called in the network thread at every connection, once we are subscribed.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Connection:
         receive: Receive,
         name: str,
         session: Path | None = None,
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
         self._broker = broker
         self._session = session is not None
@@ -67,6 +69,7 @@ class Connection:
         self._client_id = f"{name}-{kept}"
         self._filters = list(filters)
         self._receive = receive
+        self._begun = begun
         self._subscribed = threading.Event()
         self._refused = threading.Event()
         self._reason = ""
@@ -202,6 +205,7 @@ class Connection:
         self._subscribed.set()
         if self._number > 1:
             log.info("connected to the broker again")
+        self._begun()
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _p: Any) -> None:
         why = _explain(reason, is_told=flags.is_disconnect_packet_from_server)

@@ -92,7 +92,10 @@ class Controller:
             share = _SHARE if shared else ""
             filters += [(f"{share}{topics}/{leaf}", qos) for leaf, qos in _SERVED]
         name = name or (DESK if services is None else CONTROLLER)
-        self._connection = Connection(broker, filters, self._receive, name, session)
+        self._hint = b""
+        self._connection = Connection(
+            broker, filters, self._receive, name, session, self._hint_again
+        )
 
     def start(self, timeout_s: float = 10.0) -> None:
         """Connect, subscribe and serve from now on.
@@ -132,11 +135,18 @@ class Controller:
         return self.inbox.wait_reply(command.id, timeout_s)
 
     def hint(self, timestamp_version: int) -> None:
-        """Tell all devices (retained) that newer metadata may exist."""
-        hint = Hint(v=MESSAGE_VERSION, timestamp_version=timestamp_version)
-        self._connection.publish(f"{self._prefix}/hint", to_json(hint), retain=True)
+        """Tell all devices (retained) that newer metadata may exist, again at every connection: brokers may forget."""
+        self._hint = to_json(Hint(v=MESSAGE_VERSION, timestamp_version=timestamp_version))
+        self._tell_hint()
+
+    def _tell_hint(self) -> None:
+        self._connection.publish(f"{self._prefix}/hint", self._hint, retain=True)
 
     # network thread --------------------------------------------------------------------------------
+
+    def _hint_again(self) -> None:
+        if self._hint:
+            self._tell_hint()
 
     def _receive(self, topic: str, payload: bytes, acknowledge: Acknowledge) -> None:
         parsed = parse(topic, self._prefix)

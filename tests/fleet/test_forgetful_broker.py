@@ -31,6 +31,7 @@ from tests.fleet.dock import Dock, dock_of
 from tests.fleet.fleet_site import LOG, broker_of, fleet_site, tls_of
 from tests.fleet.linked_client import LinkedClient
 from tests.fleet.mortal_controller import STATE, born, clock_ahead
+from tests.fleet.mqtt_device import Device
 from tests.parts.processes import until
 from tests.parts.relay import Relay
 
@@ -189,3 +190,17 @@ def test_who_is_online_is_seen_to_be_by_everybody_who_looks_afterwards(site: Sit
             assert watch.inbox.wait_states(list(WAVES), WAIT_S)
             assert all(state.online for state in watch.inbox.states())
             watch.stop()
+
+
+def test_the_hint_is_there_again_for_who_comes_afterwards(site: Site) -> None:
+    hint = ("vigil/1/hint", b'{"v":1,"timestamp_version":1}')
+    with site.served(), site.broker_loses_its_database():
+        config = site.home.broker(WATCH)
+        assert config.tls is not None
+        late = Device(config.port, config.tls, WATCH)
+        assert late.accepted()
+        late.subscribe(hint[0])
+        assert late.get()[:2] == hint
+        late.subscribe(hint[0])
+        assert late.get() == (*hint, True)
+        late.close()
