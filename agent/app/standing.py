@@ -106,6 +106,7 @@ class Standing:
             drifted=self.drift.drifted(),
             unproven=self.unproven(),
             slow=self.slow(),
+            interval_ms=int(self.device.interval_s * 1000),
         )
 
     def sight(self, at_s: float) -> Sight:

@@ -1,6 +1,6 @@
 """The fleet as a person looks at it: a line for every device, sums over all, and pages of the lines.
 
-The lines are made at most once in `FRESH_S`, more rarely where that takes long, and only while somebody looks;
+The lines are made as rarely as `agent.fleet.kept` says, and only while somebody looks;
 an answer has at most `PAGE_ROWS` of them however large the fleet is.
 """
 
@@ -10,15 +10,14 @@ import bisect
 import enum
 import itertools
 import math
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from agent.fleet.candidates import Beside, beside, by_candidate
 from agent.fleet.inbox import Inbox
+from agent.fleet.kept import Kept
 from agent.fleet.pace import Pace, slower, usual
 from agent.fleet.registry import DeviceRecord, Registry
 from agent.host.clock import wall_ms
@@ -26,20 +25,22 @@ from agent.schema.messages import State, Telemetry
 from agent.schema.pace import FleetPace
 from agent.schema.topics import ParsedTopic
 
-FRESH_S = 3.0
-IDLE_FACTOR = 10
 PAGE_ROWS = 50
 BARS = 8
 HOTTEST = 5
 HEAT_STEPS_C = (40, 50, 60, 70, 80)
 _TEXT = 120
+_MISSED = 3  # intervals without a word
+_PATIENCE_MS = 60_000  # however short they are
 _COLD = -math.inf
-
-T = TypeVar("T")
 
 
 class Condition(str, enum.Enum):
-    """How a device is: `trouble` is online and says what is wrong; `unheard` never spoke to this controller."""
+    """How a device is: `trouble` is online and says what is wrong; `unheard` is not known to be there.
+
+    It never spoke to this controller, or said that it is online and then nothing for three of its own intervals, a minute at
+    least: who dies together with the broker leaves no last will.
+    """
 
     ONLINE = "online"
     TROUBLE = "trouble"
@@ -99,36 +100,21 @@ SORTS: dict[str, Callable[[DeviceRow], Any]] = {
 }
 
 
-class Kept(Generic[T]):
-    """What `make` returned a moment ago; it runs once at a time, whoever asks, and a tenth of the time at most."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._lock = threading.Lock()
-        self._kept: tuple[float, T] | None = None
-
-    def newest(self) -> T:
-        """Return it, made anew where it is older than `FRESH_S` and than ten times what making it took."""
-        with self._lock:
-            begun_s = time.monotonic()
-            if self._kept is None or begun_s > self._kept[0]:
-                made = self._make()
-                took_s = time.monotonic() - begun_s
-                self._kept = (time.monotonic() + max(FRESH_S, IDLE_FACTOR * took_s), made)
-            return self._kept[1]
-
-
 class FleetView:
     """Listens to an inbox from its first message on; safe to ask from several threads.
 
     Args:
         registry: Who belongs to the fleet; who does not is not shown, whatever it says.
         inbox: What devices say.
+        now_ms: The controller's clock, Unix milliseconds.
     """
 
-    def __init__(self, registry: Registry, inbox: Inbox) -> None:
+    def __init__(
+        self, registry: Registry, inbox: Inbox, now_ms: Callable[[], int] = wall_ms
+    ) -> None:
         self._registry = registry
         self._inbox = inbox
+        self._now_ms = now_ms
         self._spoken: dict[str, State] = {}
         self._heard_ms: dict[str, int] = {}
         self._rows = Kept(self._look)
@@ -181,7 +167,15 @@ class FleetView:
             return Condition.UNHEARD
         if not state.online:
             return Condition.OFFLINE
+        if self._owes_a_word(state):
+            return Condition.UNHEARD
         return Condition.TROUBLE if state.problem or state.unproven else Condition.ONLINE
+
+    def _owes_a_word(self, state: State) -> bool:
+        """Return whether a device that calls itself online has been silent for too long; older agents do not say what that is."""
+        now_ms = self._now_ms()
+        silent_ms = now_ms - self._heard_ms.get(state.device, now_ms)
+        return state.interval_ms > 0 and silent_ms > max(_PATIENCE_MS, _MISSED * state.interval_ms)
 
     def _note(self, topic: ParsedTopic, message: Any) -> None:
         """Network thread: remember when a device spoke; its last will is not its own word."""
@@ -189,7 +183,7 @@ class FleetView:
             if not message.online:
                 return
             self._spoken[topic.device] = message
-        self._heard_ms[topic.device] = wall_ms()
+        self._heard_ms[topic.device] = self._now_ms()
 
 
 def chosen(rows: Iterable[DeviceRow], query: Query) -> dict[str, Any]:

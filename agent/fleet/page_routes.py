@@ -26,7 +26,8 @@ from starlette.routing import Route
 
 from agent.errors import VigilError
 from agent.fleet.controller import Controller
-from agent.fleet.fleet_view import SHOWN, SORTS, FleetView, Kept, Query, chosen, summary
+from agent.fleet.fleet_view import SHOWN, SORTS, FleetView, Query, chosen, summary
+from agent.fleet.kept import Kept
 from agent.fleet.registry import Registry
 from agent.fleet.rollout_plan import Wave
 from agent.fleet.rollout_store import Rollout, RolloutStore

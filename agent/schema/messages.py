@@ -88,6 +88,7 @@ class State(Struct):
 
     `drifted` names the likely cause for each camera that shows something else than the model was made for, `unproven`
     what the last golden run of a night found wrong, `slow` which stage takes longer than in this device's past, and why.
+    `interval_ms` is the time between two of its measurements: who is silent for much longer is no longer there.
     """
 
     v: int
@@ -115,6 +116,7 @@ class State(Struct):
     drifted: dict[str, str] = {}
     unproven: str = ""
     slow: str = ""
+    interval_ms: Counter = 0
 
 
 class StageMs(Struct):
@@ -206,10 +208,7 @@ class CommandBody(Struct):
 
 
 class DeployArgs(Struct):
-    """`deploy`: the manifest's target path and the digest that TUF must list for it.
-
-    `force` tries a release again that failed on this device before.
-    """
+    """`deploy`: the manifest's target path and the digest that TUF must list for it; `force` tries again what failed before."""
 
     release: TargetPath
     sha256: Sha256

@@ -249,6 +249,7 @@ class LightDevice(asyncio.Protocol):
                 last_update=self._update,
                 pipeline="running",
                 policy_ver=1,
+                interval_ms=int(self.interval_s * 1000),
             )
         )
 

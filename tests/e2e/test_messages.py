@@ -72,6 +72,8 @@ def test_every_message_of_a_whole_run_is_as_the_document_says(site: Site) -> Non
         seen[channel.name] += 1
         _validate(channel.name, payload)
     assert set(seen) >= ALWAYS
+    states = [json.loads(body) for topic, body in listener.heard if topic.endswith("/state")]
+    assert {(one["online"], one["interval_ms"]) for one in states} == {(True, 500), (False, 0)}
 
 
 def _names(listener: Listener) -> set[str]:
