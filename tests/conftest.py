@@ -14,6 +14,7 @@ from agent.host.ports import PORTS
 from tests.parts.assets import assets
 from tests.parts.broker import broker_factory, mosquitto, tls_mosquitto
 from tests.parts.certificates import authority
+from tests.parts.holding import hold
 from tests.parts.provisioned import provisioned
 from tests.parts.site import module_site, own_site, session_site, site
 from tests.parts.tokens import soft_token, soft_tpm
@@ -64,6 +65,7 @@ __all__ = [
     "assets",
     "authority",
     "broker_factory",
+    "hold",
     "module_site",
     "mosquitto",
     "own_site",

@@ -1,12 +1,13 @@
 """kill -9 of the agent in each phase of an update: the right model runs again, and the update goes on."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from agent.schema.messages import Phase, ReplyStatus
 from tests.parts.processes import until
-from tests.parts.site import QUICK, SLOW_PROBATION, Device, Site
+from tests.parts.site import QUICK, SLOW_PROBATION, SLOW_TRIAL, Device, Site
 
 OLD, NEW, NEXT = (f"sorters/parts/{version}" for version in ("1.0.0", "2.0.0", "3.0.0"))
 JOURNAL_WRITE = {"staged": 3, "verified": 4}  # the write that replaces the phase
@@ -44,13 +45,15 @@ def test_killed_while_staged_or_verified_it_finishes(site: Site, phase: str) -> 
     assert_it_finishes(site, device, command.id)
 
 
-def test_killed_during_the_trial_it_finishes(site: Site) -> None:
-    device = site.serving("cut-trial")
+def test_killed_during_the_trial_it_finishes(site: Site, hold: Path) -> None:
+    device = site.serving("cut-trial", update=SLOW_TRIAL)
+    hold.touch()
     command = site.deploy(device, site.release("2.0.0"))
-    device.wait_phase(Phase.TRIAL)
+    device.wait_held()
     device.kill()
     assert device.journal.phase is Phase.TRIAL
 
+    hold.unlink()
     device.start()
     assert_it_finishes(site, device, command.id)
 

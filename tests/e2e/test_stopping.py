@@ -1,27 +1,29 @@
 """Stopping is no crime: SIGTERM in the middle of an update ends the agent cleanly and blames no release."""
 
-import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from agent.schema.messages import Phase, ReplyStatus
 from tests.parts.processes import children, is_alive, until
-from tests.parts.site import QUICK, SLOW_PROBATION, Device, Site
+from tests.parts.site import QUICK, SLOW_PROBATION, SLOW_TRIAL, Device, Site
 
-STOP_S = 15.0
+STOP_S = 60.0  # trial and probation would take an hour
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_a_trial_that_hangs_blames_nobody(
-    site: Site, number: signal.Signals
+    site: Site, hold: Path, number: signal.Signals
 ) -> None:
-    device = site.serving(f"trial-{number.name.lower()}")
+    device = site.serving(f"trial-{number.name.lower()}", update=SLOW_TRIAL)
+    hold.touch()
     command = site.deploy(device, site.release("2.0.0"))
-    os.kill(device.wait_candidate(), signal.SIGSTOP)
+    device.wait_held()
     assert stop(device, number) == 0
     assert (device.journal.phase, device.journal.bad) == (Phase.TRIAL, {})
 
+    hold.unlink()
     device.start()
     assert site.end_of(command).status is ReplyStatus.SUCCEEDED
     assert site.wait(device, lambda state: state.floor == 2).phase is Phase.COMMITTED

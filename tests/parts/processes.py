@@ -74,11 +74,6 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def began(pid: int) -> int:
-    """When a process began, in ticks since the machine's start: its id says nothing, for ids begin anew at some time."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-
-
 def is_alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
     try:
@@ -87,9 +82,9 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def is_confined(pid: int) -> bool:
-    """Whether a process has given up gaining privileges, which a worker does before anything else."""
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal and may be continued."""
     try:
-        return "\nNoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+        return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False

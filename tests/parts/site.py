@@ -30,12 +30,12 @@ from agent.fleet.operators import SignedCommand
 from agent.schema.blocks import BlockReply
 from agent.schema.keystore import FileKeyConfig
 from agent.schema.manifest import ReleaseRef
-from agent.schema.messages import Phase, Reply, State
+from agent.schema.messages import Reply, State
 from agent.schema.topics import ParsedTopic
 from agent.telemetry.status_file import Status, read_status
 from agent.update.journal import Journal
 from agent.update.record import UpdateRecord
-from tests.parts.processes import began, children, is_alive, is_confined, until, vigil
+from tests.parts.processes import children, is_alive, is_stopped, until, vigil
 
 T = TypeVar("T")
 MODEL = releases.BUNDLED / "parts-1.onnx"
@@ -47,9 +47,11 @@ QUICK: dict[str, Any] = {
     # The frames may take four times as long: less would be too little on a busy machine.
     "probation": {"seconds": 1.0, "frames": 5, "max_p95_ms": 5000.0},
 }
+# A trial and a probation that end when the test wants it.
+SLOW_TRIAL: dict[str, Any] = {**QUICK, "trial_timeout_s": 3600.0}
 SLOW_PROBATION: dict[str, Any] = {
     **QUICK,
-    "probation": {"seconds": 120.0, "frames": 5, "max_p95_ms": 5000.0},
+    "probation": {"seconds": 3600.0, "frames": 5, "max_p95_ms": 5000.0},
 }
 
 
@@ -89,21 +91,9 @@ class Device(DemoDevice):
         """What the journal on disk says."""
         return Journal(self.folder / "state").read()
 
-    def wait_phase(self, phase: Phase, timeout_s: float = 60.0) -> None:
-        """Wait until the journal on disk is in this phase: sooner known than by any message."""
-        until(lambda: self.journal.phase is phase, timeout_s, f"phase {phase.value}", every_s=0.002)
-
-    def wait_candidate(self) -> int:
-        """Wait until a second worker is confined, as it is before it sees a model; return its id."""
-
-        confined: list[int] = []
-
-        def are_two() -> bool:
-            confined[:] = [pid for pid in children(self.pid) if is_confined(pid)]
-            return len(confined) > 1
-
-        until(are_two, 30, "a candidate's worker", every_s=0.002)
-        return max(confined, key=began)
+    def wait_held(self) -> None:
+        """Wait until a worker is held, see `tests.parts.holding`."""
+        until(lambda: any(map(is_stopped, children(self.pid))), 60, "a worker that is held")
 
     @property
     def status(self) -> Status:
