@@ -16,6 +16,7 @@ from agent.errors import VigilError
 from agent.schema.doctor import DOCTOR_SCHEMA, DoctorReport, Finding, Level
 from agent.schema.governor import GovernorReport
 from tests.console.scripted import Device, telemetry
+from tests.parts.processes import until
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_stopping_does_not_wait_for_a_doctor_who_takes_minutes(device: Device) -
     asking.start()
     assert called.wait(60)
     console.stop()
-    assert "console" not in {thread.name for thread in threading.enumerate()}
+    until(lambda: "console" not in {one.name for one in threading.enumerate()}, 30, "it ended")
     release.set()
 
 

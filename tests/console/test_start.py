@@ -18,6 +18,7 @@ from agent.errors import ConfigError
 from agent.host.ports import free_port
 from tests.console.conftest import EVERYWHERE, TOKEN
 from tests.console.scripted import Device
+from tests.parts.processes import until
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_stopping_frees_the_port_and_ends_the_thread(device: Device) -> None:
     console.start()
     console.stop()
     console.stop()
-    assert "console" not in {thread.name for thread in threading.enumerate()}
+    until(lambda: "console" not in {one.name for one in threading.enumerate()}, 30, "it ended")
     again = device.console(port=port)
     again.start()
     again.stop()

@@ -1,9 +1,15 @@
 """Which protocol is tried next, and after how long."""
 
+import threading
+
 import pytest
 
-from agent.control.link.dialling import STABLE_S, Ending, Mqtt, first_dial
+from agent.control.link import Link
+from agent.control.link.dialling import STABLE_S, Dial, Ending, Mqtt, first_dial
 from agent.errors import ConfigError
+from agent.host.ports import free_port
+from agent.schema.config import BrokerConfig
+from tests.control.world import TOPICS, WAIT_S, until
 
 
 @pytest.mark.parametrize("ending", [Ending.SILENT, Ending.CLOSED, Ending.UNSUPPORTED])
@@ -79,3 +85,15 @@ def test_a_connection_that_is_lost_at_once_is_not_redialled_at_full_speed() -> N
     restless_s = dial.wait_s(Ending.LOST, 0.0)
     assert restless_s > 4.0
     assert dial.accepted().ended(Ending.LOST, STABLE_S).wait_s(Ending.LOST, 0.0) < restless_s / 10
+
+
+def test_stopping_does_not_wait_for_the_next_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Dial, "wait_s", lambda *_: 3600.0)
+    link = Link(BrokerConfig(host="127.0.0.1", port=free_port(), allow_plaintext=True), TOPICS)
+    stop = threading.Event()
+    thread = threading.Thread(target=link.run, args=(stop,), daemon=True)
+    thread.start()
+    assert until(lambda: link.problem)
+    stop.set()
+    thread.join(WAIT_S)
+    assert not thread.is_alive()

@@ -16,7 +16,6 @@ from agent.control.link import Incoming, Link, Presence, Subscription
 from agent.errors import TransferError
 from tests.control.world import TOPICS, WAIT_S, Observer, plain, until
 from tests.parts.broker import Broker, needs_mosquitto
-from tests.parts.starving import starved_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,18 +126,6 @@ def test_stopping_says_goodbye_and_sends_what_waits(
     observer.wait(TOPICS.state, lambda payload: payload == b"gone")
     assert observer.payloads(TOPICS.reply) == [b"%d" % number for number in range(200)]
     assert observer.payloads(TOPICS.state) == [b"here", b"gone"]
-
-
-def test_stopping_without_a_broker_is_quick(
-    mosquitto: Broker, make_link: Callable[..., Link]
-) -> None:
-    mosquitto.stop()
-    link = make_link(mosquitto)
-    link.start()
-    assert until(lambda: link.problem)
-    began_s = time.monotonic() - starved_s()
-    link.stop(1.0)
-    assert time.monotonic() - starved_s() - began_s < 3.0
 
 
 def test_commands_sent_while_the_device_was_away_arrive(
