@@ -16,7 +16,7 @@ import pytest
 from tests.parts import nspawn
 from tests.parts.nspawn import Machine
 from tests.parts.processes import until
-from tests.parts.provisioned import SCRIPT, WHEELS
+from tests.parts.provisioned import LOCK, SCRIPT, WHEELS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TEMPFAIL, CONFIG = 75, 78
@@ -139,9 +139,8 @@ def test_without_a_network_it_does_what_it_can_and_goes_on_later(machine: Machin
 
 def test_two_at_once_are_one_too_many(machine: Machine) -> None:
     machine.boot()
-    holder = machine.popen("flock", "/run/lock/vigil-provision.lock", "sleep", "60")
-    lock = "/run/lock/vigil-provision.lock"
-    until(lambda: machine.run("flock", "-n", lock, "true").returncode, 30, "the lock is held")
+    holder = machine.popen("flock", LOCK, "sleep", "infinity")
+    until(lambda: machine.run("flock", "-n", LOCK, "true").returncode, 30, "the lock is held")
     done = provision(machine)
     assert done.returncode == TEMPFAIL
     assert "another provisioning is running" in done.stderr

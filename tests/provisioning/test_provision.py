@@ -110,15 +110,14 @@ def test_the_device_detects_on_its_video_and_takes_a_release(
     assert reply.status.value == "succeeded", reply
 
     # Read as a file: in a container the service, which has a /proc of its own, sees another boot id than `vigil status`.
-    def status() -> Status:
-        return parse_json(booted.run("cat", "/run/vigil/status.json").stdout.encode(), Status)
-
     def detects() -> bool:
-        told = status().telemetry
-        return told.fps > 0 and [camera.name for camera in told.cameras] == ["belt"]
+        text = booted.run("cat", "/run/vigil/status.json").stdout
+        told = parse_json(text.encode(), Status)
+        cameras = [camera.name for camera in told.telemetry.cameras]
+        is_new = told.state.release == "sorters/parts/1.0.0"
+        return is_new and cameras == ["belt"] and told.telemetry.fps > 0
 
     until(detects, 60, "frames of the camera are counted", every_s=1.0)
-    assert status().state.release == "sorters/parts/1.0.0"
 
 
 def test_an_invitation_for_another_device_is_refused(
@@ -256,7 +255,8 @@ def test_an_image_makes_its_identity_at_the_first_boot(
     until((bundle / "request.json").exists, 60, "the first boot made keys and a request")
     assert (machine.root / "etc/credstore.encrypted/vigil-device-key").exists()
     admit(bundle, provisioned.site.fleet.registry, provisioned.site.fleet.authority)
-    machine.run("systemctl", "restart", "vigil-provision")  # a minute later by itself
+    done = machine.run("systemctl", "restart", "vigil-provision")  # a minute later by itself
+    assert done.returncode == 0, machine.journal("vigil-provision")
     until(lambda: machine.show("vigil.service", "ActiveState") == "active", 60, "the service runs")
     assert not (machine.root / "var/lib/vigil-provision/pending").exists()
 

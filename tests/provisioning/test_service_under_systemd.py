@@ -12,13 +12,12 @@ from tests.parts.processes import until
 from tests.parts.provisioned import Provisioned, copy_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-UNIT = "vigil.service"
+UNIT, REVIVE = "vigil.service", "vigil-revive.service"
 # The tests' patience is shorter than a device's; nothing else differs from the unit that is shipped.
 QUICK = """\
 [Unit]
 StartLimitBurst=4
 [Service]
-WatchdogSec=3
 TimeoutAbortSec=2
 RestartSec=200ms
 """
@@ -64,6 +63,11 @@ def restarts(machine: Machine) -> int:
     return int(machine.show(UNIT, "NRestarts"))
 
 
+def says(machine: Machine, words: str) -> None:
+    """Wait for words in the journal, which takes them in a little after they were said."""
+    until(lambda: words in machine.journal(UNIT), 30, words, every_s=0.2)
+
+
 def test_it_runs_as_its_own_user_and_tells_systemd_when_it_is_ready(service: Machine) -> None:
     assert service.show(UNIT, "Type") == "notify"
     pid = main_pid(service)
@@ -77,27 +81,26 @@ def test_it_runs_as_its_own_user_and_tells_systemd_when_it_is_ready(service: Mac
 def test_a_killed_agent_is_started_again(service: Machine) -> None:
     before = main_pid(service)
     service.run("systemctl", "kill", "-s", "KILL", UNIT)
-    until(lambda: restarts(service) == 1, 30, "one restart", every_s=0.2)
+    until(lambda: restarts(service), 30, "it is started again", every_s=0.2)
     is_active(service)
     assert main_pid(service) != before
 
 
 def test_an_agent_that_hangs_trips_the_watchdog(service: Machine) -> None:
     service.run("systemctl", "kill", "--kill-whom=main", "-s", "STOP", UNIT)
-    until(lambda: restarts(service) == 1, 90, "it is started again", every_s=0.2)
-    assert "Watchdog timeout" in service.journal(UNIT)
+    until(lambda: restarts(service), 120, "it is started again", every_s=0.2)
+    says(service, "Watchdog timeout")
     is_active(service)
 
 
 def test_a_crash_loop_ends_and_is_tried_again_later(service: Machine) -> None:
-    def killed() -> bool:
+    def gives_up() -> bool:
         service.run("systemctl", "kill", "-s", "KILL", UNIT)
-        return service.show(UNIT, "ActiveState") == "failed"
+        return "Start request repeated too quickly" in service.journal(UNIT)
 
-    until(killed, 60, "no more restarts", every_s=0.5)
-    assert "Start request repeated too quickly" in service.journal(UNIT)
+    until(gives_up, 60, "no more restarts", every_s=0.5)
+    until(lambda: REVIVE in service.journal(REVIVE), 60, "the timer tries again", every_s=0.2)
     is_active(service)
-    assert "vigil-revive.service" in service.run("journalctl", "-o", "cat", "-n", "80").stdout
 
 
 def test_a_mistake_in_the_configuration_is_not_tried_again(service: Machine) -> None:
@@ -109,9 +112,8 @@ def test_a_mistake_in_the_configuration_is_not_tried_again(service: Machine) -> 
         until(lambda: service.show(UNIT, "ActiveState") == "failed", 30, "it gave up", every_s=0.2)
         assert service.show(UNIT, "ExecMainStatus") == "78"
         assert restarts(service) == 0
-        assert "colour" in service.journal(UNIT)
-        revive = "vigil-revive.service"
-        until(lambda: service.show(revive, "Result") == "exec-condition", 30, "nor by the timer")
+        says(service, "colour")
+        until(lambda: service.show(REVIVE, "Result") == "exec-condition", 30, "nor by the timer")
         assert service.show(UNIT, "ActiveState") == "failed"
     finally:
         config.write_text(right)
