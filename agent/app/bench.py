@@ -133,6 +133,7 @@ class PipelineBench:
             variant=_variant(loaded, model),
             labels=loaded.labels,
             threads=self._file.threads,
+            streams=self._file.streams,
             providers=self._file.providers,
             confidence=0.25,
             iou=0.6,

@@ -53,7 +53,7 @@ class Neighbours:
 
 def make_shadow(device: Device, around: Neighbours) -> Shadow:
     """Return what compares models on this device; it goes on with what the last life left once its loop runs."""
-    settings = replace(worker_settings(device), threads=1)
+    settings = replace(worker_settings(device), threads=1, streams=1)
     talk = Conversation(settings, device.opener.payload, device.opener.golden)
     ports = Ports(
         serving=lambda: around.supervisor.release,

@@ -94,6 +94,7 @@ def worker_settings(device: Device) -> WorkerSettings:
         drift=config.drift,
         default_fps=profile.camera.fps,
         threads=min(profile.runtime.threads, device.facts.cores),
+        streams=profile.runtime.streams,
         memory_mb=config.update.worker_memory_mb,
         providers=profile.runtime.providers,
         delegates=profile.runtime.delegates,
@@ -208,8 +209,10 @@ def make_pace(
         release = supervisor.release
         if release is None or held():
             return ""
-        cameras, threads = len(settings.cameras), settings.threads
-        return f"{release.ref.sha256}/{release.variant.id}/{cameras} cameras/{threads} threads"
+        cameras, threads = len(settings.cameras), f"{settings.threads} threads"
+        if settings.streams > 1:
+            threads += f" in {settings.streams} streams"
+        return f"{release.ref.sha256}/{release.variant.id}/{cameras} cameras/{threads}"
 
     ports = PacePorts(setting, lambda: supervisor.worker_pid or 0, on_change)
     return PaceKeeper(device.folder, meters, ports, disk=device.disk)

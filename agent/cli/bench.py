@@ -21,18 +21,20 @@ from agent.errors import ConfigError
 from agent.schema.values import MAX_THREADS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from agent.cli.bench_explain import Board
     from agent.cli.bench_report import BenchDocument, BenchReport, Laps
     from agent.schema.pace import FleetPace, FleetPaces
-    from agent.vision.benchmark import ModelFile
+    from agent.schema.profile import DeviceProfile
+    from agent.vision.benchmark import Lap, ModelFile
 
 _FILM = Path(agent.__file__).parent / "demo" / "bundled" / "conveyor.mp4"
 _ROUNDS = 5
 _LEGEND = (
-    "raw: inference alone on a filled buffer; serial: decode, pre, infer, post one after the other; "
-    "pipelined: the worker itself. limit: share of raw that the CPU time of one frame allows on these cores."
+    "raw: inference alone on a filled buffer, all threads for one frame; streams: the same for several frames at the same "
+    "time, which share the threads; serial: decode, pre, infer, post one after the other; pipelined: the worker itself. "
+    "limit: share of raw that the CPU time of one frame allows on these cores."
 )
 
 
@@ -55,6 +57,15 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
         list[int],
         typer.Option(min=1, max=MAX_THREADS, help="CPU threads of the runtime; repeatable."),
     ] = [2],  # noqa: B006
+    streams: Annotated[
+        list[int],
+        typer.Option(
+            min=1,
+            max=MAX_THREADS,
+            show_default="as this board's profile has it",
+            help="Frames at the same time, which share the threads, one each at least; repeatable.",
+        ),
+    ] = [],  # noqa: B006
     providers: Annotated[
         list[str],
         typer.Option(help="ONNX Runtime providers, separated by commas; repeatable."),
@@ -109,15 +120,29 @@ def bench(  # noqa: PLR0913, PLR0917 - one parameter for each option of the comm
         labels=read_labels(labels) if labels else None,
     )
     with _candidates(model, installed, stated) as files:
-        settings = list(itertools.product(files, threads, providers))
+        shares = _shares(threads, streams or [_profile().runtime.streams])
+        settings = list(itertools.product(files, shares, providers))
         if len(settings) > 1 and not (sweep or installed):
             raise ConfigError(f"found {len(settings)} settings", hint="compare them with --sweep")
         asked = [
-            (name, replace(file, threads=count, providers=_split(provider)))
-            for (name, file), count, provider in settings
+            (name, replace(file, threads=count, streams=at_once, providers=_split(provider)))
+            for (name, file), (count, at_once), provider in settings
         ]
         document = _run(asked, seconds, explain=explain, paces=paces)
     _report(document, json_file, plot)
+
+
+def _shares(threads: Sequence[int], streams: Sequence[int]) -> list[tuple[int, int]]:
+    """Return each number of threads with each of streams, of which there are at most as many, once."""
+    pairs = itertools.product(threads, streams)
+    return list(dict.fromkeys((count, min(at_once, count)) for count, at_once in pairs))
+
+
+def _profile() -> DeviceProfile:
+    from agent.host.board import read_facts
+    from agent.models.profiles import load_profiles, recognise
+
+    return recognise(read_facts(), load_profiles())
 
 
 @contextlib.contextmanager
@@ -152,7 +177,7 @@ def _run(
         runs.append(_measure(name, file, seconds))
         if explain:
             boards.append(_board())
-            others.append(_other_threads(runs[-1], file, seconds / _ROUNDS))
+            others.append(_other_shares(runs[-1], file, seconds / _ROUNDS))
     alike = _alike(paces) if paces is not None and explain else []
     explanations = {
         setting_of(run): explained(
@@ -165,30 +190,32 @@ def _run(
 
 def _alike(paces: FleetPaces) -> list[FleetPace]:
     """Return the fleet's medians of boards like this one."""
-    from agent.host.board import read_facts
-    from agent.models.profiles import load_profiles, recognise
-
-    profile = recognise(read_facts(), load_profiles()).name
+    profile = _profile().name
     return [one for one in paces.paces if one.profile == profile]
 
 
 def _measure(name: str, file: ModelFile, seconds: float) -> BenchReport:
-    from agent.cli.bench_report import MODES, Measured, sum_up
+    from agent.cli.bench_report import Measured, sum_up
     from agent.cli.contest import PipelineProcess, Reference
 
-    load = os.getloadavg()[0]
-    with Reference(file) as probe:
+    load, alone = os.getloadavg()[0], replace(file, streams=1)
+    with Reference(alone) as probe:
         loaded = probe.started
     lap_s = seconds / _ROUNDS
-    laps: Laps = {mode: [] for mode in MODES}
-    with PipelineProcess(file, loaded) as pipeline:
+    with contextlib.ExitStack() as processes:
+        pipeline = processes.enter_context(PipelineProcess(file, loaded))
         pipeline.lap(lap_s)
         memory = pipeline.memory
-        with Reference(file) as reference:
-            run = {"pipelined": pipeline.lap}
-            run |= {mode: partial(reference.lap, mode) for mode in MODES if mode not in run}
-            for mode in with_progress(_turns(MODES), f"Measuring {name}", _ROUNDS * len(MODES)):
-                laps[mode].append(run[mode](lap_s))
+        reference = processes.enter_context(Reference(alone))
+        run: dict[str, Callable[[float], Lap]] = {
+            mode: partial(reference.lap, mode) for mode in ("raw", "serial")
+        }
+        if file.streams > 1:
+            run["streams"] = partial(processes.enter_context(Reference(file)).lap, "raw")
+        run["pipelined"] = pipeline.lap
+        laps: Laps = {mode: [] for mode in run}
+        for mode in with_progress(_turns([*run]), f"Measuring {name}", _ROUNDS * len(run)):
+            laps[mode].append(run[mode](lap_s))
     return sum_up(name, file, Measured(loaded, laps, memory, pipeline.started, load))
 
 
@@ -201,14 +228,16 @@ def _board() -> Board:
     return Board(cpu_clock(), throttling().now, power_mode())
 
 
-def _other_threads(run: BenchReport, file: ModelFile, lap_s: float) -> dict[str, float]:
-    """Measure the bare runtime with other numbers of threads."""
+def _other_shares(run: BenchReport, file: ModelFile, lap_s: float) -> dict[str, float]:
+    """Measure the bare runtime with other numbers of threads and streams."""
     from agent.cli.contest import Reference
 
+    shares = {(1, 1), (run.cores, 1), (run.cores, run.cores)} - {(file.threads, file.streams)}
     others = {}
-    for count in sorted({1, run.cores} - {file.threads}):
-        with Reference(replace(file, threads=count)) as reference:
-            others[f"--threads {count}"] = reference.lap("raw", lap_s).fps
+    for threads, streams in sorted(shares):
+        with Reference(replace(file, threads=threads, streams=streams)) as reference:
+            name = f"--threads {threads} --streams {streams}"
+            others[name] = reference.lap("raw", lap_s).fps
     return others
 
 
@@ -226,10 +255,8 @@ def _report(document: BenchDocument, json_file: Path | None, plot: Path | None) 
     if plot is not None:
         from agent.vision.plots import rates
 
-        shown = [
-            (setting_of(run), [run.modes[mode].fps for mode in MODES]) for run in document.runs
-        ]
-        write_file(plot, rates(MODES, shown))
+        modes = [mode for mode in MODES if any(mode in run.modes for run in document.runs)]
+        write_file(plot, rates(modes, [_bars(run, modes) for run in document.runs]))
     if json_file is not None:
         write_json(document, json_file)
     if json_file == STDOUT:
@@ -247,6 +274,12 @@ def _report(document: BenchDocument, json_file: Path | None, plot: Path | None) 
     if is_disturbed(document.runs[0]):
         load = f"load average {document.runs[0].load} on {document.runs[0].cores} cores"
         console.print(f"Other work was running ({load}): do not trust these rates.", style="yellow")
+
+
+def _bars(run: BenchReport, modes: Sequence[str]) -> tuple[str, list[float | None]]:
+    from agent.cli.bench_report import setting_of
+
+    return setting_of(run), [run.modes[mode].fps if mode in run.modes else None for mode in modes]
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -40,8 +40,8 @@ def explain(
     """
     medians = {name: stage.p50 for name, stage in run.modes["serial"].stages_ms.items()}
     bottleneck = max(medians, key=lambda name: medians[name])
-    raw = run.modes["raw"].fps
-    effects = [Effect(name, round(fps, 1), round(fps / raw, 3)) for name, fps in others.items()]
+    bare = run.bare.fps
+    effects = [Effect(name, round(fps, 1), round(fps / bare, 3)) for name, fps in others.items()]
     effects.sort(key=lambda effect: -effect.gain)
     return Explanation(
         bottleneck=bottleneck,
@@ -56,10 +56,15 @@ def explain(
 def effects_of(run: BenchReport, runs: Sequence[BenchReport]) -> dict[str, float]:
     """Return the bare rates of the other models in the same command that ran as this one did, by words that name them."""
     return {
-        f"{other.id} ({other.input[0]}x{other.input[1]}, {other.backend})": other.modes["raw"].fps
+        f"{other.id} ({other.input[0]}x{other.input[1]}, {other.backend})": other.bare.fps
         for other in runs
-        if other.id != run.id and (other.threads, other.providers) == (run.threads, run.providers)
+        if other.id != run.id and _alike(other, run)
     }
+
+
+def _alike(one: BenchReport, other: BenchReport) -> bool:
+    settings = [(run.threads, run.streams, run.providers) for run in (one, other)]
+    return settings[0] == settings[1]
 
 
 def beside_fleet(run: BenchReport, alike: Sequence[FleetPace]) -> list[str]:

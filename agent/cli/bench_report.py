@@ -17,7 +17,7 @@ from agent.schema.messages import StageMs
 from agent.vision.benchmark import Lap, Loaded, ModelFile
 from agent.vision.timing import percentiles, stage_percentiles
 
-MODES = ("raw", "serial", "pipelined")
+MODES = ("raw", "streams", "serial", "pipelined")
 _QUIET_LOAD = 0.6
 
 
@@ -35,11 +35,15 @@ class BenchReport(msgspec.Struct, frozen=True):
     Attributes:
         id: The variant's id in its manifest, or the file's name.
         sha256: Digest of the plain model file.
+        streams: Frames that run at the same time in the pipeline; `threads` are all of theirs together.
         load: The machine's load average of the minute before; other work spoils every rate.
-        infer_ms: p50 of the bare inference.
+        infer_ms: p50 of the bare inference, with as many beside it as in the pipeline.
         pre_post_ms: p50 of what Vigil adds to it in each frame of the serial mode, without decoding.
-        pipelined_of_raw: Median over the rounds of the pipeline's rate by the bare runtime's.
-        limit_fps: What the serial mode's CPU time a frame allows on so many cores, at most the bare rate.
+        pipelined_of_raw: Median over the rounds of the pipeline's rate by the bare runtime's, which has all threads for
+            one frame after the other.
+        pipelined_of_streams: The same by the bare runtime's in as many streams as the pipeline; null with one.
+        limit_fps: What the CPU time a frame allows on so many cores, at most the bare rate.
+        modes: `raw`, `serial`, `pipelined`; and `streams`, the bare runtime in several streams, where there are several.
     """
 
     id: str
@@ -49,6 +53,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     input: tuple[int, int]
     backend: str
     threads: int
+    streams: int
     providers: list[str]
     cores: int
     load: float
@@ -56,11 +61,17 @@ class BenchReport(msgspec.Struct, frozen=True):
     infer_ms: float
     pre_post_ms: float
     pipelined_of_raw: float
+    pipelined_of_streams: float | None
     limit_fps: float
     limit_of_raw: float
     modes: dict[str, ModeReport]
     memory: Memory
     start: Start
+
+    @property
+    def bare(self) -> ModeReport:
+        """Return the bare runtime as the pipeline runs it."""
+        return self.modes.get("streams", self.modes["raw"])
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -128,21 +139,24 @@ def pre_post_ms(laps: Sequence[Lap]) -> float:
     return percentiles(sums).p50
 
 
-def median_ratio(laps: Laps) -> float:
-    """Return the pipeline's rate by the bare runtime's: each round by itself, then the median."""
-    rounds = zip(laps["pipelined"], laps["raw"], strict=True)
+def median_ratio(laps: Laps, bare: str = "raw") -> float:
+    """Return the pipeline's rate by that of a mode without it: each round by itself, then the median."""
+    rounds = zip(laps["pipelined"], laps[bare], strict=True)
     return round(statistics.median(one.fps / other.fps for one, other in rounds), 4)
 
 
 def limit_fps(modes: dict[str, ModeReport], cores: int) -> float:
     """Return how many frames a second the CPU time of one allows, at most as many as the bare runtime."""
-    return round(min(modes["raw"].fps, 1000 * cores / modes["serial"].cpu_ms), 2)
+    raw, bare = modes["raw"], modes.get("streams", modes["raw"])
+    cpu_ms = modes["serial"].cpu_ms - raw.cpu_ms + bare.cpu_ms
+    return round(min(bare.fps, 1000 * cores / cpu_ms), 2)
 
 
 def sum_up(name: str, file: ModelFile, measured: Measured) -> BenchReport:
     """Return the figures of one model with one setting on this machine."""
     laps, cores = measured.laps, len(os.sched_getaffinity(0))
-    modes = {mode: mode_report(laps[mode]) for mode in MODES}
+    modes = {mode: mode_report(laps[mode]) for mode in laps}
+    bare = modes.get("streams", modes["raw"])
     limit = limit_fps(modes, cores)
     spec = measured.loaded.input
     return BenchReport(
@@ -153,13 +167,15 @@ def sum_up(name: str, file: ModelFile, measured: Measured) -> BenchReport:
         input=(spec.width, spec.height),
         backend=measured.loaded.backend,
         threads=file.threads,
+        streams=file.streams,
         providers=file.providers,
         cores=cores,
         load=round(measured.load, 2),
         rounds=len(laps["raw"]),
-        infer_ms=modes["raw"].stages_ms["infer"].p50,
+        infer_ms=bare.stages_ms["infer"].p50,
         pre_post_ms=pre_post_ms(laps["serial"]),
         pipelined_of_raw=median_ratio(laps),
+        pipelined_of_streams=median_ratio(laps, "streams") if "streams" in laps else None,
         limit_fps=limit,
         limit_of_raw=round(limit / modes["raw"].fps, 4),
         modes=modes,
@@ -183,19 +199,21 @@ def measurements(runs: Sequence[BenchReport]) -> dict[str, float]:
 
 def setting_of(run: BenchReport) -> str:
     """Return model and setting in a few words."""
-    return " ".join([run.id, f"x{run.threads}", *run.providers])
+    streams = [f"in {run.streams} streams"] if run.streams > 1 else []
+    return " ".join([run.id, f"x{run.threads}", *streams, *run.providers])
 
 
 def overview(runs: Sequence[BenchReport]) -> Table:
     """Return one line for each run."""
     table = Table(title="Frames per second")
-    for column in ("model", "input", "threads", "raw", "serial", "pipelined", "of raw", "limit"):
+    for column in ("model", "input", "threads", *MODES, "of raw", "limit"):
         table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
     for run in runs:
-        rates = [f"{run.modes[mode].fps:.1f}" for mode in MODES]
+        rates = [f"{run.modes[mode].fps:.1f}" if mode in run.modes else "" for mode in MODES]
         shares = (f"{run.pipelined_of_raw:.3f}", f"{run.limit_of_raw:.3f}")
         size = f"{run.input[0]}x{run.input[1]}"
-        threads = " ".join([str(run.threads), *run.providers])
+        count = f"{run.threads} in {run.streams}" if run.streams > 1 else str(run.threads)
+        threads = " ".join([count, *run.providers])
         table.add_row(run.id, size, threads, *rates, *shares)
     return table
 
@@ -203,8 +221,8 @@ def overview(runs: Sequence[BenchReport]) -> Table:
 def stages(run: BenchReport) -> Table:
     """Return the stage times of one run, mode by mode."""
     table = Table("mode", "stage", "p50 ms", "p95 ms", "p99 ms", title=f"{run.id}: stages")
-    for mode in MODES:
-        for stage, ms in run.modes[mode].stages_ms.items():
+    for mode, report in run.modes.items():
+        for stage, ms in report.stages_ms.items():
             figures = (f"{value:.2f}" for value in (ms.p50, ms.p95, ms.p99))
             table.add_row(mode, stage, *figures)
         table.add_section()

@@ -74,7 +74,8 @@ def print_profile(profile: DeviceProfile) -> None:
         "limits": f"{limits.latency_ms:g} ms, {limits.target_fps:g} frames/s, {limits.memory_mb} MiB,"
         f" {limits.temperature_c:g} °C, {'two models' if limits.two_models else 'one model'} at a time",
         "camera": f"{camera.width} x {camera.height}, {camera.fps:g} frames/s",
-        "runtime": f"{runtime.threads} threads {' '.join((*runtime.providers, *runtime.delegates))}",
+        "runtime": f"{runtime.threads} threads in {runtime.streams} streams"
+        f" {' '.join((*runtime.providers, *runtime.delegates))}",
         "reserve": f"{profile.reserve:.0%} of the memory stays free",
     }
     _print_pairs(rows)

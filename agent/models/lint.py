@@ -137,6 +137,10 @@ def _contradictions(tree: Any) -> list[_Raw]:
     if limits.target_fps > camera.fps:
         wanted = f"at most the camera's {camera.fps:g} frames a second"
         faults.append(("$.limits.target_fps", wanted, f"{limits.target_fps:g}"))
+    runtime = profile.runtime
+    if runtime.streams > runtime.threads:
+        wanted = f"at most as many as the {runtime.threads} threads they share"
+        faults.append(("$.runtime.streams", wanted, str(runtime.streams)))
     kinds = [(each.backend, each.precision, sorted(each.needs)) for each in profile.prefer]
     for index, kind in enumerate(kinds):
         if kind in kinds[:index]:

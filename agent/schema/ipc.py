@@ -33,7 +33,7 @@ class LoadModel(Message):
     `providers` are ONNX Runtime's, in order of preference before the CPU; `delegates` are LiteRT's.
     `is_engine`: the memfd holds the TensorRT engine built from the payload, not the payload itself. The
     payload of a `tensorrt` variant is ONNX, which ONNX Runtime serves. `figures` says which frames are measured for
-    the release's drift baseline; null for none.
+    the release's drift baseline; null for none. `streams` frames run at the same time, each with its share of `threads`.
     """
 
     id: int
@@ -46,6 +46,7 @@ class LoadModel(Message):
     providers: list[str] = []
     delegates: list[str] = []
     is_engine: bool = False
+    streams: int = 1
     figures: FigureRules | None = None
 
 

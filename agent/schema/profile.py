@@ -83,13 +83,16 @@ class RuntimeDefaults(Struct):
     """How runtimes are set up on this board.
 
     Attributes:
-        threads: CPU threads of an inference.
+        threads: CPU threads of the runtime.
+        streams: Frames that run through the model at the same time, each with its share of the threads; at most as
+            many as there are threads. More of them give more frames a second, each of which takes longer.
         providers: Execution providers of ONNX Runtime in order of preference; list the CPU's to allow it.
         delegates: Shared libraries of LiteRT delegates.
         workspace_mb: Scratch memory TensorRT may use when it builds an engine, MiB.
     """
 
     threads: Annotated[int, msgspec.Meta(gt=0, le=MAX_THREADS)] = 2
+    streams: Annotated[int, msgspec.Meta(gt=0, le=MAX_THREADS)] = 1
     providers: list[str] = []
     delegates: list[str] = []
     workspace_mb: Positive = 1024

@@ -40,6 +40,7 @@ class WorkerSettings:
     default_fps: float
     threads: int
     memory_mb: int
+    streams: int = 1
     providers: list[str] = field(default_factory=list)
     delegates: list[str] = field(default_factory=list)
     events: EventConfig = field(default_factory=EventConfig)
@@ -151,6 +152,7 @@ class Conversation:
             variant=release.variant,
             labels=release.manifest.labels,
             threads=settings.threads,
+            streams=settings.streams,
             confidence=settings.detect.confidence,
             iou=settings.detect.iou,
             providers=settings.providers,

@@ -84,6 +84,7 @@ def _load(
         variant=variant,
         labels=labels,
         threads=bench.threads,
+        streams=bench.runtime.streams,
         confidence=0.25,
         iou=0.6,
         providers=bench.runtime.providers,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from agent.schema.manifest import InputSpec
 from agent.vision.process import set_up_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -37,6 +39,7 @@ class ModelFile(msgspec.Struct, frozen=True):
     source: str
     threads: int
     providers: list[str] = []
+    streams: int = 1
     backend: str | None = None
     family: str | None = None
     labels: list[str] | None = None
@@ -55,7 +58,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
 
 
 class LapRequest(msgspec.Struct, frozen=True):
-    """Ask for a lap of `raw` (inference on a filled buffer) or `serial` (decode, pre, infer, post)."""
+    """Ask for a lap of `raw` (inference on filled buffers, in all streams) or `serial` (decode, pre, infer, post)."""
 
     mode: str
     seconds: float
@@ -94,34 +97,45 @@ Answer = Loaded | Lap | Fault
 class Bench:
     """One model and one film, in the two modes that need no pipeline."""
 
-    def __init__(self, detector: Detector, source: Path) -> None:
-        self._detector = detector
+    def __init__(self, detectors: Sequence[Detector], source: Path) -> None:
+        self._detector = detectors[0]
         self._frames = _endless(source)
-        self._modes = {"raw": self._infer, "serial": self._detect}
-        detector.letterbox.fill(next(self._frames))
-        for _ in range(_WARM_UP_RUNS):
-            detector.infer()
+        self._modes: dict[str, list[Callable[[], dict[str, float]]]] = {
+            "raw": [partial(_infer, one) for one in detectors],
+            "serial": [self._detect],
+        }
+        for detector in detectors:
+            detector.letterbox.fill(next(self._frames))
+            for _ in range(_WARM_UP_RUNS):
+                detector.infer()
 
     def run(self, request: LapRequest) -> Lap:
         """Run one lap."""
-        step = self._modes[request.mode]
-        times_ms = []
+        steps = self._modes[request.mode]
         cpu_s, started = time.process_time(), time.perf_counter()
-        while time.perf_counter() - started < request.seconds:
-            times_ms.append(step())
+        with ThreadPoolExecutor(len(steps)) as pool:
+            runs = list(pool.map(partial(_repeat, started + request.seconds), steps))
         spent_s = time.perf_counter() - started
-        return Lap(spent_s, time.process_time() - cpu_s, times_ms)
-
-    def _infer(self) -> dict[str, float]:
-        started = time.perf_counter_ns()
-        self._detector.infer()
-        return {"infer": (time.perf_counter_ns() - started) / 1e6}
+        return Lap(spent_s, time.process_time() - cpu_s, [one for run in runs for one in run])
 
     def _detect(self) -> dict[str, float]:
         started = time.perf_counter_ns()
         image = next(self._frames)
         decoded_ms = (time.perf_counter_ns() - started) / 1e6
         return {"capture": decoded_ms, **self._detector.detect(image).stages_ms}
+
+
+def _repeat(until_s: float, step: Callable[[], dict[str, float]]) -> list[dict[str, float]]:
+    times_ms = []
+    while time.perf_counter() < until_s:
+        times_ms.append(step())
+    return times_ms
+
+
+def _infer(detector: Detector) -> dict[str, float]:
+    started = time.perf_counter_ns()
+    detector.infer()
+    return {"infer": (time.perf_counter_ns() - started) / 1e6}
 
 
 def _endless(source: Path) -> Iterator[NDArray[np.uint8]]:
@@ -142,7 +156,7 @@ def _load(file: ModelFile) -> tuple[Loaded, Bench]:
         backend=file.backend,
         family=file.family,
         labels=file.labels,
-        threads=file.threads,
+        threads=file.threads // file.streams,
         providers=file.providers,
     )
     facts = recognise(detector.backend, detector.infer(), Stated(file.family, file.labels))
@@ -155,7 +169,7 @@ def _load(file: ModelFile) -> tuple[Loaded, Bench]:
         task=facts.task,
         keypoints=facts.keypoints,
     )
-    return described, Bench(detector, Path(file.source))
+    return described, Bench(detector.split(file.streams), Path(file.source))
 
 
 def _serve(file: ModelFile) -> Iterator[Answer]:

@@ -14,7 +14,7 @@ from agent.schema.zones import Places
 from agent.vision.album import Album
 from agent.vision.clips import ClipRing
 from agent.vision.events import EventBook, FrameClock, Moment
-from agent.vision.figures import figures_of
+from agent.vision.figures import FigureClock, figures_of
 from agent.vision.privacy import SafePicture
 from agent.vision.shapes import ranking_of, shapes_of
 from agent.vision.tracking import Sighting, Tracker
@@ -41,7 +41,7 @@ class Processed:
     """A frame after inference: `detected` is None where it failed with the code `error`.
 
     `queued_ms` is how long the frame waited for its turn, `finished_ns` when inference was done. `scaled` is what
-    the network saw, for frames that are to be measured.
+    the network saw.
     """
 
     camera: str
@@ -86,6 +86,7 @@ class CameraDesk:
         camera = rules.camera
         self._stage, self._confidence = rules.stage, rules.confidence
         self._figure_rules = rules.figures
+        self._figure_clock = FigureClock(rules.figures)
         self._redactor = redactor
         self._tracker = Tracker(rules.confidence)
         self._book = EventBook(rules.stage, rules.events)
@@ -139,6 +140,8 @@ class CameraDesk:
 
     def _figures(self, done: Processed) -> FrameFigures | None:
         if self._figure_rules is None or done.scaled is None or done.detected is None:
+            return None
+        if not self._figure_clock.is_due(done.frame.captured_ns):
             return None
         return figures_of(done.scaled, done.detected, self._figure_rules.confidence)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.errors import ModelError
-from agent.vision.backends import Backend, BackendOptions, open_backend
+from agent.vision.backends import Backend, BackendOptions, Multistream, open_backend
 from agent.vision.details import Details, check_parallel
 from agent.vision.families import Decoder, open_decoder
 from agent.vision.image import Letterbox, Scaled
@@ -133,6 +133,23 @@ class Detector:
             "post": (done - inferred) / 1e6,
         }
         return Detected(boxes, found.scores, found.labels, stages_ms, details)
+
+    def split(self, streams: int) -> list[Detector]:
+        """Return this detector and others of the same loaded model, each for a thread of its own, all warm.
+
+        A runtime that runs one frame at a time gives only this one. Call it while the model's file is there.
+
+        Raises:
+            ModelError: There is no memory for so many, or one misbehaves on its first inference.
+        """
+        detectors = [self]
+        if isinstance(self.backend, Multistream):
+            while len(detectors) < streams:
+                runtime = self.backend.another()
+                _first_inference(runtime)
+                letterbox = Letterbox(self.facts.input, runtime.input, runtime.buffer)
+                detectors.append(replace(self, backend=runtime, letterbox=letterbox))
+        return detectors
 
     def with_thresholds(self, confidence: float, iou: float) -> Detector:
         """Return the same loaded model with other thresholds."""

@@ -69,7 +69,7 @@ def open_live(source: str) -> Iterator[Picture]:
     try:
         while loop.report(0).status not in _OVER:
             if (taken := mailbox.take(_TAKE_S)) is not None:
-                yield Picture(Path(kind_of(source)), taken[1].index, taken[1].image)
+                yield Picture(Path(kind_of(source)), taken.frame.index, taken.frame.image)
     finally:
         stop.set()
         thread.join(_JOIN_S)

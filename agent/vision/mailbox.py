@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Taken(Generic[T]):
+    """A camera's frame, and how many were taken before it."""
+
+    number: int
+    camera: str
+    frame: T
 
 
 class Mailbox(Generic[T]):
@@ -20,6 +30,7 @@ class Mailbox(Generic[T]):
         self._slots: dict[str, T] = {}
         self._every_ns = 0
         self._due_ns = dict.fromkeys(cameras, 0)
+        self._count = 0
         self._closed = False
         lock = threading.Lock()
         self._arrived = threading.Condition(lock)
@@ -48,7 +59,7 @@ class Mailbox(Generic[T]):
             self._arrived.notify()
         return replaced
 
-    def take(self, timeout_s: float) -> tuple[str, T] | None:
+    def take(self, timeout_s: float) -> Taken[T] | None:
         """Return a frame of the camera that waited longest for its turn; None when none arrived in time."""
         with self._arrived:
             self._arrived.wait_for(lambda: self._slots or self._closed, timeout_s)
@@ -58,7 +69,8 @@ class Mailbox(Generic[T]):
             self._turns.remove(camera)
             self._turns.append(camera)
             self._taken.notify_all()
-            return camera, self._slots.pop(camera)
+            number, self._count = self._count, self._count + 1
+            return Taken(number, camera, self._slots.pop(camera))
 
     def close(self) -> None:
         """Wait for frames no longer: `take` returns at once from now on."""

@@ -22,13 +22,13 @@ from agent.vision.cameras import Call, CameraSetup, Frame
 from agent.vision.capture import CaptureLoop
 from agent.vision.desk import CameraDesk, DeskRules, Processed, Published
 from agent.vision.events import Stage
-from agent.vision.figures import FigureClock
 from agent.vision.image import Scaled, Scaler
 from agent.vision.mailbox import Mailbox
 from agent.vision.motion import MotionGate
 from agent.vision.privacy import Redactor
 from agent.vision.publisher import Publisher
 from agent.vision.pulse import Pulse
+from agent.vision.sequencer import Sequencer
 from agent.vision.tracking import LOW_CONFIDENCE
 
 if TYPE_CHECKING:
@@ -71,20 +71,21 @@ class Pipeline:
     """Open cameras with their model.
 
     Args:
-        detector: The loaded model; used by the inference thread alone while the pipeline runs.
+        detectors: The loaded model, once for each frame that may run at the same time; while the pipeline runs, each is
+            used by an inference thread of its own.
         scene: The cameras.
         publisher: Takes every processed frame.
         spawn: Starts a named thread whose failure ends the worker.
     """
 
     def __init__(
-        self, detector: Detector, scene: Scene, publisher: Publisher, spawn: Spawn
+        self, detectors: Sequence[Detector], scene: Scene, publisher: Publisher, spawn: Spawn
     ) -> None:
+        detector = detectors[0]
         low = min(detector.confidence, LOW_CONFIDENCE)
-        self.pulse = Pulse()
-        self._confidence = detector.confidence
-        self._detector = detector.with_thresholds(low, detector.iou)
+        self._confidence, self._input = detector.confidence, detector.input
         self._publisher = publisher
+        self._sequencer = Sequencer(self._pass_on, ahead=len(detectors))
         self._stop = threading.Event()
         self._mailbox: Mailbox[Shot] = Mailbox([camera.name for camera in scene.cameras])
         self._mailbox.limit(scene.max_fps)
@@ -101,8 +102,11 @@ class Pipeline:
             if camera.motion.enabled
         }
         self._patient = {camera.name for camera in scene.cameras if not camera.paced}
-        self._figure_clocks = {camera.name: FigureClock(scene.figures) for camera in scene.cameras}
-        self._threads = [spawn("inference", self._infer)]
+        self._pulses = [Pulse() for _ in detectors]
+        self._threads = [
+            spawn("inference", partial(self._infer, one.with_thresholds(low, one.iou), pulse))
+            for one, pulse in zip(detectors, self._pulses, strict=True)
+        ]
         self._berths = [
             Berth(
                 camera.source,
@@ -117,6 +121,10 @@ class Pipeline:
             for camera in scene.cameras
         ]
         self._threads.append(spawn("camera-watch", partial(watch, self._berths, self._stop)))
+
+    def is_fresh(self) -> bool:
+        """Return whether every inference thread has gone round lately."""
+        return all(pulse.is_fresh() for pulse in self._pulses)
 
     def reports(self) -> list[CameraReport]:
         """Return the health of every camera."""
@@ -155,32 +163,34 @@ class Pipeline:
     ) -> CaptureLoop[Shot]:
         """Return a loop that can be stopped without the others."""
         alone = replace(setup, stop=threading.Event(), call=Call(), clock=CaptureClock())
-        prepare = partial(_shoot, redactor, Scaler(self._detector.input))
+        prepare = partial(_shoot, redactor, Scaler(self._input))
         gate = self._gates.get(record.name)
         return CaptureLoop(alone, self._mailbox, prepare, gate, record)
 
-    def _infer(self) -> None:
+    def _infer(self, detector: Detector, pulse: Pulse) -> None:
         while not self._stop.is_set():
-            self.pulse.beat()
+            pulse.beat()
             taken = self._mailbox.take(_TAKE_S)
             if taken is not None:
-                camera, shot = taken
-                done = self._process(camera, shot)
-                self._publisher.hand(self._desks[camera], done, patient=camera in self._patient)
+                self._sequencer.put(taken.number, _process(detector, taken.camera, taken.frame))
 
-    def _process(self, camera: str, shot: Shot) -> Processed:
-        frame = shot.frame
-        queued_ms = (monotonic_ns() - frame.captured_ns) / 1e6 - shot.scaled.spent_ms
-        try:
-            detected = self._detector.detect_scaled(shot.scaled)
-        except ModelError as error:
-            log.warning("camera %s frame %d: %s", camera, frame.index, error)
-            return Processed(camera, frame, None, queued_ms, monotonic_ns(), error.code)
-        if (gate := self._gates.get(camera)) is not None:
-            gate.saw(objects=bool((detected.scores >= self._confidence).any()))
-        is_due = self._figure_clocks[camera].is_due(frame.captured_ns)
-        scaled = shot.scaled if is_due else None
-        return Processed(camera, frame, detected, queued_ms, monotonic_ns(), scaled=scaled)
+    def _pass_on(self, done: Processed) -> None:
+        """Take one frame after the other, in the order in which they were captured."""
+        if done.detected is not None and (gate := self._gates.get(done.camera)) is not None:
+            gate.saw(objects=bool((done.detected.scores >= self._confidence).any()))
+        desk = self._desks[done.camera]
+        self._publisher.hand(desk, done, patient=done.camera in self._patient)
+
+
+def _process(detector: Detector, camera: str, shot: Shot) -> Processed:
+    frame = shot.frame
+    queued_ms = (monotonic_ns() - frame.captured_ns) / 1e6 - shot.scaled.spent_ms
+    try:
+        detected = detector.detect_scaled(shot.scaled)
+    except ModelError as error:
+        log.warning("camera %s frame %d: %s", camera, frame.index, error)
+        return Processed(camera, frame, None, queued_ms, monotonic_ns(), error.code)
+    return Processed(camera, frame, detected, queued_ms, monotonic_ns(), scaled=shot.scaled)
 
 
 def _rules(scene: Scene, camera: CameraConfig, detector: Detector) -> DeskRules:

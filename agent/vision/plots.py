@@ -76,13 +76,15 @@ def confusion_matrix(matrix: NDArray[np.int64], names: Sequence[str]) -> bytes:
     return _png(figure)
 
 
-def rates(modes: Sequence[str], by_model: Sequence[tuple[str, Sequence[float]]]) -> bytes:
-    """Return frames per second of each model in each of `modes` as PNG."""
+def rates(modes: Sequence[str], by_model: Sequence[tuple[str, Sequence[float | None]]]) -> bytes:
+    """Return frames per second of each model in each of `modes` as PNG; None for a mode it was not measured in."""
     figure, axes = _figure(3 + 1.5 * len(by_model), 4)
     places, width = np.arange(len(by_model)), 0.8 / len(modes)
     for number, mode in enumerate(modes):
-        heights = [fps[number] for _, fps in by_model]
-        bars = axes.bar(places + (number + 0.5) * width - 0.4, heights, width, label=mode)
+        measured = [(place, fps[number]) for place, (_, fps) in enumerate(by_model)]
+        shown = [(place, fps) for place, fps in measured if fps is not None]
+        left = [place + (number + 0.5) * width - 0.4 for place, _ in shown]
+        bars = axes.bar(left, [fps for _, fps in shown], width, label=mode)
         axes.bar_label(bars, fmt="%.1f", fontsize=7)
     axes.set_xticks(places, [name for name, _ in by_model], fontsize=7)
     axes.set(ylabel="frames per second")

@@ -44,7 +44,7 @@ class Worker:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._stop = threading.Event()
-        self._loaded: tuple[Detector, ipc.LoadModel] | None = None
+        self._loaded: tuple[list[Detector], ipc.LoadModel] | None = None
         self._pipeline: Pipeline | None = None
         self._publisher = Publisher(wire, self._progresses, self._reports)
         self._failed = False
@@ -101,7 +101,7 @@ class Worker:
     def _load_model(self, request: ipc.LoadModel, fd: int | None) -> None:
         if self._pipeline is not None:
             raise CommandError("close the cameras before another model is loaded")
-        variant = request.variant
+        variant, streams = request.variant, min(request.streams, request.threads)
         detector = load_detector(
             _attached(fd),
             backend=runtime_of(request).value,
@@ -112,34 +112,39 @@ class Worker:
             task=variant.task.value,
             keypoints=variant.keypoints,
             class_scores=variant.class_scores,
-            threads=request.threads,
+            threads=request.threads // streams,
             providers=request.providers,
             delegates=request.delegates,
             confidence=request.confidence,
             iou=request.iou,
         )
-        self._loaded = detector, request
+        detectors = detector.split(streams)
+        self._loaded = detectors, request
         timing, backend = detector.timing, detector.backend
+        notes = list(backend.notes) if isinstance(backend, Remarks) else []
+        if len(detectors) < streams:
+            notes.append(f"{variant.backend.value} runs one frame at a time, not {streams}")
         self._wire.send(
             ipc.ModelLoaded(
                 id=request.id,
                 load_ms=timing.load_ms,
                 first_inference_ms=timing.first_inference_ms,
-                notes=list(backend.notes) if isinstance(backend, Remarks) else [],
+                notes=notes,
             )
         )
 
     def _run_golden(self, request: ipc.RunGolden, fd: int | None) -> None:
-        detector, loaded = self._model()
+        detectors, loaded = self._model()
         runs_on = [*loaded.providers, *loaded.delegates]
-        self._wire.send(run_golden(detector, read_golden(_attached(fd)), request, runs_on))
+        self._wire.send(run_golden(detectors[0], read_golden(_attached(fd)), request, runs_on))
 
     def _detect_picture(self, request: ipc.DetectPicture, fd: int | None) -> None:
-        self._wire.send(detect_picture(self._model()[0], _attached(fd), request))
+        detectors, _ = self._model()
+        self._wire.send(detect_picture(detectors[0], _attached(fd), request))
 
     def _open_cameras(self, request: ipc.OpenCameras, fd: int | None) -> None:
         del fd
-        detector, loaded = self._model()
+        detectors, loaded = self._model()
         scene = Scene(
             device=request.device,
             boot=request.boot,
@@ -151,7 +156,7 @@ class Worker:
             events=request.events,
             figures=loaded.figures,
         )
-        self._pipeline = Pipeline(detector, scene, self._publisher, self._spawn)
+        self._pipeline = Pipeline(detectors, scene, self._publisher, self._spawn)
         self._wire.send(ipc.Done(id=request.id))
 
     def _set_rate(self, request: ipc.SetRate, fd: int | None) -> None:
@@ -205,7 +210,7 @@ class Worker:
 
     # parts -------------------------------------------------------------------------------------------
 
-    def _model(self) -> tuple[Detector, ipc.LoadModel]:
+    def _model(self) -> tuple[list[Detector], ipc.LoadModel]:
         if self._pipeline is not None:
             raise CommandError("the cameras are open: close them first")
         if self._loaded is None:
@@ -227,7 +232,7 @@ class Worker:
 
     def _progresses(self) -> bool:
         pipeline = self._pipeline
-        return pipeline is None or pipeline.pulse.is_fresh()
+        return pipeline is None or pipeline.is_fresh()
 
     def _reports(self) -> list[CameraReport]:
         pipeline = self._pipeline

@@ -159,7 +159,7 @@ class _Counter:
 def _open(detector: Detector, cameras: Sequence[CameraConfig]) -> tuple[Pipeline, _Counter]:
     counter: Any = _Counter()
     scene = Scene("show", "boot", "release", cameras, time.monotonic_ns(), 10.0)
-    pipeline = Pipeline(detector, scene, counter, _spawn)
+    pipeline = Pipeline([detector], scene, counter, _spawn)
     pipeline.allow_gates(allowed=True)
     return pipeline, counter
 

@@ -34,6 +34,7 @@ def run(stages: ModeReport, **changes: Any) -> BenchReport:
         "input": (640, 640),
         "backend": "onnxruntime",
         "threads": 2,
+        "streams": 1,
         "providers": [],
         "cores": 4,
         "load": 0.2,
@@ -41,6 +42,7 @@ def run(stages: ModeReport, **changes: Any) -> BenchReport:
         "infer_ms": 50.0,
         "pre_post_ms": 1.0,
         "pipelined_of_raw": 0.99,
+        "pipelined_of_streams": None,
         "limit_fps": 20.0,
         "limit_of_raw": 1.0,
         "modes": {"raw": mode(infer=50.0), "serial": stages, "pipelined": stages},
@@ -64,6 +66,10 @@ def test_another_setting_is_advised_with_what_it_gave() -> None:
     assert [effect.setting for effect in found.effects] == ["--threads 4", "--threads 1"]
     assert found.effects[0].gain == 1.55
     assert found.advice[0].startswith("--threads 4: 1.55 times")
+    together = mode(infer=60.0)
+    modes = {"raw": INFERS, "streams": together, "serial": INFERS, "pipelined": INFERS}
+    spread = explain(run(INFERS, streams=2, modes=modes), FULL, {"--threads 1": 15.0})
+    assert spread.effects[0].gain == 15.0 / together.fps
     worse = explain(run(INFERS), FULL, {"--threads 1": 12.0})
     assert not any("threads" in advice for advice in worse.advice)
 

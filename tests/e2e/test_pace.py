@@ -57,8 +57,9 @@ def camera() -> Iterator[MjpegCamera]:
 def remember(device: Device, release: str, capture_ms: float) -> None:
     """Leave what an earlier life of the agent kept: how long its camera's pictures took. It says nothing of other stages."""
     facts = read_facts()
-    threads = min(recognise(facts, load_profiles()).runtime.threads, facts.cores)
-    setting = f"{release}/onnx-fp32-320/1 cameras/{threads} threads"
+    runtime = recognise(facts, load_profiles()).runtime
+    threads = f"{min(runtime.threads, facts.cores)} threads in {runtime.streams} streams"
+    setting = f"{release}/onnx-fp32-320/1 cameras/{threads}"
     state = device.folder / "state"
     state.mkdir(mode=0o700, exist_ok=True)
     look = {"stages_ms": {"capture": capture_ms}}

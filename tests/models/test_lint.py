@@ -40,6 +40,7 @@ def test_the_profiles_of_the_repository_have_no_fault() -> None:
         ("    sizes", "    size", "x:6: at $.prefer[0].sizes: expected a value, found nothing"),
         ("schema: 1", "schema: 2", "x:1: at $.schema: expected 1, found 2"),
         ("  memory_mb: 512", "  target_fps: 60", "x:10: at $.limits.target_fps: expected at most the camera's 15 frames a second, found 60"),
+        ("match: {}", "match: {}\nruntime: { threads: 2, streams: 3 }", "x:5: at $.runtime.streams: expected at most as many as the 2 threads they share, found 3"),
         ("match: {}", "match: [", "x:6: at $: expected YAML, found an error"),
     ],
 )  # fmt: skip

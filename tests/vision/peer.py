@@ -66,6 +66,8 @@ class Peer:
         is_engine: bool = False,
         providers: list[str] | None = None,
         delegates: list[str] | None = None,
+        threads: int = 1,
+        streams: int = 1,
         **changes: Any,
     ) -> T:
         fd = memfd_of(model, "model") if model else os.memfd_create("empty")
@@ -77,7 +79,8 @@ class Peer:
                 release="colours 1",
                 variant=variant(**changes),
                 labels=models.LABELS,
-                threads=1,
+                threads=threads,
+                streams=streams,
                 confidence=0.25,
                 iou=0.6,
                 is_engine=is_engine,

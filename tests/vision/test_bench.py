@@ -16,6 +16,8 @@ import agent
 from agent.cli import bench as command
 from agent.cli.bench_report import Laps, limit_fps, median_ratio, mode_report
 from agent.errors import ConfigError, ModelError, VigilError
+from agent.host.board import read_facts
+from agent.models.profiles import load_profiles, recognise
 from agent.schema import ipc
 from agent.schema.config import CameraConfig
 from agent.schema.document import to_json
@@ -70,7 +72,7 @@ def test_every_mode_is_measured_and_named(film: Path, model: Path, tmp_path: Pat
     pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
     plot = tmp_path / "rates.png"
     document = run(
-        "--model", f"onnx-32={model}", "--source", film, "--threads", "1", "--plot", plot
+        "--model", f"onnx-32={model}", "--source", film, "--streams", "1", "--plot", plot
     )
     (report,) = document["runs"]
     assert set(report["modes"]) == {"raw", "serial", "pipelined"}
@@ -85,14 +87,38 @@ def test_every_mode_is_measured_and_named(film: Path, model: Path, tmp_path: Pat
     assert models.read_picture(plot).shape[0] > 200
 
 
+def test_several_streams_are_measured_beside_one(film: Path, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
+    plot = tmp_path / "rates.png"
+    several = ("--threads", "1", "--threads", "2", "--streams", "2", "--sweep", "--plot", plot)
+    document = run("--model", model, "--source", film, *several)
+    one, two = document["runs"]
+    assert (one["threads"], one["streams"], one["pipelined_of_streams"]) == (1, 1, None)
+    assert (two["threads"], two["streams"]) == (2, 2)
+    assert set(two["modes"]) - set(one["modes"]) == {"streams"}
+    assert two["modes"]["streams"]["stages_ms"]["infer"]["p50"] == two["infer_ms"]
+    assert two["pipelined_of_streams"] > 0
+    assert models.read_picture(plot).shape[0] > 200
+
+
+def test_the_boards_profile_says_how_many_frames_run_at_the_same_time(
+    film: Path, model: Path
+) -> None:
+    streams = recognise(read_facts(), load_profiles()).runtime.streams
+    (report,) = run("--model", model, "--source", film, "--threads", "4")["runs"]
+    assert report["streams"] == min(streams, 4)
+
+
 def test_a_sweep_measures_every_setting(film: Path, model: Path) -> None:
-    several = ("--model", model, "--threads", "1", "--threads", "2", "--source", film)
+    threads = ("--threads", "1", "--threads", "2", "--streams", "1")
+    several = ("--model", model, *threads, "--source", film)
     with pytest.raises(ConfigError, match="2 settings"):
         run(*several)
     document = run(*several, "--sweep", "--explain")
     told = document["explanations"]
     assert set(told) == {"colour x1", "colour x2"}
-    assert "--threads 1" in [effect["setting"] for effect in told["colour x2"]["effects"]]
+    settings = [effect["setting"] for effect in told["colour x2"]["effects"]]
+    assert "--threads 1 --streams 1" in settings
     assert all(0 < one["share"] <= 1 for one in told.values())
     assert [one["threads"] for one in document["runs"]] == [1, 2]
     fastest = min(one["infer_ms"] for one in document["runs"])
@@ -150,3 +176,13 @@ def test_the_limit_is_what_the_cores_have_time_for() -> None:
     modes = {"raw": mode_report([lap(100, 10)]), "serial": slow}
     assert limit_fps(modes, cores=2) == pytest.approx(66.67)
     assert limit_fps(modes, cores=4) == 100
+
+
+def test_streams_that_save_cpu_time_raise_the_limit() -> None:
+    modes = {
+        "raw": mode_report([lap(100, 10, cpu_s=0.18)]),
+        "streams": mode_report([lap(120, 16, cpu_s=0.15)]),
+        "serial": mode_report([lap(80, 10, cpu_s=0.2)]),
+    }
+    assert limit_fps(modes, cores=2) == pytest.approx(2000 / 17, abs=0.01)
+    assert limit_fps(modes, cores=4) == 120

@@ -162,7 +162,7 @@ def test_the_newest_frame_wins() -> None:
     assert [mailbox.put("a", picture(index)) for index in range(3)] == [False, True, True]
     taken = mailbox.take(0.1)
     assert taken is not None
-    assert taken[1].index == 2
+    assert taken.frame.index == 2
     assert mailbox.take(0.01) is None
 
 
@@ -174,5 +174,5 @@ def test_cameras_take_turns_however_fast_one_is() -> None:
             mailbox.put(name, picture(number))
         taken = mailbox.take(0.1)
         assert taken is not None
-        served.append(taken[0])
+        served.append(taken.camera)
     assert served == ["fast", "slow", "other"] * 3

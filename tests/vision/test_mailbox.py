@@ -2,7 +2,7 @@
 
 import threading
 
-from agent.vision.mailbox import Mailbox
+from agent.vision.mailbox import Mailbox, Taken
 
 
 def test_who_waits_for_a_frame_is_let_go_when_the_mailbox_is_closed() -> None:
@@ -19,4 +19,4 @@ def test_a_frame_that_was_left_before_is_still_taken() -> None:
     mailbox: Mailbox[int] = Mailbox(["door"])
     mailbox.put("door", 7)
     mailbox.close()
-    assert mailbox.take(0.0) == ("door", 7)
+    assert mailbox.take(0.0) == Taken(0, "door", 7)

@@ -97,6 +97,19 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class Multistream(Protocol):
+    """What a backend may also do: run several frames at the same time, each in a thread of its own."""
+
+    def another(self) -> Backend:
+        """Return the same loaded model with buffers of its own.
+
+        Raises:
+            ModelError: `model.memory`, or what loading it raises.
+        """
+        ...
+
+
+@runtime_checkable
 class Remarks(Protocol):
     """What a backend may also tell: which wishes of `BackendOptions` this machine did not fulfil."""
 

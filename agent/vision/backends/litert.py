@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
 _FAULTS = (RuntimeError, ValueError, TypeError, MemoryError)
 # An absent library is an OSError, one that is no delegate an AttributeError.
@@ -34,6 +35,7 @@ class LiteRtBackend:
     """A model in a LiteRT interpreter; see `agent.vision.backends.Backend`."""
 
     def __init__(self, path: str, options: BackendOptions) -> None:
+        self._path, self._options = path, options
         delegates, self.notes = _load_delegates(options.delegates)
         try:
             self._interpreter = Interpreter(
@@ -57,6 +59,10 @@ class LiteRtBackend:
         self.outputs = tuple(_info(detail) for detail in details)
         self.buffer = np.zeros(self.input.shape, self.input.dtype)
         self._results = [np.zeros(info.shape, np.float32) for info in self.outputs]
+
+    def another(self) -> Self:
+        """See `agent.vision.backends.Multistream`: an interpreter serves one thread, so this is a second one."""
+        return type(self)(self._path, self._options)
 
     def infer(self) -> list[Float32]:
         """Run the model on `buffer`; the arrays are valid until the next call."""

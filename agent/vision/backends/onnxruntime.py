@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from agent.vision.backends import BackendOptions, Float32, TensorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from typing_extensions import Self
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),
@@ -65,9 +68,13 @@ class OnnxRuntimeBackend:
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self.input = _single([_info(node) for node in self._session.get_inputs()])
         self.outputs = tuple(_info(node) for node in self._session.get_outputs())
-        self.buffer = np.zeros(self.input.shape, self.input.dtype)
-        self._results = [np.zeros(info.shape, info.dtype) for info in self.outputs]
-        self._binding = self._bind()
+        self._allocate()
+
+    def another(self) -> Self:
+        """See `agent.vision.backends.Multistream`: a session may run in several threads at once."""
+        twin = copy.copy(self)
+        twin._allocate()  # noqa: SLF001 - of this class
+        return twin
 
     def infer(self) -> list[Float32]:
         """Run the model on `buffer`; the arrays are valid until the next call."""
@@ -78,6 +85,11 @@ class OnnxRuntimeBackend:
                 f"inference failed: {_first_line(error)}", code="model.inference"
             ) from error
         return [result.astype(np.float32, copy=False) for result in self._results]
+
+    def _allocate(self) -> None:
+        self.buffer = np.zeros(self.input.shape, self.input.dtype)
+        self._results = [np.zeros(info.shape, info.dtype) for info in self.outputs]
+        self._binding = self._bind()
 
     def _bind(self) -> Any:
         binding = self._session.io_binding()
