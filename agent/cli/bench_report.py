@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from agent.app.bench import Memory, Start
@@ -205,7 +206,7 @@ def setting_of(run: BenchReport) -> str:
 
 def overview(runs: Sequence[BenchReport]) -> Table:
     """Return one line for each run."""
-    table = Table(title="Frames per second")
+    table = Table(title="Frames per second", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("model", "input", "threads", *MODES, "of raw", "limit"):
         table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
     for run in runs:
