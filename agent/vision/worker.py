@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import CameraError, CommandError, ModelError, VigilError
 from agent.host.clock import monotonic_ns
+from agent.host.libraries import forget_start_up
 from agent.host.memfd import memfd_of, read_memfd
 from agent.host.seqpacket import Wire, WireClosedError
 from agent.schema import ipc
@@ -120,6 +121,7 @@ class Worker:
         )
         detectors = detector.split(streams)
         self._loaded = detectors, request
+        forget_start_up()
         timing, backend = detector.timing, detector.backend
         notes = list(backend.notes) if isinstance(backend, Remarks) else []
         if len(detectors) < streams:
