@@ -37,6 +37,7 @@ class Peer:
         )
         theirs.close()
         self.number = 0
+        self.passed: list[ipc.Message] = []  # over, by `next`
 
     def next(self, kind: type[T], timeout_s: float = 60.0) -> T:
         """The next message of a kind; others are passed over. A `Failed` nobody waits for is an error."""
@@ -49,6 +50,7 @@ class Peer:
             if isinstance(message, kind):
                 return message
             assert not isinstance(message, ipc.Failed), message
+            self.passed.append(message)
         raise AssertionError(f"no {kind.__name__} in {timeout_s} s")
 
     def ask(self, kind: type[T], request: type, fd: int | None = None, **fields: Any) -> T:
@@ -101,6 +103,15 @@ class Peer:
             default_fps=20.0,
             events=events or EventConfig(),
         )
+
+    def whole_film(self, camera: CameraConfig, frames: int) -> list[ipc.FrameResult]:
+        """The results of a recording, of which the first may come before the answer that its camera is open."""
+        self.passed.clear()
+        self.open_cameras(camera)
+        seen = [one for one in self.passed if isinstance(one, ipc.FrameResult)]
+        while len(seen) < frames:
+            seen.append(self.next(ipc.FrameResult))
+        return seen
 
     def golden(self, golden: bytes, kind: type[T]) -> T:
         fd = memfd_of(golden, "golden")

@@ -61,8 +61,8 @@ def run(*arguments: object) -> dict[str, Any]:
 def test_a_recording_that_is_not_paced_loses_no_frame(film: Path) -> None:
     peer = Peer()
     peer.load(models.onnx_model())
-    peer.open_cameras(CameraConfig(name="film", source=str(film), loop=False, paced=False))
-    seen = [peer.next(ipc.FrameResult).frame for _ in range(FRAMES)]
+    camera = CameraConfig(name="film", source=str(film), loop=False, paced=False)
+    seen = [one.frame for one in peer.whole_film(camera, FRAMES)]
     peer.ask(ipc.Done, ipc.CloseCameras)
     peer.ask(ipc.Done, ipc.Shutdown)
     assert seen == list(range(FRAMES))

@@ -85,8 +85,7 @@ def test_one_stream_is_the_detector_itself(kind: str) -> None:
 def test_a_recording_loses_no_frame_and_keeps_their_order(film: CameraConfig, streams: int) -> None:
     peer = Peer()
     peer.load(models.onnx_model(), threads=4, streams=streams)
-    peer.open_cameras(film)
-    seen = [peer.next(ipc.FrameResult) for _ in range(FRAMES)]
+    seen = peer.whole_film(film, FRAMES)
     peer.ask(ipc.Done, ipc.CloseCameras)
     peer.ask(ipc.Done, ipc.Shutdown)
     assert peer.process.wait(30) == 0
