@@ -21,7 +21,8 @@ from agent.models.opening import Opener, opener_of
 from agent.models.profiles import load_profiles, named, recognise
 from agent.models.store import InstalledRelease, ModelStore
 from agent.schema.doctor import Finding
-from agent.supervisor.conversation import Conversation, WorkerSettings
+from agent.supervisor.conversation import Conversation
+from agent.supervisor.settings import WorkerSettings
 from agent.supervisor.worker_process import WorkerProcess
 from agent.update.journal import Journal
 

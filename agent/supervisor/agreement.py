@@ -19,8 +19,9 @@ from agent.models.store import InstalledRelease
 from agent.schema.config import CameraConfig
 from agent.schema.manifest import GoldenFrame, GoldenSet
 from agent.schema.values import Box
-from agent.supervisor.conversation import Conversation, WorkerSettings
+from agent.supervisor.conversation import Conversation
 from agent.supervisor.routing import Serving
+from agent.supervisor.settings import WorkerSettings
 from agent.supervisor.worker_process import WorkerProcess
 from agent.vision.golden import GoldenBox
 

@@ -8,9 +8,10 @@ from agent.errors import ModelError, VigilError
 from agent.models.store import InstalledRelease
 from agent.schema.manifest import GoldenSet
 from agent.supervisor.agreement import Agreement
-from agent.supervisor.conversation import Conversation, WorkerSettings
+from agent.supervisor.conversation import Conversation
 from agent.supervisor.health import HealthWindow
 from agent.supervisor.routing import Router, Serving
+from agent.supervisor.settings import WorkerSettings
 from agent.supervisor.worker_process import WorkerProcess
 
 _FLOWING_S = 5.0

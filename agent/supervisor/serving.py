@@ -23,10 +23,11 @@ from agent.models.store import InstalledRelease
 from agent.schema import ipc
 from agent.schema.manifest import GoldenSet
 from agent.supervisor.backoff import Backoff
-from agent.supervisor.conversation import Conversation, WorkerSettings
+from agent.supervisor.conversation import Conversation
 from agent.supervisor.handover import Handover
 from agent.supervisor.health import HealthWindow
 from agent.supervisor.routing import Listeners, Router, Serving
+from agent.supervisor.settings import WorkerSettings
 from agent.supervisor.worker_process import WorkerProcess
 from agent.update.ports import Health, Strain
 
@@ -200,14 +201,12 @@ class Supervisor:
     @property
     def worker_pid(self) -> int | None:
         """Process id of the serving worker."""
-        serving = self._router.serving
-        return serving.worker.pid if serving else None
+        return serving.worker.pid if (serving := self._router.serving) else None
 
     @property
     def release(self) -> InstalledRelease | None:
         """The release whose results are being reported."""
-        serving = self._router.serving
-        return serving.release if serving else None
+        return serving.release if (serving := self._router.serving) else None
 
     # starting, stopping, swapping -------------------------------------------------------------------
 

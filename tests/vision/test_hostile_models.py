@@ -23,7 +23,8 @@ from agent.models.store import InstalledRelease
 from agent.schema.config import DetectConfig
 from agent.schema.manifest import GoldenSpec, InputSpec, Manifest, ReleaseRef, SealedFile, Variant
 from agent.schema.values import BackendName, TaskName
-from agent.supervisor.conversation import Conversation, WorkerSettings
+from agent.supervisor.conversation import Conversation
+from agent.supervisor.settings import WorkerSettings
 from agent.supervisor.worker_process import WorkerProcess
 from tests.parts.processes import until
 from tests.vision import models
