@@ -137,6 +137,7 @@ def _settings(patient: Patient) -> WorkerSettings:
         detect=config.detect,
         default_fps=profile.camera.fps,
         threads=min(profile.runtime.threads, facts.cores),
+        streams=profile.runtime.streams,
         memory_mb=config.update.worker_memory_mb,
         providers=profile.runtime.providers,
         delegates=profile.runtime.delegates,

@@ -1,6 +1,6 @@
 """The same film and model through Vigil and through ultralytics' predict, in alternating rounds.
 
-    python scripts/comparison/compare.py --peer PYTHON [--model FILE] [--source VIDEO] [--seconds N]
+    python scripts/comparison/compare.py --peer PYTHON [--model FILE] [--source VIDEO] [--seconds N] [--threads N] [--streams N]
 
 PYTHON is an interpreter with ultralytics and onnxruntime. `scripts/bench` sets both sides up.
 """
@@ -14,6 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
@@ -66,12 +67,14 @@ class Peer:
 def main() -> None:
     """Measure and print the comparison."""
     options = parse()
-    file = ModelFile(path=options.model, source=options.source, threads=options.threads)
+    streams = min(options.streams, options.threads)
+    file = ModelFile(options.model, options.source, options.threads, streams=streams)
     ours, theirs = measure(file, options.peer, options.seconds / ROUNDS)
     document = {
         "model": options.model,
         "source": options.source,
         "threads": options.threads,
+        "streams": streams,
         "vigil": ours._asdict(),
         "ultralytics": theirs._asdict(),
         "ratios": ratios(ours, theirs),
@@ -89,20 +92,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--source", default=str(BUNDLED / "conveyor.mp4"))
     parser.add_argument("--seconds", type=float, default=20.0, help="for each side")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--streams", type=int, default=2, help="Vigil's frames at the same time")
     parser.add_argument("--json", help="write the figures to this file")
     return parser.parse_args()
 
 
 def measure(file: ModelFile, python: str, lap_s: float) -> tuple[Figures, Figures]:
     """Run both sides in turn; our memory is taken before the other side shares our machine."""
-    with Reference(file) as probe:
+    alone = replace(file, streams=1)
+    with Reference(alone) as probe:
         loaded = probe.started
     piped, serial, peer_laps = [], [], []
     with PipelineProcess(file, loaded) as pipeline:
         pipeline.lap(lap_s)
         memory = pipeline.memory
         peer = Peer(python, file, max(loaded.input.width, loaded.input.height))
-        with Reference(file) as reference:
+        with Reference(alone) as reference:
             peer.lap(lap_s)
             for _ in range(ROUNDS):
                 piped.append(pipeline.lap(lap_s))

@@ -16,7 +16,7 @@ from agent import __version__
 _ROOT = Path(__file__).parents[2]
 Edits = Mapping[str, tuple[str, str]]
 # Its worker cannot open a camera, and it reads the configuration in another schema.
-_OPENING = "        detector, loaded = self._model()\n        scene = Scene("
+_OPENING = "        detectors, loaded = self._model()\n        scene = Scene("
 BLIND: Edits = {
     "agent/vision/worker.py": (
         _OPENING,
