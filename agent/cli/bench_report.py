@@ -207,15 +207,14 @@ def setting_of(run: BenchReport) -> str:
 def overview(runs: Sequence[BenchReport]) -> Table:
     """Return one line for each run."""
     table = Table(title="Frames per second", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("model", "input", "threads", *MODES, "of raw", "limit"):
+    for column in ("model", "threads", *MODES, "of raw", "limit"):
         table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
     for run in runs:
         rates = [f"{run.modes[mode].fps:.1f}" if mode in run.modes else "" for mode in MODES]
         shares = (f"{run.pipelined_of_raw:.3f}", f"{run.limit_of_raw:.3f}")
-        size = f"{run.input[0]}x{run.input[1]}"
         count = f"{run.threads} in {run.streams}" if run.streams > 1 else str(run.threads)
         threads = " ".join([count, *run.providers])
-        table.add_row(run.id, size, threads, *rates, *shares)
+        table.add_row(run.id, threads, *rates, *shares)
     return table
 
 
@@ -234,7 +233,7 @@ def facts(run: BenchReport) -> str:
     """Return memory, start and overhead of one run in words."""
     memory, start = run.memory, run.start
     return (
-        f"pre + post {run.pre_post_ms:.2f} ms; memory (PSS) control {memory.control_pss_mb:.0f} + worker "
+        f"input {run.input[0]}x{run.input[1]}; pre + post {run.pre_post_ms:.2f} ms; memory (PSS) control {memory.control_pss_mb:.0f} + worker "
         f"{memory.worker_pss_mb:.0f} = {memory.sum_pss_mb:.0f} MiB (resident {memory.control_rss_mb:.0f} + "
         f"{memory.worker_rss_mb:.0f}); first result {start.first_result_ms:.0f} ms after the worker's start, "
         f"{start.over_load_ms:.0f} ms over the runtime's load of {start.load_ms:.0f} ms"
