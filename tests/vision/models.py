@@ -187,6 +187,14 @@ def colour_frame(label: int, level: int = 204, size: tuple[int, int] = (SIZE, SI
     return frame
 
 
+def colour_film(path: Path, frames: int) -> None:
+    """A film of `colour_frame`s, 64 pixels square: frame n has the colour of class n % 3."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 64))
+    for number in range(frames):
+        writer.write(colour_frame(number % 3, size=(64, 64)))
+    writer.release()
+
+
 def golden_set(label: int = 0) -> bytes:
     """One frame that is red, of which `label` is expected."""
     image = cv2.imencode(".png", colour_frame(0))[1].tobytes()

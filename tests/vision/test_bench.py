@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -34,10 +33,7 @@ app.command()(command.bench)
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
     path = tmp_path / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 64))
-    for number in range(FRAMES):
-        writer.write(models.colour_frame(number % 3, size=(64, 64)))
-    writer.release()
+    models.colour_film(path, FRAMES)
     return path
 
 

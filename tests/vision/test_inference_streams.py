@@ -8,7 +8,6 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import pytest
 
 from agent.host.memfd import memfd_of
@@ -38,10 +37,7 @@ KINDS: dict[str, tuple[str, Callable[[], bytes]]] = {
 @pytest.fixture
 def film(tmp_path: Path) -> CameraConfig:
     path = tmp_path / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (64, 64))
-    for number in range(FRAMES):
-        writer.write(models.colour_frame(number % 3, size=(64, 64)))
-    writer.release()
+    models.colour_film(path, FRAMES)
     return CameraConfig(name="film", source=str(path), loop=False, paced=False)
 
 
