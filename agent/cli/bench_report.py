@@ -72,7 +72,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     @property
     def bare(self) -> ModeReport:
         """Return the bare runtime as the pipeline runs it."""
-        return self.modes.get("streams", self.modes["raw"])
+        return _bare(self.modes)
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -146,9 +146,13 @@ def median_ratio(laps: Laps, bare: str = "raw") -> float:
     return round(statistics.median(one.fps / other.fps for one, other in rounds), 4)
 
 
+def _bare(modes: dict[str, ModeReport]) -> ModeReport:
+    return modes.get("streams", modes["raw"])
+
+
 def limit_fps(modes: dict[str, ModeReport], cores: int) -> float:
     """Return how many frames a second the CPU time of one allows, at most as many as the bare runtime."""
-    raw, bare = modes["raw"], modes.get("streams", modes["raw"])
+    raw, bare = modes["raw"], _bare(modes)
     cpu_ms = modes["serial"].cpu_ms - raw.cpu_ms + bare.cpu_ms
     return round(min(bare.fps, 1000 * cores / cpu_ms), 2)
 
@@ -157,7 +161,6 @@ def sum_up(name: str, file: ModelFile, measured: Measured) -> BenchReport:
     """Return the figures of one model with one setting on this machine."""
     laps, cores = measured.laps, len(os.sched_getaffinity(0))
     modes = {mode: mode_report(laps[mode]) for mode in laps}
-    bare = modes.get("streams", modes["raw"])
     limit = limit_fps(modes, cores)
     spec = measured.loaded.input
     return BenchReport(
@@ -173,7 +176,7 @@ def sum_up(name: str, file: ModelFile, measured: Measured) -> BenchReport:
         cores=cores,
         load=round(measured.load, 2),
         rounds=len(laps["raw"]),
-        infer_ms=bare.stages_ms["infer"].p50,
+        infer_ms=_bare(modes).stages_ms["infer"].p50,
         pre_post_ms=pre_post_ms(laps["serial"]),
         pipelined_of_raw=median_ratio(laps),
         pipelined_of_streams=median_ratio(laps, "streams") if "streams" in laps else None,
